@@ -1,0 +1,23 @@
+"""GETAM: segmentation masks from image-level labels (arXiv 2112.02841).
+
+Names are loaded on first use, so that importing the package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_EXPORTS = {
+    "compute_maps": "getam.maps",
+    "complete_labels": "getam.completion",
+    "pamr": "getam.refinement",
+    "dense_crf": "getam.refinement",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'getam' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)
