@@ -1,0 +1,274 @@
+"""Typed settings: the defaults, in one place, of everything that can be set.
+
+The defaults are the embedded example. A YAML file in ``configs/`` holds only what differs from
+them; ``--set section.field=value`` differs once more. Unknown names are errors that suggest the
+nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from getam.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+Method = Literal[
+    "getam",
+    "getam_paper",
+    "attention_gradient",
+    "grad_cam",
+    "cam",
+    "attention",
+    "attention_rollout",
+    "gradient_rollout",
+]
+
+# The small ViT that ships with the package, in timm's terms.
+SHAPES_VIT = {"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4}
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Shapes(Settings):
+    """The embedded example: generated images with exact masks (see ``getam.data.shapes``)."""
+
+    seed: int = 0
+    train: Positive = 900
+    val: Positive = 200
+    size: Positive = 96
+
+
+class Data(Settings):
+    """Where images, image-level labels, masks, saliency and splits come from."""
+
+    kind: Literal["shapes", "folder"] = "shapes"
+    root: str | None = Field(None, description="data folder; not part of any key")
+    train: str = Field("train", description="split to learn from")
+    val: str = Field("val", description="split to measure on")
+    shapes: Shapes = Shapes()
+
+
+class Training(Settings):
+    """What every training loop needs; rates are per parameter group."""
+
+    epochs: Positive = 10
+    batch_size: Positive = 32
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr_encoder: Rate = 5e-4
+    lr_head: Rate = 1e-3
+    weight_decay: Rate = 0.05
+    momentum: Rate = Field(0.9, description="of sgd")
+    schedule: Literal["cosine", "poly"] = "cosine"
+    poly_power: Rate = 0.9
+    warmup: Share = Field(0.1, description="share of all steps")
+    frozen_blocks: int = Field(0, ge=0, description="lower encoder blocks kept as they are")
+    crop_scale: tuple[Share, Share] = Field((0.4, 1.0), description="area of a random crop")
+    flip: Share = Field(0.5, description="probability of a horizontal flip")
+    color_jitter: Rate = Field(0.3, description="brightness, contrast and saturation, +-")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, fp16 on another, fp32 on a CPU"
+    )
+
+
+class Classifier(Training):
+    """A timm ViT with a class token, trained on image-level labels."""
+
+    model: str = "vit_tiny_patch16_224"
+    model_args: dict[str, Any] = Field(SHAPES_VIT, description="further arguments of the model")
+    weights: str = Field(
+        "shapes", description="'timm' (download), 'shapes' (shipped), 'none', or a local file"
+    )
+    image_size: Positive = 96
+
+
+class Maps(Settings):
+    """Maps of the labelled classes, on the patch grid."""
+
+    method: Method = "getam"
+    start_block: int | None = Field(None, ge=0, description="first block summed; None: method's")
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    flip: bool = True
+    batch_size: Positive = 16
+    predicted_above: Share = Field(0.5, description="class probability, for unlabelled images")
+
+
+class Pamr(Settings):
+    """Pixel-adaptive mask refinement."""
+
+    enabled: bool = True
+    iterations: Positive = 10
+    dilations: tuple[Positive, ...] = (1, 2, 4, 8, 12, 24)
+
+
+class Crf(Settings):
+    """Dense CRF. Standard deviations in pixels (sxy) and colour levels (srgb)."""
+
+    enabled: bool = False
+    gaussian_sxy: float = 3
+    gaussian_compat: float = 3
+    bilateral_sxy: float = 80
+    bilateral_srgb: float = 13
+    bilateral_compat: float = 10
+    steps: Positive = 10
+
+
+class PseudoLabels(Settings):
+    """From maps to one label per pixel: PAMR, normalising, label completion, dense CRF."""
+
+    saliency: Literal["folder", "onnx", "none"] = Field(
+        "folder", description="supervision beyond image labels, unless none"
+    )
+    saliency_model: str | None = Field(None, description="ONNX file, for saliency: onnx")
+    saliency_threshold: Share = 0.5
+    pamr: Pamr = Pamr()
+    completion: bool = True
+    rule: Literal["paper", "released"] = "paper"
+    quantile: Share = 0.9
+    background_power: Rate = 32
+    opening: int = Field(10, ge=0, description="side in pixels of the square; 0: no opening")
+    fallback: Literal["power", "threshold"] = Field(
+        "power", description="what is background where there is no saliency"
+    )
+    threshold: Share = Field(0.4, description="of fallback: threshold")
+    crf: Crf = Crf()
+    crf_confidence: Share = Field(0.9, description="probability of a label that enters the CRF")
+
+
+class DeepLab(Training):
+    """The segmentation network and its training."""
+
+    labels: Literal["pseudolabels", "masks"] = Field(
+        "pseudolabels", description="masks: the fully supervised line"
+    )
+    encoder: str = "vit_tiny_patch16_224"
+    encoder_args: dict[str, Any] = SHAPES_VIT
+    weights: str = Field("shapes", description="as for the classifier")
+    image_size: Positive = 96
+    channels: Positive = Field(128, description="of the decoder")
+    atrous_rates: tuple[Positive, Positive, Positive] = (2, 4, 6)
+    loss: Literal["cross_entropy", "balanced"] = Field(
+        "cross_entropy", description="balanced: background and foreground each their own mean"
+    )
+
+
+class Evaluation(Settings):
+    """Test-time settings and what is measured."""
+
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    flip: bool = True
+    batch_size: Positive = 16
+    thresholds: Positive = Field(100, description="of the seed sweep, evenly from 0 to 1")
+    crf: Crf = Crf(
+        enabled=True, gaussian_compat=3, bilateral_sxy=83, bilateral_srgb=5, bilateral_compat=4
+    )
+
+
+class Config(Settings):
+    """Everything. One section per stage."""
+
+    seed: int = 0
+    data: Data = Data()
+    classifier: Classifier = Classifier()
+    maps: Maps = Maps()
+    pseudolabels: PseudoLabels = PseudoLabels()
+    deeplab: DeepLab = DeepLab(epochs=15)
+    evaluation: Evaluation = Evaluation()
+
+
+def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> Config:
+    """Defaults, then each YAML file, then each ``section.field=value``; later ones win.
+
+    Raises:
+        UserError: a file that is missing or not YAML, an unknown name, a value of a wrong kind.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read_yaml(Path(file)))
+    for assignment in assignments:
+        merged = _merge(merged, _parse_assignment(assignment))
+    _check_names(Config, merged, ())
+    try:
+        # Sections are filled over the defaults of Config, not over those of their own class.
+        return Config.model_validate(_merge(Config().model_dump(mode="json"), merged))
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        keep = both and name not in ("model_args", "encoder_args")  # replaced whole
+        merged[name] = _merge(merged[name], value) if keep else value
+    return merged
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot read this config ({error.strerror}).") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not plain YAML: {' '.join(str(error).split())}.") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
+    return content
+
+
+def _parse_assignment(text: str) -> dict[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"--set {text}: expected section.field=value, such as maps.method=cam.")
+    try:
+        nested: Any = yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError:
+        nested = value
+    for name in reversed(path.strip().split(".")):
+        nested = {name: nested}
+    return nested
+
+
+def _check_names(model: type[BaseModel], values: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    for name, value in values.items():
+        here = ".".join((*at, str(name)))
+        if name not in model.model_fields:
+            raise UserError(_unknown(here, str(name), model, at))
+        section = _section(model.model_fields[name].annotation)
+        if section is not None:
+            if not isinstance(value, Mapping):
+                raise UserError(f"{here} is a section: set one of its fields, got {value!r}.")
+            _check_names(section, value, (*at, str(name)))
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
+    models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+    return models[0] if models else None
+
+
+def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean {'.'.join((*at, near[0]))}?"
+    else:
+        hint = f"known here: {', '.join(model.model_fields)}."
+    return f"Unknown config key {here}: {hint}"
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"Config key {where}: got {first['input']!r}; {first['msg']}."

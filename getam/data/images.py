@@ -1,0 +1,129 @@
+"""Reading images, masks and saliency maps from files, with errors that name the file."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from getam.errors import UserError
+
+_said: set[str] = set()
+_lock = threading.Lock()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+
+    Grey, 16-bit, palette and alpha images are converted (alpha over white); each kind is said
+    once, as a warning.
+
+    Raises:
+        UserError: a missing, truncated or unreadable file.
+    """
+    image = _open(path)
+    if image.mode != "RGB":
+        _say_once(image.mode, path)
+        image = _to_rgb(image)
+    return np.asarray(image)
+
+
+def read_saliency(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A saliency map as (H, W) float32 in [0, 1]; it must have ``size`` (H, W).
+
+    Raises:
+        UserError: a missing, truncated or unreadable file, or one of another size.
+    """
+    image = _open(path)
+    array = np.asarray(image if image.mode == "L" else _to_rgb(image).convert("L"))
+    _check_size(path, array, size, "saliency map")
+    return array.astype(np.float32) / 255
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None, classes: int = 254) -> np.ndarray:
+    """A mask as (H, W) uint8: 0 background, 1..``classes``, 255 ignore.
+
+    Raises:
+        UserError: an unreadable file, another ``size`` (H, W), colours instead of indices, or
+            a value that is no class.
+    """
+    image = _open(path)
+    if image.mode not in ("P", "L"):
+        raise UserError(
+            f"{path}: got a mask in mode {image.mode}, expected a palette or grey PNG whose values "
+            f"are class ids (0 background, 255 ignore). Convert colours to class ids first."
+        )
+    mask = np.asarray(image)
+    if size is not None:
+        _check_size(path, mask, size, "mask")
+    wrong = mask[(mask > classes) & (mask != 255)]
+    if wrong.size:
+        raise UserError(
+            f"{path}: got the value {wrong[0]} in this mask, expected 0 (background), "
+            f"1 to {classes} (class ids) or 255 (ignore)."
+        )
+    return mask
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of an upright image, from its header alone."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Exception as error:  # Pillow raises many kinds on broken files
+        raise UserError(_unreadable(path, error)) from None
+    return (width, height) if turned else (height, width)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow raises many kinds on broken files
+        raise UserError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: this file is missing. Put it back, or remove the image from the lists."
+    return (
+        f"{path}: cannot read this image ({error}). Expected a whole JPEG, PNG, BMP, TIFF or "
+        f"WebP file: replace it, or remove the image from the lists."
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        array = np.asarray(image).astype(np.float32)
+        top = 65535.0 if image.mode != "F" else max(float(array.max()), 1e-12)
+        array = np.clip(array / top * 255, 0, 255).round().astype(np.uint8)
+        return Image.fromarray(array).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _say_once(mode: str, path: Path) -> None:
+    with _lock:
+        new = mode not in _said
+        _said.add(mode)
+    if new:
+        warnings.warn(
+            f"{path}: converted from mode {mode} to RGB (said once for each mode).", stacklevel=3
+        )
+
+
+def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str) -> None:
+    if array.shape != tuple(size):
+        raise UserError(
+            f"{path}: got a {what} of {array.shape[1]} x {array.shape[0]}, expected "
+            f"{size[1]} x {size[0]} as its image has (width x height). Make it again at the size "
+            f"of the image."
+        )

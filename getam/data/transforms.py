@@ -1,0 +1,83 @@
+"""Images to network inputs: random ones for training, fixed ones for maps and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+
+
+def training_transform(
+    size: int,
+    crop_scale: tuple[float, float],
+    flip: float,
+    color_jitter: float,
+    statistics: Statistics,
+) -> Callable:
+    """Random resized crop, flip and colour jitter, the same for an image and its mask.
+
+    Takes (3, H, W) uint8, alone or with a ``tv_tensors.Mask``; gives (3, size, size) float32,
+    normalised, and the mask (size, size).
+    """
+    jitter = [v2.ColorJitter(color_jitter, color_jitter, color_jitter)] if color_jitter else []
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=tuple(crop_scale), antialias=True),
+            v2.RandomHorizontalFlip(flip),
+            *jitter,
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(*statistics),
+        ]
+    )
+
+
+def to_tensor(image: np.ndarray) -> tv_tensors.Image:
+    """(H, W, 3) uint8 to (3, H, W) uint8."""
+    return tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+
+
+def to_square(image: np.ndarray, size: int) -> Tensor:
+    """(H, W, 3) uint8, stretched to (3, size, size) uint8.
+
+    Stretched rather than padded: every patch of the grid then shows a part of the image.
+    """
+    shrinks = image.shape[0] * image.shape[1] > size * size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return to_tensor(cv2.resize(image, (size, size), interpolation=method))
+
+
+def normalise_images(images: Tensor, statistics: Statistics) -> Tensor:
+    """(B, 3, H, W) uint8 to float32 with the encoder's mean and standard deviation."""
+    mean, std = (torch.tensor(s, device=images.device).view(1, 3, 1, 1) for s in statistics)
+    return (images.float() / 255 - mean) / std
+
+
+def letterbox(image: np.ndarray, side: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """An image with its long side resized to ``side``, padded right and below to a square.
+
+    Returns (3, S, S) uint8, where S is ``side`` rounded up to a multiple, and the (h, w) of the
+    image in it. The padding is grey (128).
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    square = -(-side // multiple) * multiple
+    canvas = np.full((square, square, 3), 128, np.uint8)
+    canvas[:h, :w] = cv2.resize(image, (w, h), interpolation=method)
+    return to_tensor(canvas), (h, w)
+
+
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, K, h, w) to (B, K, H, W), bilinear: the one way maps and probabilities are resized."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

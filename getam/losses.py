@@ -1,0 +1,40 @@
+"""Losses of the classifier and of the segmentation networks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = 255
+
+
+def multi_label_soft_margin(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy over images and classes; logits, targets (B, C) -> scalar.
+
+    >>> import torch
+    >>> round(multi_label_soft_margin(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
+    0.6931
+    """
+    return F.multilabel_soft_margin_loss(logits, targets)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labelled pixels; logits (B, K, H, W), labels (B, H, W) with 255 ignored.
+
+    Without a labelled pixel the loss is 0 (and so is its gradient), not NaN.
+    """
+    total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """CE over background pixels plus CE over foreground pixels, each its own mean.
+
+    logits (B, K, H, W), labels (B, H, W): 0 background, 255 ignored (arXiv 2112.02841).
+    """
+    background = labels.masked_fill(labels != 0, IGNORE)
+    foreground = labels.masked_fill(labels == 0, IGNORE)
+    return cross_entropy(logits, background) + cross_entropy(logits, foreground)
+
+
+SEGMENTATION = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}

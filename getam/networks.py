@@ -1,0 +1,254 @@
+"""Building, saving and loading the two networks: the ViT classifier and DeepLab."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
+from timm.models import load_checkpoint
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from getam.errors import UserError
+
+SHIPPED_WEIGHTS = {"shapes": "vit_shapes.safetensors"}
+
+
+def build_classifier(
+    model: str, num_classes: int, image_size: int, args: Mapping[str, Any], weights: str = "none"
+) -> nn.Module:
+    """A timm ViT that reads its logits (B, num_classes) from the class token.
+
+    Args:
+        model: timm name, with or without a pretrained tag.
+        num_classes: size of the new head.
+        image_size: side in pixels of the square the position embedding is made for; other
+            sizes are taken too (dynamic).
+        args: further arguments of ``timm.create_model``.
+        weights: ``"timm"`` (timm downloads them), ``"shapes"`` (shipped), ``"none"``, or a file.
+
+    Raises:
+        UserError: an unknown model, one without a class token, or weights that do not fit.
+    """
+    size = {"img_size": image_size, "dynamic_img_size": True} if _is_vit(model) else {}
+    network = _create(model, weights, num_classes=num_classes, **size, **args)
+    if not hasattr(network, "blocks") or getattr(network, "cls_token", None) is None:
+        raise UserError(
+            f"classifier.model {model}: got a model without a class token, expected a timm ViT "
+            f"that has one (ViT, DeiT, hybrid, DINOv2): GETAM reads the class token's attention."
+        )
+    return network
+
+
+def build_deeplab(
+    encoder: str,
+    num_classes: int,
+    image_size: int,
+    args: Mapping[str, Any],
+    channels: int,
+    atrous_rates: tuple[int, int, int],
+    weights: str = "none",
+) -> nn.Module:
+    """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
+
+    Over a plain ViT it is the DeepLabV3 decoder on the last patch features, over a timm
+    convolutional encoder segmentation-models-pytorch's DeepLabV3+.
+
+    Raises:
+        UserError: an unknown encoder, or weights that do not fit.
+    """
+    if _is_vit(encoder):
+        vit = _create(
+            encoder, weights, num_classes=0, img_size=image_size, dynamic_img_size=True, **args
+        )
+        return ViTDeepLab(vit, num_classes, channels, atrous_rates)
+    return _build_convolutional(encoder, num_classes, args, channels, atrous_rates, weights)
+
+
+class ViTDeepLab(nn.Module):
+    """The DeepLabV3 decoder (ASPP) over the patch features of a plain ViT.
+
+    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size).
+    """
+
+    def __init__(
+        self, encoder: nn.Module, num_classes: int, channels: int, atrous_rates: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.stride = encoder.patch_embed.feat_ratio()
+        self.decoder = DeepLabV3Decoder(
+            encoder.embed_dim, channels, atrous_rates, aspp_separable=False, aspp_dropout=0.1
+        )
+        self.head = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.encoder.forward_intermediates(
+            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        logits = self.head(self.decoder(features))
+        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def save_network(folder: Path, network: nn.Module, build: Mapping[str, Any]) -> None:
+    """Write ``network.safetensors`` and ``network.json`` (how to build it) into ``folder``."""
+    # Clones, because safetensors refuses tensors that share storage.
+    state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / "network.safetensors")
+    (folder / "network.json").write_text(json.dumps(build, indent=1, sort_keys=True) + "\n")
+
+
+def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The network that :func:`save_network` wrote, in eval mode."""
+    build = network_build(folder)
+    builder = {"classifier": build_classifier, "deeplab": build_deeplab}[build.pop("kind")]
+    network = builder(**build)
+    network.load_state_dict(load_file(folder / "network.safetensors"))
+    return network.to(device).eval()
+
+
+def network_build(folder: Path) -> dict[str, Any]:
+    """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
+    return json.loads((folder / "network.json").read_text())
+
+
+def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that came pretrained (or could have): all but head and decoder."""
+    encoder = getattr(network, "encoder", network)
+    heads = {id(p) for m in _heads(encoder) for p in m.parameters()}
+    return [p for p in encoder.parameters() if id(p) not in heads]
+
+
+def freeze_blocks(network: nn.Module, blocks: int) -> None:
+    """Keep the embedding and the first ``blocks`` blocks of a ViT encoder as they are.
+
+    Raises:
+        UserError: the encoder has no blocks, or not so many.
+    """
+    if not blocks:
+        return
+    encoder = getattr(network, "encoder", network)
+    depth = len(getattr(encoder, "blocks", ()))
+    if blocks > depth:
+        raise UserError(f"frozen_blocks: got {blocks}, expected at most the encoder's {depth}.")
+    frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
+    for part in frozen:
+        part.requires_grad_(False)
+    for name in ("cls_token", "dist_token", "reg_token", "pos_embed"):
+        if isinstance(getattr(encoder, name, None), nn.Parameter):
+            getattr(encoder, name).requires_grad_(False)
+
+
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB in [0, 1] that the encoder was pretrained with."""
+    encoder = getattr(network, "encoder", network)
+    config = getattr(encoder, "pretrained_cfg", None) or {}
+    mean = config.get("mean", (0.485, 0.456, 0.406))
+    return tuple(mean), tuple(config.get("std", (0.229, 0.224, 0.225)))
+
+
+def _is_vit(name: str) -> bool:
+    if not timm.is_model(name):
+        raise _unknown_model(name)
+    entry = timm.model_entrypoint(name.split(".")[0])
+    return entry.__module__.rsplit(".", 1)[-1].startswith(("vision_transformer", "deit", "eva"))
+
+
+def _create(name: str, weights: str, **args: Any) -> nn.Module:
+    try:
+        network = timm.create_model(name, pretrained=weights == "timm", **args)
+    except TypeError as error:
+        raise UserError(f"{name}: this model does not take these arguments ({error}).") from None
+    if weights not in ("timm", "none"):
+        _load_weights(network, _weights_file(weights), name)
+    return network
+
+
+def _weights_file(weights: str) -> Path:
+    if weights in SHIPPED_WEIGHTS:
+        return Path(str(resources.files("getam.data") / SHIPPED_WEIGHTS[weights]))
+    return Path(weights)
+
+
+def _load_weights(network: nn.Module, file: Path, name: str) -> None:
+    """Load a local file as timm would, but insist that the whole encoder is in it."""
+    own = network.state_dict()
+    heads = tuple(f"{part}." for part in ("head", "head_dist", "fc", "classifier"))
+
+    def fit(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        state = convert(state, model) if convert else state
+        return {k: v for k, v in state.items() if not (k.startswith(heads) and _other(k, v))}
+
+    def _other(key: str, value: Tensor) -> bool:
+        return key not in own or own[key].shape != value.shape
+
+    if not file.is_file():
+        raise UserError(
+            f"{file}: these weights are missing, expected a safetensors or PyTorch file, or one "
+            f"of 'timm', 'shapes', 'none'."
+        )
+    try:
+        keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
+    except Exception as error:  # safetensors, pickle and shape errors have no common kind
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{file}: cannot load these weights into {name} ({reason}). Expected a whole "
+            f"safetensors or PyTorch state dict of this architecture."
+        ) from None
+    missing = [key for key in keys.missing_keys if not key.startswith(heads)]
+    if missing:
+        raise UserError(
+            f"{file}: these weights are not of {name}: {len(missing)} of {len(own)} tensors are "
+            f"missing, {missing[0]!r} first. Set the model that they were made with."
+        )
+
+
+def _build_convolutional(
+    encoder: str,
+    num_classes: int,
+    args: Mapping[str, Any],
+    channels: int,
+    atrous_rates: tuple[int, int, int],
+    weights: str,
+) -> nn.Module:
+    try:
+        network = smp.DeepLabV3Plus(
+            f"tu-{encoder}",
+            encoder_weights="imagenet" if weights == "timm" else None,
+            decoder_channels=channels,
+            decoder_atrous_rates=tuple(atrous_rates),
+            classes=num_classes,
+            **args,
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"deeplab.encoder {encoder}: DeepLabV3+ cannot use it ({reason})."
+        ) from None
+    if weights not in ("timm", "none"):
+        _load_weights(network.encoder.model, _weights_file(weights), encoder)
+    network.stride = 32
+    return network
+
+
+def _unknown_model(name: str) -> UserError:
+    base = name.split(".")[0]
+    near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists them."
+    return UserError(f"{name}: timm has no such model; {hint}")
+
+
+def _heads(encoder: nn.Module) -> list[nn.Module]:
+    names = ("head", "head_dist", "fc")
+    return [m for n in names if isinstance(m := getattr(encoder, n, None), nn.Module)]

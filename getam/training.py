@@ -1,0 +1,223 @@
+"""One training loop, resumable at any step, for every network of the project.
+
+Nothing random depends on what ran before: the order of an epoch follows from (seed, epoch), the
+augmentation of an image from (seed, epoch, image), dropout from (seed, step). So a run that was
+killed and resumed, or one with another number of workers, takes the same steps.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from getam.networks import encoder_parameters, freeze_blocks
+
+Item = tuple[Tensor, ...]
+
+
+@dataclass
+class History:
+    """Training curves: one row of named figures per epoch."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several numbers.
+
+    >>> mix(1, 2) == mix(1, 2), mix(1, 2) == mix(2, 1)
+    (True, False)
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+class SeededItems(Dataset):
+    """Items by (epoch, index), each made under a random state that follows from them alone."""
+
+    def __init__(self, size: int, make: Callable[[int], Item], seed: int) -> None:
+        self.size, self.make, self.seed = size, make, seed
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, at: tuple[int, int]) -> Item:
+        epoch, index = at
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix(self.seed, 1, epoch, index))
+            return self.make(index)
+
+
+class Batches:
+    """Batches of (epoch, index) from step ``start`` on; every epoch is one permutation.
+
+    The incomplete batch at the end of an epoch is dropped (batch normalisation wants full ones).
+    """
+
+    def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
+        self.items, self.batch_size = items, min(batch_size, items)
+        self.per_epoch = items // self.batch_size
+        self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, known = None, -1
+        for step in range(self.start, self.total):
+            epoch, place = divmod(step, self.per_epoch)
+            if epoch != known:
+                order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.items)
+                known = epoch
+            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+            yield [(epoch, int(index)) for index in chosen]
+
+
+def train(
+    network: nn.Module,
+    items: int,
+    make_item: Callable[[int], Item],
+    loss: Callable[[nn.Module, Item], Tensor],
+    settings: Any,
+    *,
+    seed: int,
+    scratch: Path,
+    device: str,
+    workers: int = 0,
+    track: Callable = lambda iterable, **_: iterable,
+) -> History:
+    """Train in place, resuming from ``scratch/checkpoint.pt`` where there is one.
+
+    Args:
+        network: moved to ``device``; in eval mode on return.
+        items: number of training images.
+        make_item: index -> tensors of one image, with augmentation from torch's random state.
+        loss: (network, batch on the device) -> scalar.
+        settings: the fields of ``getam.config.Training``.
+        seed: of everything random here.
+        scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
+
+    Raises:
+        RuntimeError: a loss that is not finite.
+    """
+    network.to(device)
+    freeze_blocks(network, settings.frozen_blocks)
+    optimizer = make_optimizer(network, settings)
+    autocast, scaler = make_precision(settings.precision, device)
+    state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
+    step, history = state.load()
+    batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    loader = DataLoader(
+        SeededItems(items, make_item, seed),
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.startswith("cuda"),
+    )
+    network.train()
+    running = torch.zeros((), device=device)
+    running += state.running
+    for batch in track(loader, total=batches.total, initial=step, unit="step"):
+        factor = schedule(step, batches.total, settings)
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * factor
+        torch.manual_seed(mix(seed, 2, step))
+        with autocast():
+            value = loss(network, tuple(t.to(device, non_blocking=True) for t in batch))
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(value).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        running += value.detach()
+        step += 1
+        if step % batches.per_epoch == 0:
+            mean = running.item() / batches.per_epoch
+            if not np.isfinite(mean):
+                raise RuntimeError(f"The loss became {mean} at step {step}: lower the rates.")
+            history.epochs.append({"loss": mean})
+            running.zero_()
+        state.save_sometimes(step, history, running)
+    network.eval()
+    return history
+
+
+def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
+    """AdamW or SGD with one rate for the encoder, one for the rest; no decay on vectors."""
+    encoder = {id(p) for p in encoder_parameters(network)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            rate = settings.lr_encoder if id(parameter) in encoder else settings.lr_head
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    listed = [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(listed, lr=settings.lr_head, momentum=settings.momentum)
+    return torch.optim.AdamW(listed, lr=settings.lr_head)
+
+
+def schedule(step: int, total: int, settings: Any) -> float:
+    """The factor on the rates at a step: linear warm-up, then cosine or poly decay to 0."""
+    warm = settings.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    done = (step - warm) / max(total - warm, 1)
+    if settings.schedule == "poly":
+        return (1 - done) ** settings.poly_power
+    return 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def make_precision(precision: str, device: str) -> tuple[Callable, torch.amp.GradScaler]:
+    """The autocast context and the gradient scaler of a precision on a device."""
+    kind = torch.device(device).type
+    if precision == "auto":
+        half = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "fp16"
+        precision = half if kind == "cuda" else "fp32"
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    scaler = torch.amp.GradScaler(kind, enabled=precision == "fp16" and kind == "cuda")
+    if dtype is None:
+        return nullcontext, scaler
+    return lambda: torch.autocast(kind, dtype), scaler
+
+
+class Checkpoint:
+    """Everything a training needs to go on: weights, optimiser, scaler, step, curves."""
+
+    def __init__(self, path: Path, network: nn.Module, optimizer: Any, scaler: Any) -> None:
+        self.path = path
+        self.parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
+        self.running = 0.0
+        self.every = float(os.environ.get("GETAM_CHECKPOINT_SECONDS", "60"))
+        self.last = time.monotonic()
+
+    def load(self) -> tuple[int, History]:
+        if not self.path.is_file():
+            return 0, History()
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.running = state["running"]
+        return state["step"], History(state["epochs"])
+
+    def save_sometimes(self, step: int, history: History, running: Tensor) -> None:
+        if time.monotonic() - self.last < self.every:
+            return
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": step, "epochs": history.epochs, "running": running.item()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        with open(temporary, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, self.path)
+        self.last = time.monotonic()

@@ -1,0 +1,79 @@
+"""classifier: a timm ViT learns which classes are in an image.
+
+needs   images and image-level labels of the train split; those of val to score it
+makes   network.safetensors, network.json, history.json, scores.npz (val probabilities)
+costs   the longest stage but one: epochs x images x a training step of the ViT
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from getam.data.images import read_image
+from getam.data.transforms import to_tensor, training_transform
+from getam.losses import multi_label_soft_margin
+from getam.metrics import average_precision
+from getam.networks import build_classifier, normalisation, save_network
+from getam.training import train
+from stages.common import batches, class_scores, multi_hot, open_data, square_batch
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+
+
+def run(job: Job) -> dict[str, Any]:
+    settings, context = job.config.classifier, job.context
+    data = open_data(job)
+    records = data.labelled(job.config.data.train)
+    labels = torch.from_numpy(multi_hot(records, len(data.classes))).float()
+
+    build = {
+        "model": settings.model,
+        "num_classes": len(data.classes),
+        "image_size": settings.image_size,
+        "args": dict(settings.model_args),
+    }
+    torch.manual_seed(job.config.seed)
+    weights = context.file("classifier.weights", settings.weights)
+    network = build_classifier(**build, weights=weights)
+    statistics = normalisation(network)
+    augment = training_transform(
+        settings.image_size,
+        settings.crop_scale,
+        settings.flip,
+        settings.color_jitter,
+        statistics,
+    )
+
+    history = train(
+        network,
+        len(records),
+        lambda index: (augment(to_tensor(read_image(records[index].image))), labels[index]),
+        lambda network, batch: multi_label_soft_margin(network(batch[0]), batch[1]),
+        settings,
+        seed=job.config.seed,
+        scratch=job.scratch,
+        device=context.device,
+        workers=context.loader_workers,
+        track=context.track,
+    )
+
+    save_network(job.folder, network, {"kind": "classifier", **build})
+    (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
+    return {"loss": history.epochs[-1]["loss"], **_score(job, network, data, statistics)}
+
+
+def _score(job: Job, network: Any, data: Any, statistics: Any) -> dict[str, Any]:
+    """Average precision on val, per class and their mean; keeps the probabilities."""
+    records = data.labelled(job.config.data.val)
+    size, device = job.config.classifier.image_size, job.context.device
+    images = (square_batch(b, size, statistics, device) for b in batches(records, 32))
+    scores = class_scores(network, images)
+    labels = multi_hot(records, len(data.classes))
+    np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
+    precisions, mean = average_precision(scores, labels)
+    return {"val mAP": mean, "val AP": dict(zip(data.classes, map(float, precisions)))}

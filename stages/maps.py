@@ -1,0 +1,125 @@
+"""maps: where each class is, on the patch grid, for every image of the train split.
+
+needs   the classifier; image-level labels, or its predictions for unlabelled images
+makes   maps.h5 (see getam.mapfile)
+costs   about 1.7 forward passes per image, scale and flip
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from getam.data.images import read_image
+from getam.data.transforms import normalise_images, resize_maps, to_square
+from getam.mapfile import merge_shards, write_shard
+from getam.maps import compute_maps
+from getam.networks import load_network, network_build, normalisation
+from stages.common import batches, class_scores, multi_hot, open_data
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import Record
+
+SHARD = 64  # images; a killed run loses at most this much work
+
+
+def run(job: Job) -> dict[str, Any]:
+    settings, context = job.config.maps, job.context
+    data = open_data(job)
+    records = data.split(job.config.data.train)
+    network = load_network(job.inputs["classifier"], context.device)
+    image_size = network_build(job.inputs["classifier"])["image_size"]
+    explain = Explainer(network, image_size, settings, len(data.classes))
+
+    job.scratch.mkdir(exist_ok=True)
+    shards = []
+    todo = list(batches(records, SHARD))
+    for number, shard in enumerate(context.track(todo, unit="shard")):
+        path = job.scratch / f"{number:05}.h5"
+        shards.append(path)
+        if not path.exists():
+            _write(path, explain(shard), explain.grid)
+    merge_shards(
+        job.folder / "maps.h5",
+        shards,
+        explain.grid,
+        data.classes,
+        settings.method,
+        dict(settings),
+    )
+    return {"images": len(records), "grid": list(explain.grid)}
+
+
+def _write(path: Path, images: Iterable[tuple], grid: tuple[int, int]) -> None:
+    """A shard under a temporary name first: what is there is whole."""
+    temporary = path.with_suffix(".tmp")
+    write_shard(temporary, images, grid)
+    os.replace(temporary, path)
+
+
+class Explainer:
+    """Maps of images, averaged over scales and flips, on the patch grid of scale 1."""
+
+    def __init__(self, network: nn.Module, image_size: int, settings: Any, classes: int) -> None:
+        self.network, self.settings, self.classes = network, settings, classes
+        self.statistics = normalisation(network)
+        self.device = next(network.parameters()).device
+        patch = network.patch_embed.feat_ratio()
+        self.sizes = [max(1, round(image_size * s / patch)) * patch for s in settings.scales]
+        side = image_size // patch
+        self.grid = (side, side)
+
+    def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(id, class ids (K,), un-normalised maps (K, h, w)) of each image, in their order."""
+        images = [read_image(record.image) for record in records]
+        targets = self._targets(records, images)
+        maps = np.zeros((len(records), self.classes, *self.grid), np.float32)
+        # Images with as many classes together: a batch costs as many passes as its fullest image.
+        order = np.argsort(-targets.sum(1), kind="stable")
+        for start in range(0, len(order), self.settings.batch_size):
+            chosen = order[start : start + self.settings.batch_size]
+            maps[chosen] = self._average([images[i] for i in chosen], targets[chosen])
+        for record, present, image_maps in zip(records, targets, maps):
+            yield record.id, np.flatnonzero(present).astype(np.uint8) + 1, image_maps[present]
+
+    def _average(self, images: list[np.ndarray], targets: np.ndarray) -> np.ndarray:
+        wanted = torch.from_numpy(targets).to(self.device)
+        total, count = 0, 0
+        for batch, mirrored in self._views(images):
+            maps = compute_maps(
+                self.network,
+                batch,
+                wanted,
+                method=self.settings.method,
+                start_block=self.settings.start_block,
+            )
+            total = total + resize_maps(maps.flip(-1) if mirrored else maps, self.grid)
+            count += 1
+        return (total / count).cpu().numpy()
+
+    def _views(self, images: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, bool]]:
+        for size in self.sizes:
+            batch = torch.stack([to_square(image, size) for image in images]).to(self.device)
+            batch = normalise_images(batch, self.statistics)
+            yield batch, False
+            if self.settings.flip:
+                yield batch.flip(-1), True
+
+    def _targets(self, records: Sequence[Record], images: list[np.ndarray]) -> np.ndarray:
+        """The labelled classes (N, C) bool; of an unlabelled image those predicted."""
+        targets = multi_hot(records, self.classes)
+        unlabelled = [n for n, record in enumerate(records) if record.labels is None]
+        for start in range(0, len(unlabelled), self.settings.batch_size):
+            chosen = unlabelled[start : start + self.settings.batch_size]
+            batch, _ = next(self._views([images[n] for n in chosen]))
+            scores = class_scores(self.network, iter([batch]))
+            best = scores == scores.max(1, keepdims=True)
+            targets[chosen] = best | (scores > self.settings.predicted_above)
+        return targets

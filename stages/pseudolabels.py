@@ -1,0 +1,138 @@
+"""pseudolabels: maps, refined and completed, become one label per pixel.
+
+needs   maps; saliency maps from the data folder or an ONNX model, unless set to none
+makes   labels/ID.png: VOC palette, 0 background, 1..C, 255 ignore
+costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as much again
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import torch
+
+from getam.completion import complete_labels
+from getam.data.images import read_image, read_saliency
+from getam.data.palette import write_label_png
+from getam.data.transforms import resize_maps
+from getam.errors import UserError
+from getam.mapfile import MapFile
+from getam.refinement import dense_crf, label_probabilities, normalise_maps, pamr
+from getam.saliency import SaliencyModel
+from stages.common import batches, open_data
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import Record
+
+CHUNK = 8  # images a worker takes at a time
+
+
+def run(job: Job) -> dict[str, Any]:
+    settings, context = job.config.pseudolabels, job.context
+    data = open_data(job)
+    records = data.split(job.config.data.train)
+    _check_saliency(settings.saliency, records, data.root)
+
+    folder = job.folder / "labels"
+    folder.mkdir(exist_ok=True)
+    todo = [r for r in records if not (folder / f"{r.id}.png").exists()]
+    label = Labeller(
+        MapFile(job.inputs["maps"] / "maps.h5"),
+        settings,
+        context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
+        folder,
+    )
+    run_parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
+    done = run_parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
+    chunks = -(-len(records) // CHUNK)
+    for _ in context.track(done, total=chunks, initial=chunks - -(-len(todo) // CHUNK)):
+        pass
+    return {"images": len(records), "saliency": settings.saliency}
+
+
+def _check_saliency(source: str, records: Sequence[Record], root: Path) -> None:
+    missing = [r.id for r in records if r.saliency is None]
+    if source == "folder" and missing:
+        raise UserError(
+            f"{root / 'saliency'}: got no saliency map for {len(missing)} of {len(records)} "
+            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
+            f"pseudolabels.saliency to onnx or none."
+        )
+
+
+class Labeller:
+    """Makes and writes the pseudo labels of some images; travels to worker processes."""
+
+    def __init__(self, maps: MapFile, settings: Any, saliency_model: str, folder: Path) -> None:
+        self.maps, self.settings, self.folder = maps, settings, folder
+        self.saliency_model = SaliencyModel(saliency_model) if saliency_model else None
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        for record in records:
+            path = self.folder / f"{record.id}.png"
+            temporary = path.with_suffix(".tmp")
+            write_label_png(temporary, self.label(record))
+            os.replace(temporary, path)
+
+    def label(self, record: Record) -> np.ndarray:
+        """The pseudo label (H, W) uint8 of one image."""
+        image = read_image(record.image)
+        class_ids, maps = self.maps.read(record.id)
+        maps = self.refine(image, maps)
+        labels = self.complete(maps, class_ids, self.saliency(record, image))
+        if self.settings.crf.enabled and len(class_ids):
+            labels = self.smooth(image, labels, class_ids)
+        return labels
+
+    def refine(self, image: np.ndarray, maps: np.ndarray) -> np.ndarray:
+        """Maps (K, h, w) to (K, H, W) in [0, 1]: enlarged, PAMR, divided by their maximum."""
+        size = image.shape[:2]
+        if not len(maps):
+            return np.zeros((0, *size), np.float32)
+        masks = torch.from_numpy(normalise_maps(maps))[None]
+        settings = self.settings.pamr
+        if settings.enabled:
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+            refined = pamr(pixels, masks, settings.iterations, tuple(settings.dilations))
+        else:
+            refined = resize_maps(masks, size)
+        return normalise_maps(refined[0].numpy())
+
+    def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
+        """(H, W) bool, or None where there is to be none."""
+        if self.settings.saliency == "none":
+            return None
+        if self.settings.saliency == "onnx":
+            soft = self.saliency_model(image)
+        else:
+            soft = read_saliency(record.saliency, image.shape[:2])
+        return soft > self.settings.saliency_threshold
+
+    def complete(
+        self, maps: np.ndarray, class_ids: np.ndarray, saliency: np.ndarray | None
+    ) -> np.ndarray:
+        settings = self.settings
+        return complete_labels(
+            maps,
+            class_ids,
+            saliency,
+            rule=settings.rule,
+            quantile=settings.quantile if settings.completion else None,
+            background_power=settings.background_power,
+            opening=settings.opening,
+            fallback=settings.fallback,
+            threshold=settings.threshold,
+        )
+
+    def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+        """Dense CRF over background and the image's own classes; decides ignored pixels too."""
+        values = np.concatenate([[0], class_ids]).astype(np.uint8)
+        probabilities = label_probabilities(labels, values, self.settings.crf_confidence)
+        crf = {k: v for k, v in self.settings.crf.items() if k != "enabled"}
+        return values[dense_crf(image, probabilities, **crf).argmax(0)]
