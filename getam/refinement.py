@@ -1,0 +1,316 @@
+"""Refining class maps with the image itself: PAMR, normalisation, dense CRF.
+
+Pure functions. PAMR is Araslanov & Roth 2020 (arXiv 2005.08104), the dense CRF is Krähenbühl &
+Koltun 2011 as the library `pydensecrf` computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+__all__ = ["CRF_PRESETS", "dense_crf", "normalise", "pamr"]
+
+DILATIONS = (1, 2, 4, 8, 12, 24)
+
+# Settings of `dense_crf` as they are used for labels, and for predictions at test time.
+CRF_PRESETS = {
+    "labels": {"bilateral_sxy": 80, "bilateral_srgb": 13, "bilateral_compat": 10, "steps": 10},
+    "predictions": {"bilateral_sxy": 83, "bilateral_srgb": 5, "bilateral_compat": 4, "steps": 20},
+}
+
+# Sums over neighbours run in bands of rows, so that a band stays in a core's second-level cache.
+_BAND_BYTES = 1 << 18
+
+_SMALLEST_PROBABILITY = 1e-5
+
+
+@torch.no_grad()
+def pamr(
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    iterations: int = 10,
+    dilations: Sequence[int] = DILATIONS,
+) -> torch.Tensor:
+    """Refine maps so that they follow the edges of the image (pixel-adaptive mask refinement).
+
+    Each iteration replaces the mask at pixel p by a weighted sum over its 8 neighbours q at every
+    dilation, p itself not among them, pixels beyond the border repeated from the border::
+
+        w[p, q] = softmax_q( mean_channels( -|I[p] - I[q]| / (1e-8 + 0.1 * sigma[p]) ) )
+
+    `sigma` is, per channel, the unbiased standard deviation over the nine samples of each
+    dilation, the centre counted once per dilation (Araslanov & Roth 2020, arXiv 2005.08104).
+
+    Work grows with pixels x 8 dilations x classes x iterations. Memory is dominated by the weights:
+    8 x dilations floats a pixel, of one image at a time on a CPU and of the whole batch elsewhere.
+
+    Args:
+        images: (B, 3, H, W), 0..255, any dtype. Any other number of channels works too.
+        masks: (B, C, h, w), resized bilinearly to (H, W) first, C may be 0. On the same device.
+        iterations: how often the masks are replaced; 0 only resizes.
+        dilations: distances of the neighbours in pixels.
+
+    Returns:
+        (B, C, H, W) in the dtype of `masks` (float32 for integer masks), without gradient; float64
+        masks are computed in float64, all others in float32. A weighted mean: values stay within
+        the range of `masks`.
+
+    Raises:
+        ValueError: shapes, devices, iterations or dilations do not fit.
+
+    >>> images = torch.zeros(1, 3, 6, 8)  # a flat image: every neighbour weighs the same
+    >>> pamr(images, torch.full((1, 2, 3, 4), 0.5)).shape
+    torch.Size([1, 2, 6, 8])
+    """
+    _check_pamr(images, masks, iterations, dilations)
+    result_dtype = masks.dtype if masks.is_floating_point() else torch.float32
+    dtype = torch.float64 if masks.dtype == torch.float64 else torch.float32
+    size = images.shape[-2:]
+    result = masks.new_empty((*masks.shape[:2], *size), dtype=result_dtype)
+    if not result.numel():
+        return result
+    # One image at a time keeps a CPU's caches warm; other devices want everything in one launch.
+    chunk = 1 if images.device.type == "cpu" else max(1, len(images))
+    for image, mask, out in zip(images.split(chunk), masks.split(chunk), result.split(chunk)):
+        image, mask = image.to(dtype), mask.to(dtype)
+        if mask.shape[-2:] != size:
+            mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
+        out.copy_(_refine(image, mask, iterations, dilations) if iterations else mask)
+    return result
+
+
+def _check_pamr(
+    images: torch.Tensor, masks: torch.Tensor, iterations: int, dilations: Sequence[int]
+) -> None:
+    if images.ndim != 4 or masks.ndim != 4 or len(images) != len(masks):
+        raise ValueError(
+            f"Got images of shape {tuple(images.shape)} and masks of shape {tuple(masks.shape)}, "
+            "expected (B, 3, H, W) and (B, C, h, w) with the same B: add the missing dimension."
+        )
+    if images.device != masks.device:
+        raise ValueError(
+            f"Got images on {images.device} and masks on {masks.device}, "
+            "expected one device: move one of them with .to()."
+        )
+    if iterations < 0:
+        raise ValueError(f"Got iterations={iterations}, expected 0 or more.")
+    if not dilations or min(dilations) < 1:
+        raise ValueError(f"Got dilations={dilations!r}, expected one or more distances >= 1.")
+
+
+def _refine(
+    image: torch.Tensor, mask: torch.Tensor, iterations: int, dilations: Sequence[int]
+) -> torch.Tensor:
+    radius, rows = max(dilations), _band_rows(mask)
+    weights = _weights(image, dilations, rows).unsqueeze(2).split(rows, dim=-2)
+    # Two padded buffers take turns, so that neighbours are plain views and nothing is copied.
+    buffers = [_pad(mask, radius) for _ in range(2)]
+    insides = [buffer[..., radius:-radius, radius:-radius] for buffer in buffers]
+    sums = [inside.split(rows, dim=-2) for inside in insides]
+    neighbours = [_neighbour_bands(buffer, dilations, rows) for buffer in buffers]
+    for step in range(iterations):
+        source, target = step % 2, (step + 1) % 2
+        for total, views, band in zip(sums[target], neighbours[source], weights):
+            torch.mul(views[0], band[:, 0], out=total)
+            for k in range(1, len(views)):
+                total.addcmul_(views[k], band[:, k])
+        _replicate_border(buffers[target], radius)
+    return insides[iterations % 2]
+
+
+def _weights(image: torch.Tensor, dilations: Sequence[int], rows: int) -> torch.Tensor:
+    """(B, 3, H, W) -> (B, 8 * dilations, H, W), summing to one over dimension 1."""
+    batch, channels, height, width = image.shape
+    weights = image.new_empty((batch, 8 * len(dilations), height, width))
+    bands = _neighbour_bands(_pad(image, max(dilations)), dilations, rows)
+    for centre, views, band in zip(image.split(rows, -2), bands, weights.split(rows, -2)):
+        difference = torch.empty_like(centre)
+        scale = _deviation(centre, views, difference).mul_(0.1).add_(1e-8).mul_(-channels)
+        scale.reciprocal_()
+        for view, weight in zip(views, band.unbind(1)):
+            torch.sub(view, centre, out=difference).abs_().mul_(scale)
+            torch.sum(difference, dim=1, out=weight)
+        # No maximum to subtract: whatever the image, one exponent is at least -32, none below -74.
+        band.exp_()
+        band.div_(band.sum(dim=1, keepdim=True))
+    return weights
+
+
+def _deviation(
+    centre: torch.Tensor, views: Sequence[torch.Tensor], difference: torch.Tensor
+) -> torch.Tensor:
+    """Unbiased deviation over neighbours and as many centres as there are dilations.
+
+    Of differences to the centre, not of values: sums of squares of values lose all digits where
+    the image is flat.
+    """
+    total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
+    for view in views:
+        torch.sub(view, centre, out=difference)
+        total.add_(difference)
+        squares.addcmul_(difference, difference)
+    samples = len(views) // 8 * 9
+    squares.addcmul_(total, total, value=-1 / samples)
+    return squares.clamp_(min=0).div_(samples - 1).sqrt_()
+
+
+def _neighbour_bands(
+    padded: torch.Tensor, dilations: Sequence[int], rows: int
+) -> list[tuple[torch.Tensor, ...]]:
+    """For each band of rows, its views of the neighbours: dilations in order, then row-major."""
+    radius = max(dilations)
+    height, width = padded.shape[-2] - 2 * radius, padded.shape[-1] - 2 * radius
+    offsets = [
+        (radius + dy * d, radius + dx * d)
+        for d in dilations
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+        if dy or dx
+    ]
+    views = [padded[..., y : y + height, x : x + width].split(rows, dim=-2) for y, x in offsets]
+    return list(zip(*views))
+
+
+def _band_rows(mask: torch.Tensor) -> int:
+    height = mask.shape[-2]
+    if mask.device.type != "cpu":
+        return height
+    row_bytes = mask[..., 0, :].numel() * mask.element_size()
+    return min(height, max(1, _BAND_BYTES * torch.get_num_threads() // row_bytes))
+
+
+def _pad(x: torch.Tensor, radius: int) -> torch.Tensor:
+    return F.pad(x, (radius,) * 4, mode="replicate")
+
+
+def _replicate_border(padded: torch.Tensor, radius: int) -> None:
+    padded[..., :radius, :] = padded[..., radius : radius + 1, :]
+    padded[..., -radius:, :] = padded[..., -radius - 1 : -radius, :]
+    padded[..., :radius] = padded[..., radius : radius + 1]
+    padded[..., -radius:] = padded[..., -radius - 1 : -radius]
+
+
+def normalise(maps: torch.Tensor) -> torch.Tensor:
+    """Divide each map by its own maximum, so that the strongest pixel of a class is (almost) one.
+
+    `M / (max M + 1e-5)`: a map of zeros stays zero, and one whose maximum is not well above 1e-5
+    comes out faint.
+
+    Args:
+        maps: (..., H, W), not negative; half precision is returned as float32.
+
+    Returns:
+        Same shape, in [0, 1).
+
+    Raises:
+        ValueError: negative or NaN values.
+
+    >>> normalise(torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]])).round(decimals=4).tolist()
+    [[[0.0, 1.0]], [[0.0, 0.0]]]
+    """
+    maps = maps.to(torch.float64 if maps.dtype == torch.float64 else torch.float32)
+    if maps.numel() == 0:
+        return maps
+    if not maps.amin() >= 0:
+        raise ValueError(
+            f"Got maps with values down to {maps.amin().item():g}, "
+            "expected none below 0 and no NaN: clamp them with .clamp(min=0)."
+        )
+    return maps / (maps.amax(dim=(-2, -1), keepdim=True) + 1e-5)
+
+
+def dense_crf(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    gaussian_sxy: float = 3,
+    gaussian_compat: float = 3,
+    bilateral_sxy: float = 80,
+    bilateral_srgb: float = 13,
+    bilateral_compat: float = 10,
+    steps: int = 10,
+) -> np.ndarray:
+    """Mean-field inference in a fully connected CRF over the given labels (`pydensecrf`).
+
+    Unary energy `-log(max(p, 1e-5))`; Potts pairwise terms with a Gaussian kernel on position and
+    a bilateral one on position and colour. Cost grows with labels x pixels x steps, so pass the
+    background and the classes of this image only. `CRF_PRESETS` names usual settings:
+    `dense_crf(image, p, **CRF_PRESETS["predictions"])`.
+
+    Args:
+        image: (H, W, 3) uint8.
+        probabilities: (K, H, W) in [0, 1], one row per label.
+        gaussian_sxy: reach of the smoothing kernel, in pixels.
+        gaussian_compat: its weight.
+        bilateral_sxy: reach of the colour kernel, in pixels.
+        bilateral_srgb: reach of the colour kernel, in grey levels of 0..255.
+        bilateral_compat: its weight.
+        steps: mean-field iterations.
+
+    Returns:
+        (K, H, W) float32, summing to one over K; ones where K is 1, there is nothing to decide.
+
+    Raises:
+        ValueError: shapes, types or values do not fit.
+        ImportError: the library is missing.
+
+    >>> image = np.zeros((4, 6, 3), dtype=np.uint8)
+    >>> dense_crf(image, np.full((2, 4, 6), 0.5), steps=1).shape
+    (2, 4, 6)
+    """
+    unary = _unary(image, probabilities)
+    labels, height, width = probabilities.shape
+    if labels == 1:
+        return np.ones((1, height, width), dtype=np.float32)
+    crf = _import_pydensecrf().DenseCRF2D(width, height, labels)
+    crf.setUnaryEnergy(unary)
+    crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=bilateral_sxy,
+        srgb=bilateral_srgb,
+        rgbim=np.ascontiguousarray(image),
+        compat=bilateral_compat,
+    )
+    return np.array(crf.inference(steps), dtype=np.float32).reshape(labels, height, width)
+
+
+def _unary(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"Got an image of shape {image.shape} and type {image.dtype}, "
+            "expected (H, W, 3) uint8: colours last, 0..255."
+        )
+    if probabilities.ndim != 3 or not len(probabilities):
+        raise ValueError(
+            f"Got probabilities of shape {probabilities.shape}, expected (K, H, W) with K >= 1."
+        )
+    if probabilities.shape[1:] != image.shape[:2]:
+        raise ValueError(
+            f"Got an image of {image.shape[:2]} and probabilities of {probabilities.shape[1:]} "
+            "(height, width), expected the same: resize the probabilities to the image."
+        )
+    # Comparisons with NaN are false, so this catches them too.
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1 + 1e-4):
+        raise ValueError(
+            f"Got probabilities from {probabilities.min():g} to {probabilities.max():g}, "
+            "expected [0, 1] without NaN: apply a softmax to logits first."
+        )
+    clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1, dtype=np.float32, casting="unsafe")
+    np.negative(np.log(clipped, out=clipped), out=clipped)
+    return clipped.reshape(len(probabilities), -1)
+
+
+def _import_pydensecrf() -> ModuleType:
+    try:
+        import pydensecrf.densecrf
+    except ImportError as error:
+        raise ImportError(
+            "The dense CRF needs the module pydensecrf: pip install pydensecrf2 "
+            "(the package named pydensecrf does not build any more), or switch the CRF off."
+        ) from error
+    return pydensecrf.densecrf
