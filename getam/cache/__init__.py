@@ -1,0 +1,36 @@
+"""Stages whose results are kept under a content hash of everything they were made from.
+
+Names are loaded on first use: what needs only one of them pays, and is keyed, for that one alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_EXPORTS = {
+    "CacheError": "getam.cache.errors",
+    "ConfigView": "getam.cache.stage",
+    "DataPart": "getam.cache.stage",
+    "Decision": "getam.cache.plan",
+    "Event": "getam.cache.runner",
+    "FileDigests": "getam.cache.file_digests",
+    "Job": "getam.cache.stage",
+    "Runner": "getam.cache.runner",
+    "Stage": "getam.cache.stage",
+    "StatusRow": "getam.cache.plan",
+    "Store": "getam.cache.store",
+    "atomic_write": "getam.cache.files",
+    "atomic_write_bytes": "getam.cache.files",
+    "atomic_write_json": "getam.cache.files",
+    "gc": "getam.cache.checks",
+    "library_versions": "getam.cache.manifest",
+    "verify": "getam.cache.checks",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'getam.cache' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

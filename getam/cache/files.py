@@ -1,0 +1,189 @@
+"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import faults
+from .errors import CacheError
+
+TEMPORARY = ".tmp-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+# Coarsest timestamps in use (FAT). A file that changed this recently may change again without its
+# timestamps showing it, so nothing is remembered about it.
+SETTLED_NS = 2_000_000_000
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it becomes `path`, durably.
+
+    The content is flushed to the disk before the rename and the rename before the return. If the
+    block raises, the temporary file is removed and `path` is as it was. The temporary name keeps
+    the suffix, which some libraries take the format from.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with atomic_write(path) as temporary:
+    ...     _ = temporary.write_text("done")
+    >>> path.read_text()
+    'done'
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}{path.suffix}")
+    try:
+        faults.point("write.begin")
+        yield temporary
+        faults.point("write.filled")
+        sync(temporary)
+        faults.point("write.synced")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+    faults.point("write.placed")
+
+
+def atomic_write_bytes(path: str | Path, content: bytes) -> None:
+    """`atomic_write` of `content`."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def atomic_write_json(path: str | Path, value: Any) -> None:
+    """`atomic_write` of `value` as indented JSON (UTF-8; TypeError where JSON cannot hold it)."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    atomic_write_bytes(path, (text + "\n").encode())
+
+
+def sync(path: str | Path) -> None:
+    """Flush a file or a folder to the disk (folders: not on Windows, which has no way to)."""
+    if os.name == "nt" and os.path.isdir(path):
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def files_of(
+    folder: Path, skip: tuple[str, ...] = (), *, refuse_links: bool = False
+) -> dict[str, os.stat_result]:
+    """Every file under `folder`: path relative to it (with ``/``) -> its stat.
+
+    Names in `skip` are left out at the top level. With `refuse_links`, CacheError for a link or a
+    device: what it points to would not be kept with the folder.
+    """
+    found: dict[str, os.stat_result] = {}
+    pending = [("", str(folder))]
+    while pending:
+        prefix, path = pending.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if not prefix and name in skip:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((name + "/", entry.path))
+                elif entry.is_file(follow_symlinks=not refuse_links):
+                    found[name] = entry.stat()
+                elif refuse_links:
+                    raise CacheError(
+                        f"{entry.path} is neither a file nor a folder; an artifact holds only "
+                        "those: write a copy instead of a link"
+                    )
+    return found
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writes that were killed left under `folder`."""
+    for path in folder.rglob(TEMPORARY + "*"):
+        path.unlink()
+
+
+def identity(stat: os.stat_result) -> str:
+    """What tells a file's content from another without reading it.
+
+    Size, mtime and inode; the device because inodes repeat on others, and the ctime because a
+    program can set the mtime back but not the ctime.
+    """
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def settled(stat: os.stat_result, now_ns: int | None = None) -> bool:
+    """Whether a later change would surely show in the timestamps of the file."""
+    now = time.time_ns() if now_ns is None else now_ns
+    return all(abs(now - stamp) > SETTLED_NS for stamp in (stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+def write_checked(path: Path, body: bytes) -> None:
+    """Atomically write `body` under a checksum, for `read_checked`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """What `write_checked` wrote, or None if it is absent or was damaged since."""
+    try:
+        checksum, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    return body if hashlib.sha256(body).hexdigest().encode() == checksum else None
+
+
+@contextmanager
+def disk_errors(doing: str, folder: Path) -> Iterator[None]:
+    """Turn a full or write-protected disk into one sentence; other errors pass unchanged."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(doing, folder) from error
+        if error.errno in _FORBIDDEN:
+            raise CacheError(
+                f"{error.filename or folder} cannot be written while {doing} ({error.strerror}): "
+                "give write permission or choose another artifacts folder"
+            ) from error
+        raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error`, or one that led to it, says that the disk or the quota is full.
+
+    Some libraries lose the number of the error and keep the text.
+    """
+    texts = tuple(os.strerror(number) for number in _FULL)
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, OSError) and current.errno in _FULL:
+            return True
+        if any(text in str(current) for text in texts):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def disk_full(doing: str, folder: Path) -> CacheError:
+    """The sentence for a full disk."""
+    import shutil
+
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return CacheError(
+        f"No space left while {doing} in {folder} ({free / 2**20:.0f} MiB free): free some space "
+        "(gc drops what no named run uses), then run again; finished artifacts are intact and "
+        "the stage goes on from what it has"
+    )

@@ -1,0 +1,99 @@
+"""The manifest of an artifact: what it was made from, by what, and what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .files import atomic_write_bytes
+from .stage import Ingredients, key_of
+
+NAME = "manifest.json"
+
+
+class BrokenManifest(Exception):
+    """A manifest that is absent, damaged, or another artifact's; the message completes "it ..."."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`files`: relative path -> {"size": bytes, "digest": SHA-256}. `info`: library versions,
+    device, seed and whatever else the caller records. `seconds` are those of the last attempt,
+    `start` (ISO 8601, UTC) is that of the first of all `attempts`."""
+
+    stage: str
+    key: str
+    start: str
+    seconds: float
+    attempts: int
+    metrics: dict[str, Any]
+    ingredients: Ingredients
+    files: dict[str, dict[str, Any]]
+    info: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(entry["size"] for entry in self.files.values())
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Upstream stage -> key."""
+        return self.ingredients["inputs"]
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` into `folder`: JSON whose first entry is a checksum of the rest."""
+    body = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+    atomic_write_bytes(folder / NAME, (_header(body) + body[1:]).encode())
+
+
+def read(folder: Path, stage: str, key: str) -> Manifest:
+    """The manifest in `folder`; BrokenManifest unless it is whole and that of `stage` and `key`."""
+    try:
+        text = (folder / NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BrokenManifest(f"has no {NAME}") from None
+    except UnicodeDecodeError:
+        raise BrokenManifest(f"has a damaged {NAME}") from None
+    body = "{" + text[len(_header("")) :]
+    if text != _header(body) + body[1:]:
+        raise BrokenManifest(f"has a damaged {NAME}")
+    fields = json.loads(body)
+    manifest = Manifest(**fields)
+    if (manifest.stage, manifest.key) != (stage, key) or key_of(manifest.ingredients) != key:
+        raise BrokenManifest(f"holds the manifest of {manifest.stage}/{manifest.key}")
+    if any(_escapes(name) for name in manifest.files):
+        raise BrokenManifest(f"names files outside its folder in {NAME}")
+    return manifest
+
+
+def library_versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Installed version of each distribution, None where it is not installed.
+
+    >>> library_versions(["no-such-library"])
+    {'no-such-library': None}
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {name: installed(name) for name in names}
+
+
+def _header(body: str) -> str:
+    return '{\n "checksum": "' + hashlib.sha256(body.encode()).hexdigest() + '",'
+
+
+def _escapes(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\\" in name

@@ -1,0 +1,224 @@
+"""Runs what a plan says, so that no artifact is ever half made or made of something else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from . import faults
+from .errors import CacheError
+from .files import disk_errors, disk_full, is_disk_full
+from .manifest import Manifest
+from .plan import Decision, Planner
+from .reasons import Kind, Reason
+from .records import Runs, checked_run_name
+from .stage import ConfigView, DataPart, Job, Stage, plain, plain_metrics, select
+from .store import Presence, Store
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a run reports. `kind`: skip, start, waiting, done or failed; `detail` says which
+    error it failed with, or who is waited for. `seconds` and `metrics` come with done."""
+
+    kind: str
+    stage: str
+    key: str
+    reason: Reason | None = None
+    detail: str = ""
+    seconds: float | None = None
+    metrics: Mapping[str, Any] | None = None
+
+
+class Runner(Planner):
+    """Plans, and brings the artifacts up to date.
+
+    Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
+    of each stage for what else its manifest should say (library versions, device, seed), and
+    `report` is told of each event.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stages: Sequence[Stage],
+        config: Mapping[str, Any],
+        data: Mapping[str, DataPart],
+        code_root: str | Path,
+        context: Any = None,
+        *,
+        run_name: str = "default",
+        packages: Sequence[str] = ("stages", "getam"),
+        info: Callable[[], Mapping[str, Any]] = dict,
+        report: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        super().__init__(store, stages, config, data, code_root, packages=packages)
+        self._context = context
+        self._run_name = checked_run_name(run_name)
+        self._info = info
+        self._report = report
+        self._runs = Runs(store.root)
+
+    def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
+        """Carry out a plan of this runner: stage -> folder of its artifact.
+
+        What the plan has as cached is checked in full, and made anew if it is broken. An exception
+        of a stage comes out as it is, after the failure was noted; CacheError if the disk is full
+        or write-protected. If there is nothing to do, nothing is written.
+        """
+        planned = {decision.stage: decision for decision in plan}
+        keys = {name: decision.key for name, decision in planned.items()}
+        self._remember()
+        for decision in plan:
+            self._bring(decision, planned)
+        self._remember()
+        with self._writing():
+            self._runs.finish(self._run_name, keys)
+        return {name: self.store.folder(name, key) for name, key in keys.items()}
+
+    def _bring(self, decision: Decision, planned: Mapping[str, Decision]) -> None:
+        """Make an artifact, unless it is intact and not forced."""
+        stage, key = decision.stage, decision.key
+        before = self.store.find(stage, key, read=True)
+        if before.presence is Presence.COMPLETE and not decision.forced:
+            self._report(Event("skip", stage, key, Reason(Kind.UP_TO_DATE)))
+            return
+        reason = decision.reason
+        if before.presence is Presence.BROKEN:
+            reason = Reason(Kind.BROKEN, detail=before.detail)
+        with self._writing():
+            self._runs.start(self._run_name, {name: d.key for name, d in planned.items()})
+        with self.store.lock(stage, key, lambda: self._report_waiting(stage, key)):
+            found = self.store.find(stage, key, read=True)
+            if found.presence is Presence.BROKEN:
+                self.store.set_aside(stage, key)
+            remade = found.manifest != before.manifest
+            if found.presence is Presence.COMPLETE and (remade or not decision.forced):
+                self._report(Event("skip", stage, key, Reason(Kind.MADE_MEANWHILE)))
+            else:
+                self._require_inputs(self._stages[stage], planned)
+                self._make(self._stages[stage], reason)
+
+    def _require_inputs(self, stage: Stage, planned: Mapping[str, Decision]) -> None:
+        """Inputs are checked in full before they are used, and made anew if they are broken."""
+        for name in stage.needs:
+            if self.store.find(name, self._keys[name], read=True).presence is Presence.COMPLETE:
+                continue
+            if name not in planned:
+                raise self._missing_input(stage.name, name)
+            self._bring(planned[name], planned)
+
+    def _make(self, stage: Stage, reason: Reason) -> None:
+        key = self._keys[stage.name]
+        if self.store.finish_sealed(stage.name, key):
+            self._report_done(stage.name, key)
+            return
+        self._report(Event("start", stage.name, key, reason))
+        with self._writing():
+            for part in stage.data:
+                self._tables.add(self._data[part])
+        former = self.store.note(stage.name, key)
+        note = {
+            "start": former.get("start") or datetime.now(timezone.utc).isoformat(),
+            "attempts": former.get("attempts", 0) + 1,
+            "maker": f"process {os.getpid()} on {socket.gethostname()}",
+            "inputs": self._ingredients[stage.name]["inputs"],
+        }
+        folder = self.store.begin(stage.name, key, note)
+        started = time.monotonic()
+        with self._failures_noted(stage.name, key):
+            metrics = self._call(stage, folder)
+            made = Manifest(
+                stage=stage.name,
+                key=key,
+                start=note["start"],
+                seconds=round(time.monotonic() - started, 3),
+                attempts=note["attempts"],
+                metrics=metrics,
+                ingredients=self._ingredients[stage.name],
+                files={},
+                info=plain(self._info(), "info"),
+                config=self._config,
+            )
+            self.store.complete(made)
+        self._report_done(stage.name, key)
+
+    def _call(self, stage: Stage, folder: Path) -> dict[str, Any]:
+        function = self._import(stage)
+        loaded = set(sys.modules)
+        job = Job(
+            stage=stage.name,
+            key=self._keys[stage.name],
+            folder=folder,
+            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
+            config=ConfigView(stage.name, select(self._config, stage)),
+            context=self._context,
+        )
+        faults.point("stage.called")
+        metrics = function(job)
+        faults.point("stage.returned")
+        late = set(self._ingredients[stage.name]["code"]) & set(sys.modules) - loaded
+        self._check_code(stage, late)
+        return plain_metrics(stage.name, metrics)
+
+    def _import(self, stage: Stage) -> Callable[[Job], Mapping[str, Any] | None]:
+        """The function of `stage`, sure to be the code that the key was made of."""
+        module = import_module(stage.module)
+        expected = self._code.path(stage.module)
+        if not (module.__file__ and expected and os.path.samefile(module.__file__, expected)):
+            raise CacheError(
+                f"module {stage.module} was imported from {module.__file__}, expected {expected}: "
+                "run from the project folder, or remove the other copy"
+            )
+        self._check_code(stage, self._ingredients[stage.name]["code"])
+        return getattr(module, stage.function.partition(":")[2])
+
+    def _check_code(self, stage: Stage, modules: Iterable[str]) -> None:
+        """None of `modules`, just imported, may have been edited since the key was made."""
+        for name in modules:
+            planned = self._ingredients[stage.name]["code"][name]
+            if ":" not in name and self._code.parsed(name).digest != planned:
+                raise CacheError(
+                    f"the code of {name} changed after the run had started, so stage "
+                    f"{stage.name!r} would not be what its key says: run again"
+                )
+
+    @contextmanager
+    def _failures_noted(self, stage: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            full = is_disk_full(error)
+            failure = disk_full(f"running {stage}", self.store.root) if full else error
+            message = str(failure) if full else f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # the disk may be full; the failure itself matters more
+                self.store.fail(stage, key, message)
+            self._report(Event("failed", stage, key, detail=message))
+            if full:
+                raise failure from error
+            raise
+
+    def _report_waiting(self, stage: str, key: str) -> None:
+        maker = self.store.note(stage, key).get("maker", "another process")
+        self._report(Event("waiting", stage, key, detail=maker))
+
+    def _report_done(self, stage: str, key: str) -> None:
+        made = self.store.manifest(stage, key)
+        self._report(Event("done", stage, key, seconds=made.seconds, metrics=made.metrics))
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return disk_errors("recording the run", self.store.root)
+
+    def _remember(self) -> None:
+        with self._writing():
+            self.store.files.save()
+            self._code.save()
