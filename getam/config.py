@@ -136,10 +136,10 @@ class PseudoLabels(Settings):
     quantile: Share = 0.9
     background_power: Rate = 32
     opening: int = Field(10, ge=0, description="side in pixels of the square; 0: no opening")
-    fallback: Literal["power", "threshold"] = Field(
-        "power", description="what is background where there is no saliency"
+    fallback: Literal["power"] | Share | tuple[Share, Share] = Field(
+        "power",
+        description="without saliency: 'power', a threshold, or (background up to, seed above)",
     )
-    threshold: Share = Field(0.4, description="of fallback: threshold")
     crf: Crf = Crf()
     crf_confidence: Share = Field(0.9, description="probability of a label that enters the CRF")
 

@@ -28,11 +28,7 @@ ROWS = ("maps", "peak", "class_id")
 
 
 class MapFile:
-    """Read access by image id; opened on first use, once per process.
-
-    >>> MapFile(Path("maps.h5"))
-    MapFile('maps.h5')
-    """
+    """Read access by image id; opened on first use, once per process."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -65,8 +61,10 @@ class MapFile:
     def __contains__(self, image_id: str) -> bool:
         return bool(self.file) and image_id in self._number
 
-    def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Class ids (K,) uint8 and un-normalised maps (K, h, w) float32 of one image.
+    def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Class ids (K,) uint8, maps in [0, 1] (K, h, w) and peaks (K,) float32 of one image.
+
+        Un-normalised maps are ``maps * peaks[:, None, None]``.
 
         Raises:
             UserError: the file has no such image.
@@ -76,8 +74,7 @@ class MapFile:
             raise UserError(f"{self.path}: there are no maps of image {image_id!r} in this file.")
         number = self._number[image_id]
         rows = slice(self._first[number], self._first[number + 1])
-        peak = file["peak"][rows]
-        return file["class_id"][rows], file["maps"][rows].astype(np.float32) * peak[:, None, None]
+        return file["class_id"][rows], file["maps"][rows].astype(np.float32), file["peak"][rows]
 
 
 def write_shard(

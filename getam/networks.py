@@ -6,7 +6,6 @@ import difflib
 import json
 import sys
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from torch.nn import functional as F
 
 from getam.errors import UserError
 
-SHIPPED_WEIGHTS = {"shapes": "vit_shapes.safetensors"}
-
 
 def build_classifier(
     model: str, num_classes: int, image_size: int, args: Mapping[str, Any], weights: str = "none"
@@ -35,7 +32,7 @@ def build_classifier(
         image_size: side in pixels of the square the position embedding is made for; other
             sizes are taken too (dynamic).
         args: further arguments of ``timm.create_model``.
-        weights: ``"timm"`` (timm downloads them), ``"shapes"`` (shipped), ``"none"``, or a file.
+        weights: ``"timm"`` (timm downloads them), ``"none"``, or a local file.
 
     Raises:
         UserError: an unknown model, one without a class token, or weights that do not fit.
@@ -170,14 +167,8 @@ def _create(name: str, weights: str, **args: Any) -> nn.Module:
     except TypeError as error:
         raise UserError(f"{name}: this model does not take these arguments ({error}).") from None
     if weights not in ("timm", "none"):
-        _load_weights(network, _weights_file(weights), name)
+        _load_weights(network, Path(weights), name)
     return network
-
-
-def _weights_file(weights: str) -> Path:
-    if weights in SHIPPED_WEIGHTS:
-        return Path(str(resources.files("getam.data") / SHIPPED_WEIGHTS[weights]))
-    return Path(weights)
 
 
 def _load_weights(network: nn.Module, file: Path, name: str) -> None:
@@ -196,7 +187,7 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
     if not file.is_file():
         raise UserError(
             f"{file}: these weights are missing, expected a safetensors or PyTorch file, or one "
-            f"of 'timm', 'shapes', 'none'."
+            f"of 'timm', 'none'."
         )
     try:
         keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
@@ -237,7 +228,7 @@ def _build_convolutional(
             f"deeplab.encoder {encoder}: DeepLabV3+ cannot use it ({reason})."
         ) from None
     if weights not in ("timm", "none"):
-        _load_weights(network.encoder.model, _weights_file(weights), encoder)
+        _load_weights(network.encoder.model, Path(weights), encoder)
     network.stride = 32
     return network
 

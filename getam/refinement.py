@@ -273,7 +273,7 @@ def dense_crf(
     crf.addPairwiseBilateral(
         sxy=bilateral_sxy,
         srgb=bilateral_srgb,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.require(image, requirements=["C", "W"]),  # read-only buffers are refused
         compat=bilateral_compat,
     )
     return np.array(crf.inference(steps), dtype=np.float32).reshape(labels, height, width)

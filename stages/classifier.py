@@ -16,10 +16,10 @@ import torch
 from getam.data.images import read_image
 from getam.data.transforms import to_tensor, training_transform
 from getam.losses import multi_label_soft_margin
-from getam.metrics import average_precision
+from getam.metrics import average_precision, mean_average_precision
 from getam.networks import build_classifier, normalisation, save_network
 from getam.training import train
-from stages.common import batches, class_scores, multi_hot, open_data, square_batch
+from stages.common import batches, class_scores, multi_hot, open_data, per_class, square_batch
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -75,5 +75,5 @@ def _score(job: Job, network: Any, data: Any, statistics: Any) -> dict[str, Any]
     scores = class_scores(network, images)
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
-    precisions, mean = average_precision(scores, labels)
-    return {"val mAP": mean, "val AP": dict(zip(data.classes, map(float, precisions)))}
+    precisions = per_class(data.classes, average_precision(scores, labels))
+    return {"val mAP": mean_average_precision(scores, labels), "val AP": precisions}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,26 +16,6 @@ from getam.data.transforms import normalise_images, to_square
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
-
-
-@dataclass
-class Context:
-    """What a run brings along that no result depends on: places, device, workers, progress.
-
-    ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
-    setting itself then holds the file's content digest.
-    """
-
-    root: Path | None = None
-    device: str = "cpu"
-    workers: int = 1
-    loader_workers: int = 0
-    files: Mapping[str, Path] = field(default_factory=dict)
-    track: Callable[..., Any] = lambda iterable, **_: iterable
-
-    def file(self, name: str, setting: str) -> str:
-        """The file that a setting names, or the setting itself where it names none."""
-        return str(self.files.get(name, setting))
 
 
 def open_data(job: Job) -> DataIndex:
@@ -72,3 +50,8 @@ def class_scores(network: nn.Module, images: Iterator[torch.Tensor]) -> np.ndarr
     with torch.inference_mode():
         scores = [torch.sigmoid(network(batch).float()).cpu().numpy() for batch in images]
     return np.concatenate(scores)
+
+
+def per_class(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+    """Name -> figure; None for a class that could not be measured (nan)."""
+    return {name: None if np.isnan(v) else float(v) for name, v in zip(names, values)}

@@ -57,7 +57,7 @@ def run(job: Job) -> dict[str, Any]:
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image = read_image(records[index].image)
         mask = read_mask(masks[index], image.shape[:2], len(data.classes))
-        return augment(to_tensor(image), tv_tensors.Mask(torch.from_numpy(mask.copy())))
+        return augment(to_tensor(image), tv_tensors.Mask(torch.from_numpy(mask)))
 
     loss = SEGMENTATION[settings.loss]
     history = train(

@@ -22,7 +22,7 @@ from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.mapfile import MapFile
-from getam.refinement import dense_crf, label_probabilities, normalise_maps, pamr
+from getam.refinement import dense_crf, normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, open_data
 
@@ -50,8 +50,8 @@ def run(job: Job) -> dict[str, Any]:
     )
     run_parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
     done = run_parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
-    chunks = -(-len(records) // CHUNK)
-    for _ in context.track(done, total=chunks, initial=chunks - -(-len(todo) // CHUNK)):
+    chunks = -(-len(todo) // CHUNK)
+    for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
         pass
     return {"images": len(records), "saliency": settings.saliency}
 
@@ -64,6 +64,17 @@ def _check_saliency(source: str, records: Sequence[Record], root: Path) -> None:
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
             f"pseudolabels.saliency to onnx or none."
         )
+
+
+def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:
+    """Labels (H, W) as probabilities (K, H, W) of ``values``; uniform where the label is none.
+
+    The given label has probability ``confidence``, the others share the rest.
+    """
+    given = labels == values[:, None, None]
+    other = (1 - confidence) / max(len(values) - 1, 1)
+    probabilities = np.where(given, np.float32(confidence), np.float32(other))
+    return np.where(given.any(0), probabilities, np.float32(1 / len(values)))
 
 
 class Labeller:
@@ -83,7 +94,7 @@ class Labeller:
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one image."""
         image = read_image(record.image)
-        class_ids, maps = self.maps.read(record.id)
+        class_ids, maps, _ = self.maps.read(record.id)
         maps = self.refine(image, maps)
         labels = self.complete(maps, class_ids, self.saliency(record, image))
         if self.settings.crf.enabled and len(class_ids):
@@ -95,14 +106,14 @@ class Labeller:
         size = image.shape[:2]
         if not len(maps):
             return np.zeros((0, *size), np.float32)
-        masks = torch.from_numpy(normalise_maps(maps))[None]
+        masks = torch.from_numpy(maps)[None]
         settings = self.settings.pamr
         if settings.enabled:
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
             refined = pamr(pixels, masks, settings.iterations, tuple(settings.dilations))
         else:
             refined = resize_maps(masks, size)
-        return normalise_maps(refined[0].numpy())
+        return normalise(refined[0]).numpy()
 
     def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
         """(H, W) bool, or None where there is to be none."""
@@ -123,11 +134,10 @@ class Labeller:
             class_ids,
             saliency,
             rule=settings.rule,
-            quantile=settings.quantile if settings.completion else None,
+            quantile=settings.quantile if settings.completion else 1.0,
             background_power=settings.background_power,
             opening=settings.opening,
             fallback=settings.fallback,
-            threshold=settings.threshold,
         )
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def read_image(path: Path) -> np.ndarray:
     if image.mode != "RGB":
         _say_once(image.mode, path)
         image = _to_rgb(image)
-    return np.asarray(image)
+    return np.array(image)  # a copy: Pillow's own buffer is read-only
 
 
 def read_saliency(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -56,7 +56,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None, classes: int = 25
             f"{path}: got a mask in mode {image.mode}, expected a palette or grey PNG whose values "
             f"are class ids (0 background, 255 ignore). Convert colours to class ids first."
         )
-    mask = np.asarray(image)
+    mask = np.array(image)
     if size is not None:
         _check_size(path, mask, size, "mask")
     wrong = mask[(mask > classes) & (mask != 255)]

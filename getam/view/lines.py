@@ -1,0 +1,74 @@
+"""What a run says while it runs, and what it would do: lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from getam.view.progress import duration
+from getam.view.table import text_table
+
+
+class Reporter:
+    """Prints the events of a run to a stream, one line each; counts what ran."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.ran, self.seconds = stream, 0, 0.0
+
+    def __call__(self, event: Any) -> None:
+        if event.kind == "done":
+            self.ran += 1
+            self.seconds += event.seconds or 0
+        self._say(f"{event.stage:<13}{self._words(event)}")
+
+    def warning(self, message: Warning | str, *_: Any) -> None:
+        self._say(f"note: {message}")
+
+    def _words(self, event: Any) -> str:
+        if event.kind == "skip":
+            return f"cached ({event.key})"
+        if event.kind == "start":
+            return f"runs: {event.reason.sentence()}"
+        if event.kind == "done":
+            figures = "; ".join(headline(event.metrics or {}))
+            return f"done in {duration(event.seconds or 0)}" + (f": {figures}" if figures else "")
+        return f"{event.kind}: {event.detail}"
+
+    def _say(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def headline(metrics: Mapping[str, Any]) -> list[str]:
+    """The single figures among metrics, as words.
+
+    >>> headline({"val mAP": 0.91234, "images": 900, "val AP": {"cat": 0.9}})
+    ['val mAP 0.912', 'images 900']
+    """
+    shown = []
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            shown.append(f"{name} {value:.3f}")
+        elif isinstance(value, (int, str)):
+            shown.append(f"{name} {value}")
+    return shown
+
+
+def plan_lines(plan: Sequence[Any]) -> list[str]:
+    """A line for each decision of a plan: would it run, and why."""
+    lines = []
+    for decision in plan:
+        verb = "would run" if decision.runs else "cached"
+        why = f": {decision.reason.sentence()}" if decision.runs else f" ({decision.key})"
+        lines.append(f"{decision.stage:<13}{verb}{why}")
+    return lines
+
+
+def status_table(rows: Sequence[Any]) -> str:
+    """A line per stage: status, key, size, time and headline figures, or why it is not cached."""
+    body = []
+    for row in rows:
+        size = "" if row.size is None else f"{row.size / 1e6:.1f} MB"
+        seconds = "" if row.seconds is None else duration(row.seconds)
+        told = "; ".join(headline(row.metrics or {})) or row.reason.sentence()
+        body.append([row.stage, row.status, row.key, size, seconds, told])
+    return text_table(["stage", "status", "key", "size", "time", "figures"], body, left=(0, 1, 5))

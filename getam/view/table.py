@@ -1,0 +1,66 @@
+"""Tables in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> str:
+    """Columns as wide as their widest cell; those in ``left`` left aligned, the others right.
+
+    >>> print(text_table(["", "mIoU"], [["seeds", "50.1"]]))
+           mIoU
+    seeds  50.1
+    """
+    columns = list(zip(header, *rows))
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in [header, *rows]:
+        cells = zip(row, widths)
+        aligned = [c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(cells)]
+        lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one decimal.
+
+    >>> percent(0.5012), percent(None)
+    ('50.1', '-')
+    """
+    return "-" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def evaluation_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """The table of an evaluation: a line each for what was measured, a column per class."""
+    names = ["background", *classes]
+    header = ["", "split", "images", "measure", "value", *names, "further"]
+    body = [
+        [
+            row["what"],
+            row["split"],
+            str(row["images"]),
+            row["measure"],
+            percent(row["value"]),
+            *(percent(row["per class"].get(name)) for name in names),
+            _further(row),
+        ]
+        for row in rows
+    ]
+    return text_table(header, body, left=(0, len(header) - 1)) + "\n"
+
+
+def _further(row: Mapping[str, Any]) -> str:
+    parts = []
+    if "F1 micro" in row:
+        parts.append(f"F1 {row['F1 micro']:.3f} micro, {row['F1 macro']:.3f} macro")
+    if "best threshold" in row:
+        parts.append(f"best threshold {row['best threshold']:g}")
+    if "ignored" in row:
+        parts.append(f"{percent(row['ignored'])} % ignored")
+    if "trained on" in row:
+        parts.append(f"trained on {row['trained on']}")
+    return ", ".join(parts)

@@ -1,0 +1,133 @@
+"""The command line: ``python pipeline.py run``, or ``getam run`` once installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from getam.cache import CacheError
+from getam.config import load_config
+from getam.errors import UserError
+from getam.view.lines import Reporter, plan_lines, status_table
+from getam.view.progress import duration, track
+from stages.chain import ORDER
+from stages.workspace import open_runner
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="getam")
+def main() -> None:
+    """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
+
+
+def with_config(command: Callable) -> Callable:
+    """The options that say which run a command is about; mistakes become one sentence."""
+
+    @wraps(command)
+    def guarded(**options: Any) -> None:
+        try:
+            command(**options)
+        except (UserError, CacheError) as error:
+            raise click.ClickException(str(error)) from None
+
+    for option in (
+        click.option(
+            "--artifacts",
+            type=click.Path(path_type=Path, file_okay=False),
+            default="artifacts",
+            show_default=True,
+            help="Folder of everything that is made.",
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="A.B=V",
+            help="Set one config key; wins over the files. May be given several times.",
+        ),
+        click.option(
+            "--config",
+            "configs",
+            multiple=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="YAML with what differs from the defaults; later files win over earlier ones.",
+        ),
+    ):
+        guarded = option(guarded)
+    return guarded
+
+
+stage_name = click.Choice(ORDER)
+
+
+@main.command()
+@with_config
+@click.option("--until", type=stage_name, help="Stop after this stage.")
+@click.option("--only", type=stage_name, help="This stage alone, from cached inputs.")
+@click.option("--force", type=stage_name, multiple=True, help="Make this stage anew.")
+@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+@click.option("--name", default="default", show_default=True, help="Name of this run.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+def run(
+    configs: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    artifacts: Path,
+    until: str | None,
+    only: str | None,
+    force: tuple[str, ...],
+    device: str | None,
+    workers: int | None,
+    name: str,
+    dry_run: bool,
+) -> None:
+    """Bring every stage up to date; without options: the embedded example, whole."""
+    reporter = Reporter(sys.stderr)
+    runner = open_runner(
+        load_config(configs, assignments),
+        artifacts,
+        device=device,
+        workers=workers,
+        track=track,
+        run_name=name,
+        report=reporter,
+    )
+    plan = runner.plan(until=until, only=only, force=force)
+    if dry_run:
+        click.echo("\n".join(plan_lines(plan)))
+        return
+    with warnings.catch_warnings():
+        warnings.showwarning = reporter.warning
+        made = runner.run(plan)
+    click.echo(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
+    if "evaluation" in made:
+        click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
+
+
+@main.command()
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
+def status(
+    configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, as_json: bool
+) -> None:
+    """A line per stage: cached, partial, stale, missing or failed."""
+    rows = open_runner(load_config(configs, assignments), artifacts).status()
+    if as_json:
+        fields = ("stage", "status", "key", "size", "seconds", "metrics")
+        listed = [{f: getattr(row, f) for f in fields} for row in rows]
+        for entry, row in zip(listed, rows):
+            entry["reason"] = row.reason.sentence()
+        click.echo(json.dumps(listed, indent=1))
+    else:
+        click.echo(status_table(rows))
+
+
+if __name__ == "__main__":
+    main(prog_name="pipeline.py")

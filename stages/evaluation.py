@@ -1,0 +1,202 @@
+"""evaluation: one table over everything that can be measured.
+
+needs   all stages before it; masks for whatever is to be measured against masks
+makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF)
+costs   scales x flips forward passes per val image; dense CRF about half a second each and core
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import torch
+
+from getam.data.images import image_size, read_image, read_mask
+from getam.data.palette import write_label_png
+from getam.data.transforms import resize_maps
+from getam.inference import Segmenter, segment
+from getam.mapfile import MapFile
+from getam.metrics import (
+    ConfusionMatrix,
+    ThresholdSweep,
+    average_precision,
+    f1,
+    mean_average_precision,
+)
+from getam.networks import load_network
+from getam.refinement import dense_crf
+from getam.view.table import evaluation_table
+from stages.common import open_data, per_class
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+
+PLAIN, SMOOTHED = "predictions", "predictions_crf"
+
+
+def run(job: Job) -> dict[str, Any]:
+    data = open_data(job)
+    train, val = job.config.data.train, job.config.data.val
+    seen = [r for r in data.split(train) if r.mask is not None]
+    held_out = [r for r in data.split(val) if r.mask is not None]
+
+    rows = [_classifier(job, data)]
+    if seen:
+        rows.append(_seeds(job, data, seen))
+        if "pseudolabels" in job.inputs:
+            rows.append(_pseudo_labels(job, data, seen))
+    _predict(job, data.split(val))
+    if held_out:
+        rows.append(_network(job, data, held_out, "network", PLAIN))
+        if job.config.evaluation.crf.enabled:
+            rows.append(_network(job, data, held_out, "network + CRF", SMOOTHED))
+
+    (job.folder / "metrics.json").write_text(json.dumps(rows, indent=1))
+    (job.folder / "table.txt").write_text(evaluation_table(rows, data.classes))
+    return {f"{row['what']} {row['measure']}": row["value"] for row in rows}
+
+
+def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
+    kept = np.load(job.inputs["classifier"] / "scores.npz", allow_pickle=False)
+    scores, labels = kept["scores"], kept["labels"]
+    score = f1(scores, labels)
+    return {
+        "what": "classifier",
+        "split": job.config.data.val,
+        "images": len(scores),
+        "measure": "mAP",
+        "value": mean_average_precision(scores, labels),
+        "per class": per_class(data.classes, average_precision(scores, labels)),
+        "F1 micro": score.micro,
+        "F1 macro": score.macro,
+    }
+
+
+def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
+    """Maps as they are, enlarged, against the masks: the best of many global thresholds."""
+    maps = MapFile(job.inputs["maps"] / "maps.h5")
+    count = job.config.evaluation.thresholds
+    sweep = ThresholdSweep(len(data.classes) + 1, np.arange(count) / count)
+    for record in job.context.track(records):
+        class_ids, image_maps, _ = maps.read(record.id)
+        mask = _mask(record, data)
+        enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
+        sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
+    threshold, miou = sweep.best()
+    best = int(np.searchsorted(sweep.thresholds, threshold))
+    matrix = sweep.matrices()[best]
+    intersection = np.diag(matrix)
+    union = matrix.sum(0) + matrix.sum(1) - intersection
+    iou = np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
+    curve = dict(zip(sweep.thresholds.round(6).tolist(), sweep.miou().round(6).tolist()))
+    return {
+        **_row("seeds", job.config.data.train, records, data, miou, iou),
+        "best threshold": threshold,
+        "threshold curve": curve,
+    }
+
+
+def _pseudo_labels(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
+    folder = job.inputs["pseudolabels"] / "labels"
+    confusion = _against_masks(folder, data, records)
+    return {
+        **_row(
+            "pseudo labels",
+            job.config.data.train,
+            records,
+            data,
+            confusion.miou(),
+            confusion.iou(),
+        ),
+        "ignored": confusion.ignored_share,
+    }
+
+
+def _network(
+    job: Job, data: DataIndex, records: Sequence[Record], what: str, folder: str
+) -> dict[str, Any]:
+    confusion = _against_masks(job.folder / folder, data, records)
+    row = _row(what, job.config.data.val, records, data, confusion.miou(), confusion.iou())
+    return {**row, "trained on": job.config.deeplab.labels}
+
+
+def _row(
+    what: str,
+    split: str,
+    records: Sequence[Record],
+    data: DataIndex,
+    miou: float,
+    iou: np.ndarray,
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "split": split,
+        "images": len(records),
+        "measure": "mIoU",
+        "value": miou,
+        "per class": per_class(("background", *data.classes), iou),
+    }
+
+
+def _mask(record: Record, data: DataIndex) -> np.ndarray:
+    return read_mask(record.mask, image_size(record.image), len(data.classes))
+
+
+def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> ConfusionMatrix:
+    """One confusion matrix over all images, read one at a time."""
+    confusion = ConfusionMatrix(len(data.classes) + 1)
+    for record in records:
+        mask = _mask(record, data)
+        confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
+    return confusion
+
+
+def _predict(job: Job, records: Sequence[Record]) -> None:
+    """Write the predictions of each image; those of an interrupted run are kept."""
+    settings, context = job.config.evaluation, job.context
+    network = load_network(job.inputs["deeplab"], context.device)
+    segmenter = Segmenter(network, job.config.deeplab.image_size, settings.scales, settings.flip)
+    write = Writer(job.folder, dict(settings.crf))
+    todo = [r for r in records if not write.last(r.id).exists()]
+    images: Iterator = ((r.id, read_image(r.image)) for r in todo)
+    probabilities = segment(segmenter, images, settings.batch_size)
+    parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
+    done = parallel(joblib.delayed(write)(*one) for one in probabilities)
+    for _ in context.track(done, total=len(records), initial=len(records) - len(todo)):
+        pass
+
+
+class Writer:
+    """Writes predictions without and with dense CRF; travels to worker processes."""
+
+    def __init__(self, folder: Path, crf: dict[str, Any]) -> None:
+        self.folder, self.smooths = folder, crf["enabled"]
+        self.crf = {name: value for name, value in crf.items() if name != "enabled"}
+        for name in (PLAIN, SMOOTHED) if self.smooths else (PLAIN,):
+            (folder / name).mkdir(exist_ok=True)
+
+    def last(self, image_id: str) -> Path:
+        """The file of an image that is written last."""
+        return self.folder / (SMOOTHED if self.smooths else PLAIN) / f"{image_id}.png"
+
+    def __call__(self, image_id: str, image: np.ndarray, probabilities: np.ndarray) -> None:
+        labels = probabilities.argmax(0).astype(np.uint8)
+        self._write(self.folder / PLAIN / f"{image_id}.png", labels)
+        if self.smooths:
+            # Background and the classes that win somewhere: the others cannot come back.
+            present = np.union1d(0, np.unique(labels)).astype(np.uint8)
+            smooth = dense_crf(image, probabilities[present], **self.crf)
+            self._write(self.last(image_id), present[smooth.argmax(0)])
+
+    @staticmethod
+    def _write(path: Path, labels: np.ndarray) -> None:
+        temporary = path.with_suffix(".tmp")
+        write_label_png(temporary, labels)
+        os.replace(temporary, path)

@@ -1,0 +1,173 @@
+"""From a configuration to a runner: data fingerprints, weights files, device and workers.
+
+Nothing here imports torch: a run with nothing to do needs none.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from getam.cache import DataPart, FileDigests, Runner, Store, library_versions
+from getam.config import Config
+from getam.data.folder import read_folder
+from getam.data.index import DataIndex, Record
+from getam.errors import UserError
+from stages.chain import chain
+
+CODE = Path(__file__).resolve().parents[1]
+WEIGHTS = ("classifier.weights", "deeplab.weights", "pseudolabels.saliency_model")
+SHIPPED = {"shapes": CODE / "getam" / "data" / "vit_shapes.safetensors"}
+LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
+
+
+@dataclass
+class Context:
+    """What a run brings along that no result depends on: places, device, workers, progress.
+
+    ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
+    setting itself then holds the file's content digest.
+    """
+
+    root: Path | None = None
+    wanted_device: str | None = None
+    wanted_workers: int | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    track: Callable[..., Any] = lambda iterable, **_: iterable
+
+    @cached_property
+    def device(self) -> str:
+        """The device asked for; otherwise a GPU where there is one.
+
+        Raises:
+            UserError: torch does not know the device, or cannot use it.
+        """
+        import torch
+
+        if self.wanted_device is None:
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(1, device=self.wanted_device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"--device {self.wanted_device}: torch cannot use it ({reason}). Use cpu, or "
+                f"install a torch for this device."
+            ) from None
+        return self.wanted_device
+
+    @property
+    def workers(self) -> int:
+        """Processes for work on the CPU."""
+        return self.wanted_workers or _cores()
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that load images while a network trains; on a CPU they would only compete."""
+        return 0 if self.device == "cpu" else min(self.workers, 16)
+
+    def file(self, name: str, setting: str) -> str:
+        """The file that a setting names, or the setting itself where it names none."""
+        return str(self.files.get(name, setting))
+
+
+def open_runner(
+    config: Config,
+    artifacts: Path,
+    *,
+    device: str | None = None,
+    workers: int | None = None,
+    track: Callable[..., Any] = lambda iterable, **_: iterable,
+    **options: Any,
+) -> Runner:
+    """The runner of a configuration over an artifacts folder; ``options`` are the runner's.
+
+    Raises:
+        UserError: a data folder or weights file that is missing or wrong.
+    """
+    store = Store(artifacts)
+    settings, files = _by_content(config, store.files)
+    stages = chain(config)
+    context = Context(None, device, workers, files, track)
+    data = {}
+    if config.data.kind == "folder":
+        context.root = _root(config)
+        used = {part for stage in stages for part in stage.data}
+        index = read_folder(context.root)
+        data = data_parts(index, (config.data.train, config.data.val), used, store.files)
+
+    def info() -> dict[str, Any]:
+        versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
+        return {"libraries": versions, "device": context.device, "seed": config.seed}
+
+    return Runner(store, stages, settings, data, CODE, context, info=info, **options)
+
+
+def data_parts(
+    index: DataIndex, splits: Sequence[str], parts: Collection[str], digests: FileDigests
+) -> dict[str, DataPart]:
+    """Content fingerprints of a data set, apart for images, labels, saliency and masks."""
+    records = {record.id: record for name in splits for record in index.split(name)}
+    tables = {"labels": lambda: _label_items(index, splits, records.values())}
+    for part, attribute in (("images", "image"), ("saliency", "saliency"), ("masks", "mask")):
+        tables[part] = lambda attribute=attribute: _file_items(records.values(), attribute, digests)
+    return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
+
+
+def _file_items(records: Iterable[Record], attribute: str, digests: FileDigests) -> dict[str, str]:
+    paths = {record.id: getattr(record, attribute) for record in records}
+    paths = {image_id: path for image_id, path in paths.items() if path is not None}
+    hashed = digests.digest(paths.values())
+    return {image_id: hashed[path] for image_id, path in paths.items()}
+
+
+def _label_items(
+    index: DataIndex, splits: Sequence[str], records: Iterable[Record]
+) -> dict[str, str]:
+    items = {"classes.txt": " ".join(index.classes)}
+    for name in splits:
+        items[f"splits/{name}.txt"] = " ".join(record.id for record in index.split(name))
+    for record in records:
+        labels = record.labels
+        named = None if labels is None else " ".join(index.classes[c - 1] for c in labels)
+        items[record.id] = "not labelled" if named is None else f"labelled {named}"
+    return items
+
+
+def _by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The settings with the content digest of each local file in place of its path."""
+    settings = config.model_dump(mode="json")
+    files: dict[str, Path] = {}
+    for name in WEIGHTS:
+        section, field_name = name.split(".")
+        value = settings[section][field_name]
+        if value is None or value in ("timm", "none"):
+            continue
+        file = SHIPPED.get(value, Path(value).expanduser())
+        if not file.is_file():
+            raise UserError(
+                f"{name}: got {value!r}, but there is no such file; expected a local file"
+                f"{'' if section == 'pseudolabels' else ', timm, shapes or none'}."
+            )
+        files[name] = file
+        settings[section][field_name] = f"sha256:{digests.digest([file])[file][:20]}"
+    return settings, files
+
+
+def _root(config: Config) -> Path:
+    if config.data.root is None:
+        raise UserError(
+            "data.root is not set: expected the data folder. Add --set data.root=FOLDER, or "
+            "root: FOLDER under data: in the config file."
+        )
+    return Path(config.data.root).expanduser()
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return max(1, len(affinity(0)) if affinity else os.cpu_count() or 1)
