@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from getam.cache import atomic_write
 from getam.networks import encoder_parameters, freeze_blocks
 
 Item = tuple[Tensor, ...]
@@ -214,10 +215,6 @@ class Checkpoint:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "epochs": history.epochs, "running": running.item()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "wb") as stream:
+        with atomic_write(self.path) as temporary, open(temporary, "wb") as stream:
             torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, self.path)
         self.last = time.monotonic()

@@ -8,7 +8,6 @@ costs   scales x flips forward passes per val image; dense CRF about half a seco
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import joblib
 import numpy as np
 import torch
 
+from getam.cache import atomic_write
 from getam.data.images import image_size, read_image, read_mask
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
@@ -197,6 +197,5 @@ class Writer:
 
     @staticmethod
     def _write(path: Path, labels: np.ndarray) -> None:
-        temporary = path.with_suffix(".tmp")
-        write_label_png(temporary, labels)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            write_label_png(temporary, labels)

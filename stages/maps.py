@@ -7,15 +7,14 @@ costs   about 1.7 forward passes per image, scale and flip
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.mapfile import merge_shards, write_shard
@@ -45,7 +44,8 @@ def run(job: Job) -> dict[str, Any]:
         path = job.scratch / f"{number:05}.h5"
         shards.append(path)
         if not path.exists():
-            _write(path, explain(shard), explain.grid)
+            with atomic_write(path) as temporary:
+                write_shard(temporary, explain(shard), explain.grid)
     merge_shards(
         job.folder / "maps.h5",
         shards,
@@ -55,13 +55,6 @@ def run(job: Job) -> dict[str, Any]:
         dict(settings),
     )
     return {"images": len(records), "grid": list(explain.grid)}
-
-
-def _write(path: Path, images: Iterable[tuple], grid: tuple[int, int]) -> None:
-    """A shard under a temporary name first: what is there is whole."""
-    temporary = path.with_suffix(".tmp")
-    write_shard(temporary, images, grid)
-    os.replace(temporary, path)
 
 
 class Explainer:

@@ -7,7 +7,6 @@ costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import joblib
 import numpy as np
 import torch
 
+from getam.cache import atomic_write
 from getam.completion import complete_labels
 from getam.data.images import read_image, read_saliency
 from getam.data.palette import write_label_png
@@ -86,10 +86,8 @@ class Labeller:
 
     def __call__(self, records: Sequence[Record]) -> None:
         for record in records:
-            path = self.folder / f"{record.id}.png"
-            temporary = path.with_suffix(".tmp")
-            write_label_png(temporary, self.label(record))
-            os.replace(temporary, path)
+            with atomic_write(self.folder / f"{record.id}.png") as temporary:
+                write_label_png(temporary, self.label(record))
 
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one image."""

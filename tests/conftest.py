@@ -1,0 +1,92 @@
+"""Small data folders and networks that the tests share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_VIT = "{patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}"
+TINY = (
+    "classifier.weights=none",
+    "deeplab.weights=none",
+    f"classifier.model_args={TINY_VIT}",
+    f"deeplab.encoder_args={TINY_VIT}",
+    "classifier.image_size=32",
+    "deeplab.image_size=32",
+    "deeplab.channels=8",
+    "classifier.epochs=2",
+    "deeplab.epochs=2",
+    "classifier.batch_size=4",
+    "deeplab.batch_size=4",
+)
+"""Settings of networks so small that a whole run takes seconds."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder: 8 train and 4 val images of two classes, masks and saliency."""
+    return make_folder(tmp_path / "data")
+
+
+def make_folder(root: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks", "saliency", "splits"):
+        (root / name).mkdir(parents=True)
+    names = ("cat", "dog")
+    table, ids = ["image,classes"], [f"photo{n:02}" for n in range(12)]
+    for n, image_id in enumerate(ids):
+        size = (40, 48) if n % 2 else (48, 40)
+        image = rng.integers(0, 80, (*size, 3), dtype=np.uint8)
+        mask = np.zeros(size, np.uint8)
+        mask[8:30, 10:32] = 1 + n % 2
+        image[mask == 1 + n % 2] += np.array([150, 0, 0] if n % 2 else [0, 150, 0], np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{image_id}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{image_id}.png")
+        Image.fromarray((mask > 0).astype(np.uint8) * 255).save(
+            root / "saliency" / f"{image_id}.png"
+        )
+        table.append(f"{image_id},{names[n % 2]}")
+    (root / "labels.csv").write_text("\n".join(table) + "\n")
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "splits" / "train.txt").write_text("\n".join(ids[:8]) + "\n")
+    (root / "splits" / "val.txt").write_text("\n".join(ids[8:]) + "\n")
+    return root
+
+
+def pipeline(*arguments: str, cwd: Path, env: dict | None = None, settings=()) -> Result:
+    """Run ``python pipeline.py`` as a user would."""
+    import os
+
+    sets = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *sets]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+class Result:
+    """Exit code and output of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def stages_run(self) -> list[str]:
+        """The stages that were run, in order."""
+        return [line.split()[0] for line in self.err.splitlines() if " runs: " in line]
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n{self.out}\n{self.err}"

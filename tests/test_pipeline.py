@@ -1,0 +1,148 @@
+"""The chain through the command line, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from getam.data.images import read_mask
+from tests.conftest import TINY, make_folder, pipeline
+
+CHAIN = ["classifier", "maps", "pseudolabels", "deeplab", "evaluation"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    make_folder(place / "data")
+    return place
+
+
+def settings(place: Path, *more: str) -> tuple[str, ...]:
+    return ("data.kind=folder", f"data.root={place / 'data'}", *TINY, *more)
+
+
+def run(place: Path, *arguments: str, more: tuple[str, ...] = ()):
+    arguments = ("run", "--workers", "1", *arguments)
+    return pipeline(*arguments, cwd=place, settings=settings(place, *more))
+
+
+@pytest.fixture(scope="module")
+def first(place: Path):
+    return run(place)
+
+
+def artifact(place: Path, stage: str) -> Path:
+    return next(p for p in (place / "artifacts" / stage).iterdir() if p.is_dir())
+
+
+def test_one_command_runs_the_whole_chain_and_ends_with_the_table(first):
+    assert first.code == 0, first
+    assert first.stages_run() == CHAIN
+    rows = [line.split()[0] for line in first.out.splitlines()[1:]]
+    assert rows == ["classifier", "seeds", "pseudo", "network", "network"], first.out
+
+
+def test_maps_file_is_readable_by_plain_h5py(first, place):
+    with h5py.File(artifact(place, "maps") / "maps.h5") as file:
+        assert file["maps"].dtype == np.float16
+        assert file["maps"].shape == (8, 4, 4)
+        assert list(file["image_id"].asstr()[:2]) == ["photo00", "photo01"]
+        assert list(file.attrs["classes"]) == ["cat", "dog"]
+        assert list(file["class_id"][:]) == [1, 2] * 4
+        assert (file["peak"][:] > 0).all()
+        np.testing.assert_allclose(file["maps"][:].max(axis=(1, 2)), 1)
+
+
+def test_pseudo_labels_have_the_size_of_their_image_and_only_its_classes(first, place):
+    labels = read_mask(artifact(place, "pseudolabels") / "labels" / "photo01.png")
+    assert labels.shape == (40, 48)
+    assert set(np.unique(labels)) <= {0, 2, 255}
+
+
+def test_second_run_executes_nothing(first, place):
+    again = run(place)
+    assert again.code == 0, again
+    assert again.stages_run() == []
+    assert again.out == first.out
+
+
+def test_changed_quantile_redoes_labels_and_what_follows_and_back_redoes_nothing(first, place):
+    changed = run(place, more=("pseudolabels.quantile=0.5",))
+    assert changed.stages_run() == CHAIN[2:], changed
+    assert "pseudolabels.quantile changed from 0.9 to 0.5" in changed.err
+    assert run(place).stages_run() == []
+
+
+def test_until_stops_there_and_dry_run_writes_nothing(first, place):
+    before = sorted((place / "artifacts").rglob("*"))
+    dry = run(place, "--until", "pseudolabels", "--dry-run", more=("maps.method=attention",))
+    assert dry.code == 0, dry
+    assert [line.split()[0] for line in dry.out.splitlines()] == CHAIN[:3]
+    assert "classifier   cached" in dry.out
+    assert "maps         would run" in dry.out
+    assert sorted((place / "artifacts").rglob("*")) == before
+
+
+def test_only_and_force_redo_one_stage(first, place):
+    forced = run(place, "--only", "maps", "--force", "maps")
+    assert forced.code == 0, forced
+    assert forced.stages_run() == ["maps"]
+    assert run(place).stages_run() == []
+
+
+def test_only_without_its_inputs_says_what_makes_them(first, place):
+    missing = run(place, "--only", "deeplab", more=("pseudolabels.opening=3",))
+    assert missing.code == 1
+    assert "pseudolabels" in missing.err
+    assert "Traceback" not in missing.err
+
+
+def test_status_json_is_only_json(first, place):
+    told = pipeline("status", "--json", cwd=place, settings=settings(place))
+    assert told.code == 0, told
+    rows = json.loads(told.out)
+    assert [row["stage"] for row in rows] == CHAIN
+    assert {row["status"] for row in rows} == {"cached"}
+
+
+def test_unknown_stage_is_wrong_usage(place):
+    assert run(place, "--until", "mapss").code == 2
+
+
+def test_saliency_none_and_masks_line_and_convolutional_encoder(first, place):
+    """The other ways through the chain: no saliency, CRF on labels, supervised, DeepLabV3+."""
+    other = run(
+        place,
+        "--name",
+        "other",
+        more=(
+            "pseudolabels.saliency=none",
+            "pseudolabels.crf.enabled=true",
+            "deeplab.labels=masks",
+            "deeplab.encoder=test_convnext",
+            "deeplab.encoder_args={}",
+            "deeplab.atrous_rates=[1, 2, 3]",
+            "deeplab.loss=balanced",
+            "deeplab.image_size=64",
+            "evaluation.scales=[1.0, 1.5]",
+        ),
+    )
+    assert other.code == 0, other
+    assert "trained on masks" in other.out
+    assert other.stages_run() == CHAIN[2:]
+
+
+def test_unlabelled_images_get_maps_of_their_predicted_classes(first, place, tmp_path):
+    data = make_folder(tmp_path / "data")
+    table = data / "labels.csv"
+    table.write_text("".join(s for s in table.open() if not s.startswith("photo03")))
+    made = run(tmp_path, "--until", "maps")
+    assert made.code == 0, made
+    with h5py.File(artifact(tmp_path, "maps") / "maps.h5") as file:
+        assert (np.diff(file["first"][:]) >= 1).all()
+        assert len(file["first"]) == 9
