@@ -114,10 +114,10 @@ def train(
     freeze_blocks(network, settings.frozen_blocks)
     optimizer = make_optimizer(network, settings)
     autocast, scaler = make_precision(settings.precision, device)
+    rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
     state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
     step, history = state.load()
     batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
-    rates = [group["lr"] for group in optimizer.param_groups]
     loader = DataLoader(
         SeededItems(items, make_item, seed),
         batch_sampler=batches,

@@ -55,7 +55,7 @@ def _plain(
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(3.21), duration(75), duration(7300)
+    >>> duration(3.21), duration(75), duration(7320)
     ('3.2 s', '1 min 15 s', '2 h 02 min')
     """
     if seconds < 60:
