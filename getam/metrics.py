@@ -190,9 +190,13 @@ class ThresholdSweep:
         matrices[:, :, 0] += self._counts.sum(axis=(0, 2)) - kept.sum(axis=2)
         return matrices
 
+    def iou(self) -> np.ndarray:
+        """(T, num_classes) IoU at each threshold, as `ConfusionMatrix.iou`."""
+        return _iou(self.matrices())
+
     def miou(self) -> np.ndarray:
         """(T,) mean IoU at each threshold, as `ConfusionMatrix.miou`."""
-        return _mean_over_known(_iou(self.matrices()))
+        return _mean_over_known(self.iou())
 
     def best(self) -> tuple[float, float]:
         """The threshold with the highest mean IoU (the lowest such one), and that mean IoU."""

@@ -7,6 +7,7 @@ Koltun 2011 as the library `pydensecrf` computes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -23,12 +24,14 @@ CRF_PRESETS = {
     "predictions": {"bilateral_sxy": 83, "bilateral_srgb": 5, "bilateral_compat": 4, "steps": 20},
 }
 
-# Sums over neighbours run in bands of rows, so that a band stays in a core's second-level cache.
-_BAND_BYTES = 1 << 18
+# On a CPU, bands of rows are spread over threads. They fit a core's second-level cache, and are
+# small enough that torch does not split each of the many small operations over threads itself.
+_BAND_ELEMENTS = (1 << 15) - 1
 
 _SMALLEST_PROBABILITY = 1e-5
 
 
+@torch.inference_mode(False)  # its tensors could not be written to by threads
 @torch.no_grad()
 def pamr(
     images: torch.Tensor,
@@ -77,7 +80,7 @@ def pamr(
     # One image at a time keeps a CPU's caches warm; other devices want everything in one launch.
     chunk = 1 if images.device.type == "cpu" else max(1, len(images))
     for image, mask, out in zip(images.split(chunk), masks.split(chunk), result.split(chunk)):
-        image, mask = image.to(dtype), mask.to(dtype)
+        image, mask = image.detach().to(dtype), mask.detach().to(dtype)
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
         out.copy_(_refine(image, mask, iterations, dilations) if iterations else mask)
@@ -106,39 +109,53 @@ def _check_pamr(
 def _refine(
     image: torch.Tensor, mask: torch.Tensor, iterations: int, dilations: Sequence[int]
 ) -> torch.Tensor:
-    radius, rows = max(dilations), _band_rows(mask)
-    weights = _weights(image, dilations, rows).unsqueeze(2).split(rows, dim=-2)
+    on_cpu = mask.device.type == "cpu"
+    radius, rows = max(dilations), _band_rows(image, mask) if on_cpu else mask.shape[-2]
+    weights = image.new_empty((len(image), 8 * len(dilations), *image.shape[-2:]))
+    weight_bands = [band.unbind(1) for band in weights.unsqueeze(2).split(rows, dim=-2)]
     # Two padded buffers take turns, so that neighbours are plain views and nothing is copied.
     buffers = [_pad(mask, radius) for _ in range(2)]
     insides = [buffer[..., radius:-radius, radius:-radius] for buffer in buffers]
     sums = [inside.split(rows, dim=-2) for inside in insides]
     neighbours = [_neighbour_bands(buffer, dilations, rows) for buffer in buffers]
-    for step in range(iterations):
-        source, target = step % 2, (step + 1) % 2
-        for total, views, band in zip(sums[target], neighbours[source], weights):
-            torch.mul(views[0], band[:, 0], out=total)
-            for k in range(1, len(views)):
-                total.addcmul_(views[k], band[:, k])
-        _replicate_border(buffers[target], radius)
+    colours = _neighbour_bands(_pad(image, radius), dilations, rows)
+    threads = torch.get_num_threads() if on_cpu else 1
+    with ThreadPoolExecutor(threads) as pool:
+        run = pool.map if threads > 1 else map
+        list(run(_weigh, image.split(rows, dim=-2), colours, weight_bands))
+        for step in range(iterations):
+            source, target = step % 2, (step + 1) % 2
+            list(run(_sum, sums[target], neighbours[source], weight_bands))
+            _replicate_border(buffers[target], radius)
     return insides[iterations % 2]
 
 
-def _weights(image: torch.Tensor, dilations: Sequence[int], rows: int) -> torch.Tensor:
-    """(B, 3, H, W) -> (B, 8 * dilations, H, W), summing to one over dimension 1."""
-    batch, channels, height, width = image.shape
-    weights = image.new_empty((batch, 8 * len(dilations), height, width))
-    bands = _neighbour_bands(_pad(image, max(dilations)), dilations, rows)
-    for centre, views, band in zip(image.split(rows, -2), bands, weights.split(rows, -2)):
-        difference = torch.empty_like(centre)
-        scale = _deviation(centre, views, difference).mul_(0.1).add_(1e-8).mul_(-channels)
-        scale.reciprocal_()
-        for view, weight in zip(views, band.unbind(1)):
-            torch.sub(view, centre, out=difference).abs_().mul_(scale)
-            torch.sum(difference, dim=1, out=weight)
+@torch.no_grad()  # gradient mode belongs to a thread
+def _weigh(
+    centre: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """Colours (B, 3, rows, W) of a band and its neighbours -> weights (B, 1, rows, W), filled."""
+    difference = torch.empty_like(centre)
+    scale = _deviation(centre, views, difference).mul_(0.1).add_(1e-8).mul_(-centre.shape[1])
+    scale.reciprocal_()
+    total = torch.zeros_like(weights[0])
+    for view, weight in zip(views, weights):
+        torch.sub(view, centre, out=difference).abs_().mul_(scale)
+        torch.sum(difference, dim=1, keepdim=True, out=weight)
         # No maximum to subtract: whatever the image, one exponent is at least -32, none below -74.
-        band.exp_()
-        band.div_(band.sum(dim=1, keepdim=True))
-    return weights
+        total.add_(weight.exp_())
+    for weight in weights:
+        weight.div_(total)
+
+
+@torch.no_grad()
+def _sum(
+    total: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """Neighbours (B, C, rows, W) of a band, weighted -> total (B, C, rows, W), filled."""
+    torch.mul(views[0], weights[0], out=total)
+    for view, weight in zip(views[1:], weights[1:]):
+        total.addcmul_(view, weight)
 
 
 def _deviation(
@@ -176,12 +193,9 @@ def _neighbour_bands(
     return list(zip(*views))
 
 
-def _band_rows(mask: torch.Tensor) -> int:
-    height = mask.shape[-2]
-    if mask.device.type != "cpu":
-        return height
-    row_bytes = mask[..., 0, :].numel() * mask.element_size()
-    return min(height, max(1, _BAND_BYTES * torch.get_num_threads() // row_bytes))
+def _band_rows(image: torch.Tensor, mask: torch.Tensor) -> int:
+    widest = max(image[..., 0, :].numel(), mask[..., 0, :].numel())
+    return max(1, _BAND_ELEMENTS // widest)
 
 
 def _pad(x: torch.Tensor, radius: int) -> torch.Tensor:

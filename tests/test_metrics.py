@@ -136,6 +136,7 @@ def test_sweep_equals_one_matrix_per_threshold(dtype):
     expected = np.stack([confusion.matrix[:, :-1] for confusion in single])
     np.testing.assert_array_equal(sweep.matrices(), expected)
     np.testing.assert_array_equal((parts[0] + parts[1]).matrices(), expected)
+    np.testing.assert_allclose(sweep.iou(), [c.iou() for c in single], rtol=1e-12)
     np.testing.assert_allclose(sweep.miou(), [c.miou() for c in single], rtol=1e-12)
     best = max(range(len(single)), key=lambda j: single[j].miou())
     assert sweep.best() == (thresholds[best], pytest.approx(single[best].miou()))

@@ -85,7 +85,7 @@ def test_bands_of_rows_leave_no_seams(monkeypatch):
     image, mask = random_pair(8, 3, 23, 10, 2)
     images, masks = torch.tensor(image)[None], torch.tensor(mask)[None]
     whole = pamr(images, masks, 4)
-    monkeypatch.setattr(refinement, "_BAND_BYTES", 1)
+    monkeypatch.setattr(refinement, "_BAND_ELEMENTS", 1)
     torch.testing.assert_close(pamr(images, masks, 4), whole, rtol=1e-13, atol=0)
 
 
@@ -127,9 +127,41 @@ def test_pamr_neither_changes_nor_shares_its_inputs():
         assert torch.equal(masks, before[1])
 
 
-def test_pamr_records_no_gradient():
-    masks = torch.rand(1, 1, 4, 4, requires_grad=True)
-    assert not pamr(torch.zeros(1, 3, 4, 4), masks).requires_grad
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_pamr_is_the_same_in_every_gradient_mode_and_thread(mode, threads):
+    image, mask = random_pair(4, 3, 13, 10, 2)
+    images, masks = torch.tensor(image)[None], torch.tensor(mask)[None]
+    expected = pamr(images, masks, 2)
+    with mode():
+        got = pamr(
+            images.clone().requires_grad_(mode is not torch.inference_mode),
+            masks.clone().requires_grad_(mode is not torch.inference_mode),
+            2,
+        )
+    assert not got.requires_grad
+    assert not got.is_inference()
+    assert torch.equal(got, expected)
+
+
+def test_pamr_does_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(refinement, "_BAND_ELEMENTS", 50)
+    image, mask = random_pair(6, 3, 17, 12, 2)
+    images, masks = torch.tensor(image)[None].float(), torch.tensor(mask)[None].float()
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        results.append(pamr(images, masks))
+    torch.set_num_threads(before)
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize(
