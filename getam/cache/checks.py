@@ -18,8 +18,8 @@ from .store import PARTIAL, REPLACED, Store
 
 DROPPED = ".dropped"  # an artifact while it is removed
 _BELONGS = re.compile(
-    rf"([0-9a-f]{{{KEY_LENGTH}}})(|{re.escape(PARTIAL)}|{re.escape(REPLACED)}"
-    rf"|{re.escape(DROPPED)}|\.broken-\d+)"
+    rf"([0-9a-f]{{{KEY_LENGTH}}})(|{re.escape(PARTIAL)}|{re.escape(REPLACED)}|\.broken-\d+)"
+    rf"({re.escape(DROPPED)})?"
 )
 _HOUR = 3600  # a temporary file older than this is no longer being written
 
@@ -58,7 +58,7 @@ def gc(store: Store, *, dry_run: bool = False) -> list[Garbage]:
     """Remove, or with `dry_run` only list, what no named run uses or is making.
 
     That is: artifacts and working folders of other keys, broken artifacts, remains of writes, and
-    tables of data parts that no remaining artifact has. What a named run uses includes all
+    tables of data parts that nothing that remains has. What a named run uses includes all
     upstream of it. Nothing that a process has locked is touched, nor what is upstream of that.
     """
     garbage = []
@@ -72,7 +72,7 @@ def gc(store: Store, *, dry_run: bool = False) -> list[Garbage]:
                 # asked again for each: another process may have begun to use it meanwhile
                 if free and _is_garbage(store, path, key):
                     garbage.append(_measured(path))
-                    _drop(path, key)
+                    _drop(path)
         garbage += _drop_remains(store, {g.path for g in garbage}, dry_run)
     return garbage
 
@@ -104,7 +104,8 @@ def _candidates(store: Store) -> list[tuple[Path, str, str]]:
     """(path, stage, key) of everything that belongs to an artifact."""
     found = []
     for folder in _stage_folders(store):
-        for path in sorted(folder.iterdir()):
+        # what is half removed comes first, so that its name is free
+        for path in sorted(folder.iterdir(), key=lambda p: (p.suffix != DROPPED, p.name)):
             match = _BELONGS.fullmatch(path.name)
             if match:
                 found.append((path, folder.name, match[1]))
@@ -134,9 +135,7 @@ def _kept(store: Store, but: tuple[str, str]) -> set[tuple[str, str]]:
     while pending:
         stage, key = pending.pop()
         kept.add((stage, key))
-        found = store.manifest(stage, key)
-        inputs = found.inputs if found else store.note(stage, key).get("inputs", {})
-        pending |= inputs.items() - kept
+        pending |= store.ingredients(stage, key).get("inputs", {}).items() - kept
     return kept
 
 
@@ -145,12 +144,10 @@ def _measured(path: Path) -> Garbage:
     return Garbage(path, sum(stat.st_size for stat in files))
 
 
-def _drop(path: Path, key: str) -> None:
+def _drop(path: Path) -> None:
     """Rename first, so that a kill in between leaves nothing that looks like an artifact."""
-    dropped = path.with_name(key + DROPPED)
+    dropped = path.with_name(path.name.removesuffix(DROPPED) + DROPPED)
     if path != dropped:
-        if dropped.exists():
-            shutil.rmtree(dropped)
         path.rename(dropped)
     shutil.rmtree(dropped)
 
@@ -159,9 +156,9 @@ def _drop_remains(store: Store, gone: set[Path], dry_run: bool) -> list[Garbage]
     """Old temporary files beside the artifacts, and tables that no remaining artifact has."""
     tables = {
         digest
-        for stage, key in _artifacts(store)
-        if store.folder(stage, key) not in gone and (found := store.manifest(stage, key))
-        for digest in found.ingredients["data"].values()
+        for path, stage, key in _candidates(store)
+        if path not in gone
+        for digest in store.ingredients(stage, key).get("data", {}).values()
     }
     folders = [store.hidden, store.hidden / "tables", store.root / "runs", *_stage_folders(store)]
     remains = [

@@ -71,8 +71,11 @@ class CodeDigests:
         if module not in known or known[module][0] != name:
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
             known[module] = (name, _parse(path, package))
-            (self._unsettled.discard if settled(stat) else self._unsettled.add)(module)
-            self._changed = True
+            if settled(stat):
+                self._unsettled.discard(module)
+                self._changed = True
+            else:
+                self._unsettled.add(module)
         return known[module][1]
 
     def save(self) -> None:

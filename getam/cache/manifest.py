@@ -41,11 +41,6 @@ class Manifest:
         """Bytes of all files."""
         return sum(entry["size"] for entry in self.files.values())
 
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Upstream stage -> key."""
-        return self.ingredients["inputs"]
-
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` into `folder`: JSON whose first entry is a checksum of the rest."""

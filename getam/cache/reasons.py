@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .stage import Ingredients
+from .stage import Ingredients, canonical
 
 _SHOWN = 5  # names in a sentence before "and N more"
 
@@ -114,9 +114,14 @@ def compare(old: Ingredients, new: Ingredients) -> list[Change]:
         before, now = old.get(group, {}), new.get(group, {})
         for name in sorted(before.keys() | now.keys()):
             change = Change(group, name, before.get(name, ABSENT), now.get(name, ABSENT))
-            if change.old != change.new:
+            if _differ(change.old, change.new):
                 changes.append(change)
     return changes
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """As text, because to Python 1, 1.0 and True are equal."""
+    return old is ABSENT or new is ABSENT or canonical(old) != canonical(new)
 
 
 def compare_items(old: Mapping[str, str], new: Mapping[str, str]) -> ItemChanges:

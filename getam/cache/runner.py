@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -126,12 +125,14 @@ class Runner(Planner):
         with self._writing():
             for part in stage.data:
                 self._tables.add(self._data[part])
+        from socket import gethostname
+
         former = self.store.note(stage.name, key)
         note = {
             "start": former.get("start") or datetime.now(timezone.utc).isoformat(),
             "attempts": former.get("attempts", 0) + 1,
-            "maker": f"process {os.getpid()} on {socket.gethostname()}",
-            "inputs": self._ingredients[stage.name]["inputs"],
+            "maker": f"process {os.getpid()} on {gethostname()}",
+            "ingredients": self._ingredients[stage.name],
         }
         folder = self.store.begin(stage.name, key, note)
         started = time.monotonic()

@@ -23,7 +23,7 @@ from .errors import CacheError
 from .file_digests import FileDigests
 from .files import atomic_write_json, disk_errors, files_of, remove_temporaries, sync
 from .manifest import BrokenManifest, Manifest
-from .stage import KEY_LENGTH, SCRATCH
+from .stage import KEY_LENGTH, SCRATCH, Ingredients
 
 STARTED = "started.json"  # in a partial artifact: who makes it, from what
 FAILED = "failed.json"  # in a partial artifact: why the last attempt failed
@@ -187,6 +187,11 @@ class Store:
         atomic_write_json(partial / STARTED, note)
         faults.point("store.begun")
         return partial
+
+    def ingredients(self, stage: str, key: str) -> Ingredients:
+        """What an artifact was, or while it is partial is to be, made from; empty if unknown."""
+        made = self.manifest(stage, key)
+        return made.ingredients if made else self.note(stage, key).get("ingredients", {})
 
     def note(self, stage: str, key: str) -> dict[str, Any]:
         """What `begin` noted at the last attempt; empty if there is none."""

@@ -1,0 +1,150 @@
+"""What gc removes, and above all what it does not."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from getam.cache import CacheError, gc
+
+ALL = ["seeds", "labels", "figures"]
+
+
+def listing(project) -> set[str]:
+    return {str(p.relative_to(project.artifacts)) for p in project.artifacts.rglob("*")}
+
+
+def collect(project, **options) -> set[Path]:
+    return {garbage.path for garbage in gc(project.runner().store, **options)}
+
+
+def test_artifacts_of_the_named_runs_stay(project) -> None:
+    project.run(run_name="one")
+    project.config["seed"] = 2
+    project.run(run_name="two")
+    before = listing(project)
+    assert collect(project) == set()
+    assert listing(project) == before
+
+
+def test_artifacts_that_no_run_uses_go(project) -> None:
+    project.run()
+    old = [project.folder(stage) for stage in ALL]
+    project.config["seed"] = 2
+    project.run()
+    project.data["images"] = {"i1": "new"}
+    project.run()
+    freed = gc(project.runner().store)
+    assert set(old) < {garbage.path for garbage in freed}
+    assert len(freed) == 2 * 3 + 1  # two former runs, and the table of the former images
+    assert all(garbage.size > 0 for garbage in freed)
+    assert not any(path.exists() for path in old)
+    assert project.run() == []
+    assert collect(project) == set()
+
+
+def test_dry_run_lists_the_same_and_changes_nothing(project) -> None:
+    project.run()
+    project.config["seed"] = 2
+    project.run()
+    before = listing(project)
+    listed = collect(project, dry_run=True)
+    assert len(listed) == 3
+    assert listing(project) == before
+    assert collect(project) == listed
+
+
+def test_upstream_of_a_kept_artifact_stays(project) -> None:
+    """A shorter run moved on; the run's last figures still need what they were made of."""
+    project.run()
+    used = [project.folder(stage) for stage in ALL]
+    project.config["seed"] = 2
+    project.run(until="labels")
+    assert not set(used) & collect(project)
+
+
+def test_work_of_an_interrupted_run_stays(project) -> None:
+    def interrupt(line: str) -> None:
+        if line == "shard 2":
+            raise KeyboardInterrupt
+
+    project.context = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        project.run()
+    assert collect(project) == set()
+    lines = []
+    project.context = lines.append
+    project.run()
+    assert lines == ["shard 2"]
+
+
+def test_leftovers_go(project) -> None:
+    project.run()
+    key = project.runner().key("seeds")
+    leftovers = [
+        project.artifacts / "seeds" / f"{key}.broken-1",
+        project.artifacts / "seeds" / f"{key}.broken-1.dropped",
+        project.artifacts / "seeds" / f"{key}.replaced",
+        project.artifacts / "seeds" / f"{'0' * 20}.partial",
+    ]
+    for path in leftovers:
+        path.mkdir()
+        (path / "file").write_text("x")
+    old = project.artifacts / "runs" / ".tmp-1-00"
+    new = project.artifacts / "runs" / ".tmp-2-00"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, time.time() - 7200))
+    assert collect(project) == {*leftovers, old}
+    assert new.exists()  # it may be being written
+    assert project.run() == []
+
+
+def test_files_of_others_stay(project) -> None:
+    project.run()
+    mine = [project.artifacts / "README.md", project.artifacts / "seeds" / "notes.txt"]
+    for path in mine:
+        path.write_text("mine")
+    (project.artifacts / "exports").mkdir()
+    assert collect(project) == set()
+
+
+def test_former_artifact_stays_until_the_new_one_is_in_place(project) -> None:
+    project.run()
+    folder = project.folder("seeds")
+    folder.rename(folder.with_name(folder.name + ".replaced"))
+    assert collect(project) == set()
+
+
+def test_what_a_process_is_making_and_its_inputs_stay(project) -> None:
+    project.run(run_name="other")
+    project.config["figures"] = {"title": "new"}
+    runner = project.runner()
+    key, store = runner.key("figures"), runner.store
+    ingredients = {"inputs": {"labels": runner.key("labels")}}
+    partial = store.begin("figures", key, {"ingredients": ingredients})
+    (project.artifacts / "runs" / "other.json").unlink()
+    with store.lock("figures", key):
+        gone = collect(project)
+    assert partial.is_dir()
+    assert {path.parent.name for path in gone} == {"figures"}
+    assert partial in collect(project)
+
+
+def test_damaged_record_of_a_run_stops_it(project) -> None:
+    """What that run uses is unknown, so anything might be."""
+    project.run()
+    (project.artifacts / "runs" / "default.json").write_text("{")
+    before = listing(project)
+    with pytest.raises(CacheError, match=r"default\.json is damaged, so what its run uses"):
+        gc(project.runner().store)
+    assert listing(project) == before
+
+
+def test_empty_store_has_no_garbage(project) -> None:
+    assert collect(project) == set()
+    assert collect(project, dry_run=True) == set()
+    assert not project.artifacts.exists()

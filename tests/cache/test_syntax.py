@@ -1,0 +1,97 @@
+"""The digest of code: what changes it and what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from getam.cache.syntax import Import, parse
+
+SAME = {
+    "comment": ("x = 1", "x = 1  # one"),
+    "formatting": ("f(a, b)", "f(\n    a,\n    b,\n)"),
+    "quotes": ("x = 'a'", 'x = "a"'),
+    "module docstring": ("x = 1", '"""Doc."""\nx = 1'),
+    "function docstring": ("def f(): return 1", 'def f():\n    "Doc."\n    return 1'),
+    "class docstring": ("class A:\n    x = 1", 'class A:\n    "Doc."\n    x = 1'),
+    "attribute docstring": ("x: int = 1", 'x: int = 1\n"""What x is."""'),
+    "type checking": ("x = 1", "if TYPE_CHECKING:\n    from a import B\nx = 1"),
+    "typing.type checking": ("x = 1", "if typing.TYPE_CHECKING:\n    import a\nx = 1"),
+    "type checking else": ("y = 2", "if TYPE_CHECKING:\n    import a\nelse:\n    y = 2"),
+    "type comment": ("x = []", "x = []  # type: list[int]"),
+    "split f-string": ("x = f'ab{c}d'", "x = f'a' 'b' f'{c}' f'd'"),
+    "number notation": ("x = 1000", "x = 1_000"),
+}
+DIFFERENT = {
+    "value": ("x = 1", "x = 2"),
+    "type of a value": ("x = 1", "x = 1.0"),
+    "truth": ("x = 1", "x = True"),
+    "bytes": ("x = 'a'", "x = b'a'"),
+    "none": ("x = None", "x = 'None'"),
+    "ellipsis": ("x = ...", "x = 'Ellipsis'"),
+    "name": ("f(a)", "f(b)"),
+    "default": ("def f(a=1): pass", "def f(a=2): pass"),
+    "keyword only": ("def f(a, b): pass", "def f(a, *, b): pass"),
+    "order": ("f()\ng()", "g()\nf()"),
+    "nesting": ("if a:\n    f()\n    g()", "if a:\n    f()\ng()"),
+    "operator": ("x = a + b", "x = a - b"),
+    "decorator": ("def f(): pass", "@cache\ndef f(): pass"),
+    "async": ("def f(): pass", "async def f(): pass"),
+    "not type checking": ("x = 1", "if not TYPE_CHECKING:\n    x = 2\nx = 1"),
+    "text that is used": ("x = 'a'", "x = 'b'"),
+    "format": ("f'{a:>3}'", "f'{a:>4}'"),
+    "conversion": ("f'{a!r}'", "f'{a!s}'"),
+    "missing argument": ("f(**a)", "f(a)"),
+    "negative": ("x = -1", "x = 1"),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
+def test_how_code_is_written_does_not_change_its_digest(one: str, other: str) -> None:
+    assert parse(one.encode(), "").digest == parse(other.encode(), "").digest
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_code_does_changes_its_digest(one: str, other: str) -> None:
+    assert parse(one.encode(), "").digest != parse(other.encode(), "").digest
+
+
+def test_digest_is_the_same_on_every_python() -> None:
+    """A digest that moved with the interpreter would throw away all artifacts at an upgrade."""
+    source = """
+from __future__ import annotations
+class A(B, metaclass=C):
+    x: int = 1
+    def f(self, a, /, b=2, *c, d, e=3, **g) -> None:
+        with open(a) as h, open(b):
+            return [i async for i in h if i] + [*c, {**g}, f"{a!r:>{b}}{c=} {{}}", ...]
+    async def g(self): await (yield)
+match x:
+    case {"a": [1, *_], **rest} | A(b=None): pass
+try: raise E from None
+except (E, F) as error: del error
+finally: x[1:2, ...] @= -1.5e300j
+"é\u2028"; y = "\U0001fae8"
+"""
+    expected = "5d4caeb3b71e4f1f22c3d149fc63041b0f44b1dcc7253b087588fc2f0baf7e37"
+    assert parse(source.encode(), "").digest == expected
+
+
+def test_relative_and_literal_dynamic_imports_are_absolute() -> None:
+    source = (
+        b"from . import a\nfrom .b import c\nfrom ..d import e\nimport f.g as h\n"
+        b"def late():\n    from i import *\n    import_module('.j', __package__)\n"
+        b"    importlib.import_module(name)\n"
+    )
+    assert set(parse(source, "top.package").imports) == {
+        Import("top.package", ("a",)),
+        Import("top.package.b", ("c",)),
+        Import("top.d", ("e",)),
+        Import("f.g", None),
+        Import("i", ("*",)),
+        Import("top.package.j", None),
+    }
+
+
+def test_module_of_docstring_only_is_empty() -> None:
+    assert parse(b'"""Doc."""\n# comment', "").empty
+    assert not parse(b"x = 1", "").empty
