@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from getam.cache import CacheError
+from getam.cache import CacheError, Store, gc, verify
 from getam.config import load_config
 from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
@@ -27,8 +27,8 @@ def main() -> None:
     """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
 
 
-def with_config(command: Callable) -> Callable:
-    """The options that say which run a command is about; mistakes become one sentence."""
+def exits_cleanly(command: Callable) -> Callable:
+    """The user's mistakes become one sentence and exit code 1."""
 
     @wraps(command)
     def guarded(**options: Any) -> None:
@@ -37,31 +37,35 @@ def with_config(command: Callable) -> Callable:
         except (UserError, CacheError) as error:
             raise click.ClickException(str(error)) from None
 
-    for option in (
-        click.option(
-            "--artifacts",
-            type=click.Path(path_type=Path, file_okay=False),
-            default="artifacts",
-            show_default=True,
-            help="Folder of everything that is made.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="A.B=V",
-            help="Set one config key; wins over the files. May be given several times.",
-        ),
-        click.option(
-            "--config",
-            "configs",
-            multiple=True,
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="YAML with what differs from the defaults; later files win over earlier ones.",
-        ),
-    ):
-        guarded = option(guarded)
     return guarded
+
+
+artifacts_option = click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="artifacts",
+    show_default=True,
+    help="Folder of everything that is made.",
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="A.B=V",
+    help="Set one config key; wins over the files. May be given several times.",
+)
+config_option = click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML with what differs from the defaults; later files win over earlier ones.",
+)
+
+
+def with_config(command: Callable) -> Callable:
+    """The options that say which run a command is about."""
+    return config_option(set_option(artifacts_option(exits_cleanly(command))))
 
 
 stage_name = click.Choice(ORDER)
@@ -127,6 +131,53 @@ def status(
         click.echo(json.dumps(listed, indent=1))
     else:
         click.echo(status_table(rows))
+
+
+@main.command()
+@with_config
+@click.argument("stage", type=stage_name)
+def explain(
+    configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, stage: str
+) -> None:
+    """Which ingredients of a stage changed against its nearest earlier artifact."""
+    runner = open_runner(load_config(configs, assignments), artifacts)
+    row = next((row for row in runner.status() if row.stage == stage), None)
+    if row is None:
+        raise UserError(f"explain {stage}: there is no such stage for data.kind: folder.")
+    click.echo(f"{stage} {row.key}: {row.status}")
+    changes = runner.explain(stage)
+    for change in changes:
+        click.echo(f"  {change.sentence()}")
+    if not changes and row.status != "cached":
+        click.echo(f"  {row.reason.sentence()}")
+
+
+@main.command("verify")
+@artifacts_option
+@exits_cleanly
+def verify_command(artifacts: Path) -> None:
+    """Read every artifact again and compare it with its manifest; exit 1 if one differs."""
+    problems = verify(Store(artifacts))
+    for problem in problems:
+        click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
+    if problems:
+        raise UserError(
+            f"{len(problems)} problems; the next run sets these artifacts aside and rebuilds them."
+        )
+    click.echo("All artifacts are as their manifests say.")
+
+
+@main.command("gc")
+@artifacts_option
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@exits_cleanly
+def gc_command(artifacts: Path, dry_run: bool) -> None:
+    """Remove what no named run uses: other keys, broken artifacts, remains of writes."""
+    garbage = gc(Store(artifacts), dry_run=dry_run)
+    for item in garbage:
+        click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
 
 
 if __name__ == "__main__":
