@@ -80,7 +80,7 @@ def pamr(
     # One image at a time keeps a CPU's caches warm; other devices want everything in one launch.
     chunk = 1 if images.device.type == "cpu" else max(1, len(images))
     for image, mask, out in zip(images.split(chunk), masks.split(chunk), result.split(chunk)):
-        image, mask = image.detach().to(dtype), mask.detach().to(dtype)
+        image, mask = image.to(dtype), mask.to(dtype)
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
         out.copy_(_refine(image, mask, iterations, dilations) if iterations else mask)
@@ -164,7 +164,7 @@ def _deviation(
     """Unbiased deviation over neighbours and as many centres as there are dilations.
 
     Of differences to the centre, not of values: sums of squares of values lose all digits where
-    the image is flat.
+    the image is flat. The centres add zeros, so that here the two terms never come close.
     """
     total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
     for view in views:
@@ -173,7 +173,7 @@ def _deviation(
         squares.addcmul_(difference, difference)
     samples = len(views) // 8 * 9
     squares.addcmul_(total, total, value=-1 / samples)
-    return squares.clamp_(min=0).div_(samples - 1).sqrt_()
+    return squares.div_(samples - 1).sqrt_()
 
 
 def _neighbour_bands(

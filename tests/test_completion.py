@@ -88,7 +88,7 @@ def random_case(rng: np.random.Generator) -> dict:
         "class_ids": rng.permutation(np.arange(1, 255))[:count].tolist(),
         "saliency": None if rng.random() < 0.3 else saliency.astype(np.uint8),
         "quantile": float(rng.choice([0, 0.5, 0.9, 0.95, 1])),
-        "background_power": float(rng.choice([2, 8, 32])),
+        "background_power": float(rng.choice([1, 2, 8, 32])),
         "opening": int(rng.choice([0, 1, 2, 3, 4, 10])),
         "fallback": [("power"), 0.3, (0.1, 0.4)][rng.integers(3)],
     }

@@ -247,9 +247,11 @@ def test_crf_without_steps_returns_the_probabilities():
     np.testing.assert_allclose(dense_crf(image, probabilities, steps=0), probabilities, rtol=1e-4)
 
 
-def test_crf_takes_arrays_in_any_memory_order():
+def test_crf_takes_read_only_arrays_in_any_memory_order():
     image, probabilities = crf_case()
     expected = dense_crf(image, probabilities)
+    image.flags.writeable = probabilities.flags.writeable = False
+    np.testing.assert_array_equal(dense_crf(image, probabilities), expected)
     turned = np.asfortranarray(image), np.asfortranarray(probabilities)
     np.testing.assert_array_equal(dense_crf(*turned), expected)
 
