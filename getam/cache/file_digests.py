@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from .errors import CacheError
-from .files import identity, read_checked, settled, write_checked
+from .files import identity, in_threads, read_checked, settled, write_checked
 
 AnyPath = TypeVar("AnyPath", str, Path)
 
@@ -55,13 +55,9 @@ class FileDigests:
         paths = list(paths)
         digests = {} if reread else self._known_of(paths)
         unread = [path for path in paths if path not in digests]
-        if unread:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(_READERS) as pool:
-                for path, hashed in zip(unread, pool.map(_hash, unread)):
-                    digests[path] = hashed.digest
-                    self._remember(hashed)
+        for path, hashed in zip(unread, in_threads(_hash, unread, _READERS)):
+            digests[path] = hashed.digest
+            self._remember(hashed)
         return {path: digests[path] for path in paths}
 
     def remembered(self, stat: os.stat_result) -> str | None:
@@ -107,10 +103,11 @@ class FileDigests:
 
 def _hash(path: str | Path) -> _Hashed:
     started = time.time_ns()
-    state, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER))
+    state = hashlib.sha256()
     try:
         with open(path, "rb", buffering=0) as file:
             before = os.fstat(file.fileno())
+            buffer = memoryview(bytearray(min(before.st_size + 1, _BUFFER)))
             while count := file.readinto(buffer):
                 state.update(buffer[:count])
             after = os.fstat(file.fileno())

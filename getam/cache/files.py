@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import faults
 from .errors import CacheError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -76,6 +79,23 @@ def sync(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> list[Result]:
+    """``[function(item) for item in items]`` by several threads that wait for the disk.
+
+    Each takes a few items at a time: handing over one costs more than a small file in memory.
+    """
+    if not items:
+        return []
+    from concurrent.futures import ThreadPoolExecutor
+
+    slices = [items[start : start + 16] for start in range(0, len(items), 16)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = pool.map(lambda some: [function(item) for item in some], slices)
+        return [result for results in done for result in results]
 
 
 def files_of(

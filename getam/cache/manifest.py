@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from .files import atomic_write_bytes
@@ -90,5 +90,4 @@ def _header(body: str) -> str:
 
 
 def _escapes(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or "\\" in name
+    return name.startswith("/") or "\\" in name or ".." in name.split("/")

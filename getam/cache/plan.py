@@ -19,13 +19,15 @@ from .store import Presence, Store
 @dataclass(frozen=True)
 class Decision:
     """What is to be done about a stage. `status`: cached, partial, stale, missing or failed;
-    the stage runs if it is not cached, or if `forced`."""
+    the stage runs if it is not cached, or if `forced`. `checked`: it is cached, and the content of
+    its artifact was known to be unchanged."""
 
     stage: str
     key: str
     status: str
     reason: Reason
     forced: bool = False
+    checked: bool = False
 
     @property
     def runs(self) -> bool:
@@ -108,10 +110,9 @@ class Planner:
         rows = []
         for decision in self.plan():
             row = StatusRow(decision.stage, decision.status, decision.key, decision.reason)
-            made = self.store.find(decision.stage, decision.key)
-            if made.manifest and made.presence is Presence.COMPLETE:
-                found = made.manifest
-                row = replace(row, size=found.size, seconds=found.seconds, metrics=found.metrics)
+            made = self.store.manifest(decision.stage, decision.key)
+            if made and decision.status == "cached":
+                row = replace(row, size=made.size, seconds=made.seconds, metrics=made.metrics)
             rows.append(row)
         return rows
 
@@ -166,7 +167,7 @@ class Planner:
         found = self.store.find(stage, key)
         if found.presence is Presence.COMPLETE:
             reason = Reason(Kind.FORCED if forced else Kind.UP_TO_DATE)
-            return Decision(stage, key, "cached", reason, forced)
+            return Decision(stage, key, "cached", reason, forced, found.checked)
         if found.presence is Presence.FAILED:
             status, reason = "failed", Reason(Kind.FAILED, detail=found.detail)
         elif found.presence is Presence.PARTIAL:

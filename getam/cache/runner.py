@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
@@ -87,10 +87,11 @@ class Runner(Planner):
     def _bring(self, decision: Decision, planned: Mapping[str, Decision]) -> None:
         """Make an artifact, unless it is intact and not forced."""
         stage, key = decision.stage, decision.key
-        before = self.store.find(stage, key, read=True)
-        if before.presence is Presence.COMPLETE and not decision.forced:
+        before = None if decision.checked else self.store.find(stage, key, read=True)
+        if not decision.forced and (before is None or before.presence is Presence.COMPLETE):
             self._report(Event("skip", stage, key, Reason(Kind.UP_TO_DATE)))
             return
+        before = before or self.store.find(stage, key)
         reason = decision.reason
         if before.presence is Presence.BROKEN:
             reason = Reason(Kind.BROKEN, detail=before.detail)
@@ -114,7 +115,7 @@ class Runner(Planner):
                 continue
             if name not in planned:
                 raise self._missing_input(stage.name, name)
-            self._bring(planned[name], planned)
+            self._bring(replace(planned[name], checked=False), planned)
 
     def _make(self, stage: Stage, reason: Reason) -> None:
         key = self._keys[stage.name]

@@ -65,7 +65,7 @@ class DataPart:
     """A part of the data set: its digest, and on demand what it is made of (item -> digest).
 
     >>> DataPart.of_items({"2007_000032": "ab12"}).digest[:8]
-    'aff3d288'
+    '950d0745'
     """
 
     digest: str
@@ -74,8 +74,8 @@ class DataPart:
     @classmethod
     def of_items(cls, items: Mapping[str, str]) -> DataPart:
         """The part made of `items`, e.g. image id -> content digest; their order is no matter."""
-        text = canonical(sorted(items.items()))
-        return cls(hashlib.sha256(text.encode()).hexdigest(), lambda: items)
+        digest = hashlib.sha256(canonical(dict(items)).encode()).hexdigest()
+        return cls(digest, lambda: items)
 
 
 class ConfigView:

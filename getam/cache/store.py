@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import wraps
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from . import faults, manifest
 from .errors import CacheError
 from .file_digests import FileDigests
-from .files import atomic_write_json, disk_errors, files_of, remove_temporaries, sync
+from .files import atomic_write_json, disk_errors, files_of, in_threads, remove_temporaries, sync
 from .manifest import BrokenManifest, Manifest
 from .stage import KEY_LENGTH, SCRATCH, Ingredients
 
@@ -30,6 +30,7 @@ FAILED = "failed.json"  # in a partial artifact: why the last attempt failed
 OURS = (manifest.NAME, STARTED, FAILED, SCRATCH)
 PARTIAL = ".partial"
 REPLACED = ".replaced"  # the former artifact, while a forced rerun takes its place
+_FLUSHERS = 32  # flushes that wait together share a turn of the disk
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
@@ -57,11 +58,13 @@ def _guarded(method: Callable[..., Result]) -> Callable[..., Result]:
 
 @dataclass(frozen=True)
 class Found:
-    """What is on the disk for a key; `detail` words what is broken or failed."""
+    """What is on the disk for a key; `detail` words what is broken or failed, `checked` says
+    that the content of all files is known to be what it was."""
 
     presence: Presence
     manifest: Manifest | None = None
     detail: str = ""
+    checked: bool = False
 
 
 class Store:
@@ -112,31 +115,45 @@ class Store:
             found = manifest.read(folder, stage, key)
         except BrokenManifest as error:
             return Found(Presence.BROKEN, detail=f"it {error}")
-        problems = self.problems(folder, found, read=read)
+        problems, unread = self._quick_problems(folder, found)
+        if read and unread and not problems:
+            problems, unread = self._content_problems(folder, found, unread), []
         detail = next(iter(problems.values()), "")
-        return Found(Presence.BROKEN if problems else Presence.COMPLETE, found, detail)
+        presence = Presence.BROKEN if problems else Presence.COMPLETE
+        return Found(presence, found, detail, checked=not unread)
 
-    def problems(
-        self, folder: Path, found: Manifest, *, read: bool = True, reread: bool = False
-    ) -> dict[str, str]:
-        """File -> what is wrong with it. `read`: unknown content is read; `reread`: all of it."""
-        here = files_of(folder, skip=OURS)
-        problems, known = {}, {}
+    def problems(self, folder: Path, found: Manifest, *, reread: bool = False) -> dict[str, str]:
+        """File -> what is wrong with it; content that is not remembered is read, with `reread` all
+        of it."""
+        problems, unread = self._quick_problems(folder, found)
+        if reread:
+            unread = [name for name in found.files if name not in problems]
+        return problems | self._content_problems(folder, found, unread, reread=reread)
+
+    def _quick_problems(self, folder: Path, found: Manifest) -> tuple[dict[str, str], list[str]]:
+        """What is wrong without reading content, and the files that would have to be read."""
+        problems, unread = {}, []
         for name, entry in found.files.items():
-            if name not in here:
+            try:
+                stat = os.stat(f"{folder}/{name}")
+            except (FileNotFoundError, NotADirectoryError):
                 problems[name] = f"{name} is missing"
-            elif here[name].st_size != entry["size"]:
-                problems[name] = f"{name} has {here[name].st_size} bytes instead of {entry['size']}"
-            else:
-                known[name] = None if reread else self.files.remembered(here[name])
-        if read or reread:
-            paths = {name: f"{folder}/{name}" for name, digest in known.items() if digest is None}
-            digests = self.files.digest(paths.values(), reread=reread)
-            known |= {name: digests[path] for name, path in paths.items()}
-        for name, digest in known.items():
-            if digest not in (None, found.files[name]["digest"]):
+                continue
+            digest = self.files.remembered(stat)
+            if stat.st_size != entry["size"]:
+                problems[name] = f"{name} has {stat.st_size} bytes instead of {entry['size']}"
+            elif digest is None:
+                unread.append(name)
+            elif digest != entry["digest"]:
                 problems[name] = f"the content of {name} changed"
-        return problems
+        return problems, unread
+
+    def _content_problems(
+        self, folder: Path, found: Manifest, names: list[str], *, reread: bool = False
+    ) -> dict[str, str]:
+        digests = self.files.digest([f"{folder}/{name}" for name in names], reread=reread)
+        changed = [n for n in names if digests[f"{folder}/{n}"] != found.files[n]["digest"]]
+        return {name: f"the content of {name} changed" for name in changed}
 
     @contextmanager
     def lock(
@@ -277,13 +294,9 @@ def read_note(path: Path) -> dict[str, Any]:
 
 def _sync_all(folder: Path, names: list[str]) -> None:
     """Flush the files, then every folder between them and `folder`."""
-    folders = {folder}
-    for name in names:
-        path = folder / name
-        sync(path)
-        folders.update(parent for parent in path.parents if folder in parent.parents)
-    for path in folders:
-        sync(path)
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents} | {"."}
+    for paths in (names, sorted(folders)):
+        in_threads(sync, [f"{folder}/{path}" for path in paths], _FLUSHERS)
 
 
 def _remove_tree(path: Path) -> None:

@@ -8,9 +8,13 @@ signal, or the exit status), what ``verify`` found then, how the second ended, a
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import os
+import socket
 import sys
 from pathlib import Path
+
+import filelock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -19,7 +23,7 @@ import toy_project
 
 from getam.cache import CacheError, Store, faults, runner, verify
 
-assert runner
+FORKED = (concurrent.futures.thread, socket, filelock, runner)  # imported once for all attempts
 
 
 def attempt(folder: Path, order: str, log: Path) -> int:
