@@ -17,7 +17,7 @@ from getam.config import load_config
 from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.progress import duration, track
-from stages.chain import ORDER
+from stages.chain import ORDER, comparison
 from stages.workspace import open_runner
 
 
@@ -150,6 +150,36 @@ def explain(
         click.echo(f"  {change.sentence()}")
     if not changes and row.status != "cached":
         click.echo(f"  {row.reason.sentence()}")
+
+
+@main.command()
+@with_config
+@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+def compare(
+    configs: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    artifacts: Path,
+    device: str | None,
+    workers: int | None,
+) -> None:
+    """Map methods x refiners x thresholds on one classifier: a table and a plot.
+
+    What is compared is set under compare: in the config.
+    """
+    runner = open_runner(
+        load_config(configs, assignments),
+        artifacts,
+        device=device,
+        workers=workers,
+        track=track,
+        stages_of=comparison,
+        run_name="compare",
+        report=Reporter(sys.stderr),
+    )
+    made = runner.run(runner.plan())
+    click.echo((made["compare"] / "table.txt").read_text(), nl=False)
+    click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
 
 
 @main.command("verify")

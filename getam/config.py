@@ -173,6 +173,18 @@ class Evaluation(Settings):
     )
 
 
+Refiner = Literal["none", "pamr", "crf"]
+
+
+class Compare(Settings):
+    """What ``compare`` puts side by side, on the train split's masks."""
+
+    methods: tuple[Method, ...] = get_args(Method)
+    refiners: tuple[Refiner, ...] = ("none", "pamr", "crf")
+    images: Positive = Field(200, description="at most, evenly from the train split")
+    thresholds: Positive = 100
+
+
 class Config(Settings):
     """Everything. One section per stage."""
 
@@ -183,6 +195,7 @@ class Config(Settings):
     pseudolabels: PseudoLabels = PseudoLabels()
     deeplab: DeepLab = DeepLab(epochs=15)
     evaluation: Evaluation = Evaluation()
+    compare: Compare = Compare()
 
 
 def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> Config:

@@ -19,9 +19,13 @@ SPLITS = ("data.train", "data.val")
 
 def chain(config: Config) -> list[Stage]:
     """The stages of a configuration, in the order they run."""
+    return _over_data(config, _stages(config))
+
+
+def _stages(config: Config) -> list[Stage]:
     supervised = config.deeplab.labels == "masks"
     saliency = config.pseudolabels.saliency == "folder"
-    stages = [
+    return [
         Stage(
             name="classifier",
             function="stages.classifier:run",
@@ -57,6 +61,22 @@ def chain(config: Config) -> list[Stage]:
             data=("images", "labels", "masks"),
         ),
     ]
+
+
+def comparison(config: Config) -> list[Stage]:
+    """The classifier, and map methods x refiners x thresholds on it."""
+    classifier = next(stage for stage in _stages(config) if stage.name == "classifier")
+    compare = Stage(
+        name="compare",
+        function="stages.compare:run",
+        needs=("classifier",),
+        reads=("data.train", "maps", "pseudolabels.pamr", "pseudolabels.crf", "compare"),
+        data=("images", "labels", "masks"),
+    )
+    return _over_data(config, [classifier, compare])
+
+
+def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     return stages if config.data.kind == "folder" else [_generated(), *map(_on_generated, stages)]
 
 

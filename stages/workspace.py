@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from getam.cache import DataPart, FileDigests, Runner, Store, library_versions
+from getam.cache import DataPart, FileDigests, Runner, Stage, Store, library_versions
 from getam.config import Config
 from getam.data.folder import read_folder
 from getam.data.index import DataIndex, Record
@@ -83,6 +83,7 @@ def open_runner(
     device: str | None = None,
     workers: int | None = None,
     track: Callable[..., Any] = lambda iterable, **_: iterable,
+    stages_of: Callable[[Config], list[Stage]] = chain,
     **options: Any,
 ) -> Runner:
     """The runner of a configuration over an artifacts folder; ``options`` are the runner's.
@@ -92,7 +93,7 @@ def open_runner(
     """
     store = Store(artifacts)
     settings, files = _by_content(config, store.files)
-    stages = chain(config)
+    stages = stages_of(config)
     context = Context(None, device, workers, files, track)
     data = {}
     if config.data.kind == "folder":

@@ -110,6 +110,21 @@ def test_status_json_is_only_json(first, place):
     assert {row["status"] for row in rows} == {"cached"}
 
 
+def test_compare_puts_methods_and_refiners_side_by_side(first, place):
+    more = ("compare.methods=[getam, attention]", "compare.refiners=[none, pamr]")
+    compared = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
+    assert compared.code == 0, compared
+    assert compared.stages_run() == ["compare"]
+    title, header, getam, attention, _ = compared.out.splitlines()
+    assert title == "mIoU @ best threshold, split train, 8 images"
+    assert header.split() == ["method", "none", "pamr"]
+    assert getam.split()[0] == "getam"
+    assert attention.split()[0] == "attention"
+    assert (artifact(place, "compare") / "curves.png").stat().st_size > 10_000
+    again = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
+    assert again.stages_run() == []
+
+
 def test_unknown_stage_is_wrong_usage(place):
     assert run(place, "--until", "mapss").code == 2
 

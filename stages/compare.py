@@ -1,0 +1,152 @@
+"""compare: map methods x refiners x thresholds, on one classifier and the same images.
+
+needs   the classifier; masks of the train split (for measuring alone)
+makes   table.txt, comparison.json (the whole threshold curves), curves.png
+costs   each method as the maps stage on compare.images images; each refiner as pseudolabels
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import torch
+
+from getam.cache import atomic_write
+from getam.data.images import image_size, read_image, read_mask
+from getam.data.transforms import resize_maps
+from getam.metrics import ThresholdSweep
+from getam.networks import load_network, network_build
+from getam.refinement import dense_crf, normalise, pamr
+from getam.view.plot import threshold_curves
+from getam.view.table import percent, text_table
+from stages.common import batches, open_data
+from stages.maps import Explainer
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+
+Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K, h, w)
+
+
+def run(job: Job) -> dict[str, Any]:
+    settings = job.config.compare
+    data = open_data(job)
+    records = _chosen(job, data)
+    rows = []
+    for method in settings.methods:
+        kept = job.scratch / f"{method}.json"
+        if not kept.exists():
+            measured = _measure(job, data, records, method)
+            job.scratch.mkdir(exist_ok=True)
+            with atomic_write(kept) as temporary:
+                temporary.write_text(json.dumps(measured))
+        rows += json.loads(kept.read_text())
+
+    best = {f"{row['method']}, {row['refiner']}": row["mIoU"] for row in rows}
+    report = {"split": job.config.data.train, "images": len(records), "rows": rows}
+    (job.folder / "comparison.json").write_text(json.dumps(report, indent=1))
+    (job.folder / "table.txt").write_text(_table(job, rows, len(records)))
+    threshold_curves(job.folder / "curves.png", rows, f"{len(records)} images")
+    return {"images": len(records), "best": max(best, key=best.get), "mIoU": max(best.values())}
+
+
+def _chosen(job: Job, data: DataIndex) -> list[Record]:
+    """Labelled images with a mask, evenly over the split."""
+    records = [r for r in data.labelled(job.config.data.train) if r.labels and r.mask is not None]
+    wanted = min(job.config.compare.images, len(records))
+    return [records[n * len(records) // wanted] for n in range(wanted)]
+
+
+def _measure(
+    job: Job, data: DataIndex, records: Sequence[Record], method: str
+) -> list[dict[str, Any]]:
+    """A row per refiner for one method."""
+    context, settings = job.context, job.config.compare
+    network = load_network(job.inputs["classifier"], context.device)
+    size = network_build(job.inputs["classifier"])["image_size"]
+    how = SimpleNamespace(**{**job.config.maps, "method": method, "start_block": None})
+    if method == job.config.maps.method:
+        how.start_block = job.config.maps.start_block
+    explain = Explainer(network, size, how, len(data.classes))
+    thresholds = np.arange(settings.thresholds) / settings.thresholds
+    chunks = [(chunk, list(explain(chunk))) for chunk in batches(records, 32)]
+    parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
+    refine = Refine(
+        settings.refiners,
+        dict(job.config.pseudolabels.pamr),
+        dict(job.config.pseudolabels.crf),
+        thresholds,
+        len(data.classes),
+    )
+    sweeps = [ThresholdSweep(len(data.classes) + 1, thresholds) for _ in settings.refiners]
+    done = parallel(joblib.delayed(refine)(*chunk) for chunk in chunks)
+    for partial in context.track(done, total=len(chunks), unit=f"{method} chunk"):
+        sweeps = [whole + part for whole, part in zip(sweeps, partial)]
+    return [_row(method, *pair) for pair in zip(settings.refiners, sweeps)]
+
+
+def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
+    threshold, miou = sweep.best()
+    return {
+        "method": method,
+        "refiner": refiner,
+        "mIoU": miou,
+        "best threshold": threshold,
+        "thresholds": sweep.thresholds.tolist(),
+        "curve": sweep.miou().tolist(),
+    }
+
+
+class Refine:
+    """Scores the maps of some images under each refiner; travels to worker processes."""
+
+    def __init__(
+        self, refiners: Sequence[str], pamr: dict, crf: dict, thresholds: np.ndarray, classes: int
+    ) -> None:
+        self.refiners, self.thresholds, self.classes = refiners, thresholds, classes
+        self.pamr = {"iterations": pamr["iterations"], "dilations": tuple(pamr["dilations"])}
+        self.crf = {name: value for name, value in crf.items() if name != "enabled"}
+
+    def __call__(self, records: Sequence[Record], seeds: Sequence[Seeds]) -> list[ThresholdSweep]:
+        sweeps = [ThresholdSweep(self.classes + 1, self.thresholds) for _ in self.refiners]
+        for record, (_, class_ids, maps) in zip(records, seeds):
+            mask = read_mask(record.mask, image_size(record.image), self.classes)
+            image = read_image(record.image)
+            peaks = maps.max(axis=(1, 2), keepdims=True)
+            maps = torch.from_numpy(maps / np.maximum(peaks, 1e-30))
+            for refiner, sweep in zip(self.refiners, sweeps):
+                sweep.update(getattr(self, f"refine_{refiner}")(image, maps), class_ids, mask)
+        return sweeps
+
+    def refine_none(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
+        """Enlarged, each divided by its maximum."""
+        return normalise(resize_maps(maps[None], image.shape[:2])[0]).numpy()
+
+    def refine_pamr(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
+        """PAMR, then each divided by its maximum."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        return normalise(pamr(pixels, maps[None], **self.pamr)[0]).numpy()
+
+    def refine_crf(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
+        """Dense CRF, with one minus the strongest class as background."""
+        enlarged = self.refine_none(image, maps)
+        scores = np.concatenate([1 - enlarged.max(0, keepdims=True), enlarged])
+        return dense_crf(image, scores / scores.sum(0), **self.crf)[1:].clip(0, 1)
+
+
+def _table(job: Job, rows: Sequence[dict[str, Any]], images: int) -> str:
+    """Methods down, refiners across: best mIoU and its threshold."""
+    refiners = job.config.compare.refiners
+    cells = {
+        (row["method"], row["refiner"]): f"{percent(row['mIoU'])} @ {row['best threshold']:.2f}"
+        for row in rows
+    }
+    body = [[m, *(cells[m, r] for r in refiners)] for m in job.config.compare.methods]
+    title = f"mIoU @ best threshold, split {job.config.data.train}, {images} images"
+    return f"{title}\n{text_table(['method', *refiners], body)}\n"
