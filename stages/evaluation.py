@@ -91,10 +91,7 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
         sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
     threshold, miou = sweep.best()
     best = int(np.searchsorted(sweep.thresholds, threshold))
-    matrix = sweep.matrices()[best]
-    intersection = np.diag(matrix)
-    union = matrix.sum(0) + matrix.sum(1) - intersection
-    iou = np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
+    iou = sweep.iou()[best]
     curve = dict(zip(sweep.thresholds.round(6).tolist(), sweep.miou().round(6).tolist()))
     return {
         **_row("seeds", job.config.data.train, records, data, miou, iou),
