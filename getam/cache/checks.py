@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import time
@@ -59,22 +60,11 @@ def gc(store: Store, *, dry_run: bool = False) -> list[Garbage]:
 
     That is: artifacts and working folders of other keys, broken artifacts, remains of writes, and
     tables of data parts that nothing that remains has. What a named run uses includes all
-    upstream of it. Nothing that a process has locked is touched, nor what is upstream of that.
+    upstream of it; to let go of a run, delete its file in ``runs``. Nothing that a process has
+    locked is touched, nor what is upstream of that.
     """
-    garbage = []
     with disk_errors("removing what is not used", store.root):
-        for path, stage, key in _candidates(store):
-            if dry_run:
-                free = not store.locked(stage, key)
-                garbage += [_measured(path)] if free and _is_garbage(store, path, key) else []
-                continue
-            with store.lock(stage, key) as free:
-                # asked again for each: another process may have begun to use it meanwhile
-                if free and _is_garbage(store, path, key):
-                    garbage.append(_measured(path))
-                    _drop(path)
-        garbage += _drop_remains(store, {g.path for g in garbage}, dry_run)
-    return garbage
+        return _Collection(store, dry_run).run()
 
 
 def _artifacts(store: Store) -> Iterator[tuple[str, str]]:
@@ -100,43 +90,85 @@ def _problems(store: Store, stage: str, key: str) -> list[Problem]:
     return [Problem(stage, key, name, detail) for name, detail in wrong.items()]
 
 
-def _candidates(store: Store) -> list[tuple[Path, str, str]]:
-    """(path, stage, key) of everything that belongs to an artifact."""
-    found = []
-    for folder in _stage_folders(store):
-        # what is half removed comes first, so that its name is free
-        for path in sorted(folder.iterdir(), key=lambda p: (p.suffix != DROPPED, p.name)):
-            match = _BELONGS.fullmatch(path.name)
-            if match:
-                found.append((path, folder.name, match[1]))
-    return found
+class _Collection:
+    """One round of gc."""
 
+    def __init__(self, store: Store, dry_run: bool) -> None:
+        self._store = store
+        self._dry_run = dry_run
+        # of a key they never change, so each manifest is read once
+        self._ingredients = functools.cache(store.ingredients)
 
-def _is_garbage(store: Store, path: Path, key: str) -> bool:
-    """Asked while nobody else holds the lock of the artifact."""
-    kind, stage = path.name[len(key) :], path.parent.name
-    if kind in ("", PARTIAL):
-        return (stage, key) not in _kept(store, but=(stage, key))
-    if kind == REPLACED:  # until the new one is in place, the former may be all there is
-        return path.with_name(key).exists() or (stage, key) not in _kept(store, but=(stage, key))
-    return True
+    def run(self) -> list[Garbage]:
+        garbage = []
+        for path, stage, key in self._candidates():
+            if self._dry_run:
+                if not self._store.locked(stage, key) and self._is_garbage(path, stage, key):
+                    garbage.append(_measured(path))
+                continue
+            with self._store.lock(stage, key) as free:
+                if free and self._is_garbage(path, stage, key):
+                    garbage.append(_measured(path))
+                    _drop(path)
+        return garbage + self._drop_remains({found.path for found in garbage})
 
+    def _candidates(self) -> list[tuple[Path, str, str]]:
+        """(path, stage, key) of everything that belongs to an artifact; what is half removed comes
+        first, so that its name is free."""
+        paths = [path for folder in _stage_folders(self._store) for path in folder.iterdir()]
+        matches = {path: _BELONGS.fullmatch(path.name) for path in sorted(paths)}
+        found = [(path, path.parent.name, match[1]) for path, match in matches.items() if match]
+        return sorted(found, key=lambda candidate: candidate[0].suffix != DROPPED)
 
-def _kept(store: Store, but: tuple[str, str]) -> set[tuple[str, str]]:
-    """(stage, key) of what named runs or running processes use, and of all upstream of it.
+    def _is_garbage(self, path: Path, stage: str, key: str) -> bool:
+        """Asked while nobody else holds the lock of the artifact, and for each anew: another
+        process may have begun to use it meanwhile."""
+        kind = path.name.removeprefix(key)
+        if kind in ("", PARTIAL):
+            return (stage, key) not in self._kept(but=(stage, key))
+        if kind == REPLACED:  # until the new one is in place, the former may be all there is
+            placed = path.with_name(key).exists()
+            return placed or (stage, key) not in self._kept(but=(stage, key))
+        return True
 
-    `but` is taken as not running: its lock may be held by the caller.
-    """
-    pending = Runs(store.root).used()
-    for path, stage, key in _candidates(store):
-        if path.name == key + PARTIAL and (stage, key) != but and store.locked(stage, key):
-            pending.add((stage, key))
-    kept: set[tuple[str, str]] = set()
-    while pending:
-        stage, key = pending.pop()
-        kept.add((stage, key))
-        pending |= store.ingredients(stage, key).get("inputs", {}).items() - kept
-    return kept
+    def _kept(self, but: tuple[str, str]) -> set[tuple[str, str]]:
+        """(stage, key) of what named runs or running processes use, and of all upstream of it.
+
+        `but` is taken as not running: its lock may be held by the caller.
+        """
+        pending = Runs(self._store.root).used()
+        for path, stage, key in self._candidates():
+            running = path.name == key + PARTIAL and (stage, key) != but
+            if running and self._store.locked(stage, key):
+                pending.add((stage, key))
+        kept: set[tuple[str, str]] = set()
+        while pending:
+            used = pending.pop()
+            kept.add(used)
+            pending |= self._ingredients(*used).get("inputs", {}).items() - kept
+        return kept
+
+    def _drop_remains(self, gone: set[Path]) -> list[Garbage]:
+        """Old temporary files beside the artifacts, and tables that nothing that remains has."""
+        tables = {
+            digest
+            for path, stage, key in self._candidates()
+            if path not in gone
+            for digest in self._ingredients(stage, key).get("data", {}).values()
+        }
+        hidden, root = self._store.hidden, self._store.root
+        folders = [hidden, hidden / "tables", root / "runs", *_stage_folders(self._store)]
+        remains = [
+            path
+            for folder in folders
+            for path in sorted(folder.glob(TEMPORARY + "*"))
+            if path.is_file() and time.time() - path.stat().st_mtime > _HOUR
+        ]
+        remains += Tables(hidden).unused(tables)
+        garbage = [_measured(path) for path in remains]
+        for path in remains if not self._dry_run else ():
+            path.unlink(missing_ok=True)
+        return garbage
 
 
 def _measured(path: Path) -> Garbage:
@@ -150,25 +182,3 @@ def _drop(path: Path) -> None:
     if path != dropped:
         path.rename(dropped)
     shutil.rmtree(dropped)
-
-
-def _drop_remains(store: Store, gone: set[Path], dry_run: bool) -> list[Garbage]:
-    """Old temporary files beside the artifacts, and tables that no remaining artifact has."""
-    tables = {
-        digest
-        for path, stage, key in _candidates(store)
-        if path not in gone
-        for digest in store.ingredients(stage, key).get("data", {}).values()
-    }
-    folders = [store.hidden, store.hidden / "tables", store.root / "runs", *_stage_folders(store)]
-    remains = [
-        path
-        for folder in folders
-        for path in sorted(folder.glob(TEMPORARY + "*"))
-        if path.is_file() and time.time() - path.stat().st_mtime > _HOUR
-    ]
-    remains += Tables(store.hidden).unused(tables)
-    garbage = [_measured(path) for path in remains]
-    for path in remains if not dry_run else ():
-        path.unlink(missing_ok=True)
-    return garbage

@@ -59,8 +59,10 @@ def read(folder: Path, stage: str, key: str) -> Manifest:
     body = "{" + text[len(_header("")) :]
     if text != _header(body) + body[1:]:
         raise BrokenManifest(f"has a damaged {NAME}")
-    fields = json.loads(body)
-    manifest = Manifest(**fields)
+    try:
+        manifest = Manifest(**json.loads(body))
+    except TypeError:
+        raise BrokenManifest(f"has a {NAME} of another version of this program") from None
     if (manifest.stage, manifest.key) != (stage, key) or key_of(manifest.ingredients) != key:
         raise BrokenManifest(f"holds the manifest of {manifest.stage}/{manifest.key}")
     if any(_escapes(name) for name in manifest.files):

@@ -70,9 +70,10 @@ class Runner(Planner):
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
         """Carry out a plan of this runner: stage -> folder of its artifact.
 
-        What the plan has as cached is checked in full, and made anew if it is broken. An exception
-        of a stage comes out as it is, after the failure was noted; CacheError if the disk is full
-        or write-protected. If there is nothing to do, nothing is written.
+        What the plan has as cached without having checked all content is checked now, and made anew
+        if it is broken. An exception of a stage comes out as it is, after the failure was noted;
+        CacheError if the disk is full or write-protected. If there is nothing to do, nothing is
+        written.
         """
         planned = {decision.stage: decision for decision in plan}
         keys = {name: decision.key for name, decision in planned.items()}
@@ -105,29 +106,30 @@ class Runner(Planner):
             if found.presence is Presence.COMPLETE and (remade or not decision.forced):
                 self._report(Event("skip", stage, key, Reason(Kind.MADE_MEANWHILE)))
             else:
-                self._require_inputs(self._stages[stage], planned)
-                self._make(self._stages[stage], reason)
+                inputs = [self._input(stage, n, planned) for n in self._stages[stage].needs]
+                self._make(self._stages[stage], inputs, reason)
 
-    def _require_inputs(self, stage: Stage, planned: Mapping[str, Decision]) -> None:
-        """Inputs are checked in full before they are used, and made anew if they are broken."""
-        for name in stage.needs:
-            if self.store.find(name, self._keys[name], read=True).presence is Presence.COMPLETE:
-                continue
+    def _input(self, stage: str, name: str, planned: Mapping[str, Decision]) -> Manifest:
+        """An input, checked in full before it is used, and made anew if it is broken."""
+        found = self.store.find(name, self._keys[name], read=True)
+        if found.presence is not Presence.COMPLETE:
             if name not in planned:
-                raise self._missing_input(stage.name, name)
+                raise self._missing_input(stage, name)
             self._bring(replace(planned[name], checked=False), planned)
+            found = self.store.find(name, self._keys[name], read=True)
+        return found.manifest
 
-    def _make(self, stage: Stage, reason: Reason) -> None:
+    def _make(self, stage: Stage, inputs: Sequence[Manifest], reason: Reason) -> None:
         key = self._keys[stage.name]
         if self.store.finish_sealed(stage.name, key):
             self._report_done(stage.name, key)
             return
+        from socket import gethostname
+
         self._report(Event("start", stage.name, key, reason))
         with self._writing():
             for part in stage.data:
                 self._tables.add(self._data[part])
-        from socket import gethostname
-
         former = self.store.note(stage.name, key)
         note = {
             "start": former.get("start") or datetime.now(timezone.utc).isoformat(),
@@ -139,6 +141,7 @@ class Runner(Planner):
         started = time.monotonic()
         with self._failures_noted(stage.name, key):
             metrics = self._call(stage, folder)
+            self._check_inputs(stage, inputs)
             made = Manifest(
                 stage=stage.name,
                 key=key,
@@ -192,6 +195,16 @@ class Runner(Planner):
                 raise CacheError(
                     f"the code of {name} changed after the run had started, so stage "
                     f"{stage.name!r} would not be what its key says: run again"
+                )
+
+    def _check_inputs(self, stage: Stage, inputs: Sequence[Manifest]) -> None:
+        """No input may have been replaced by another content while the stage read it."""
+        for used in inputs:
+            now = self.store.manifest(used.stage, used.key)
+            if now is None or now.files != used.files:
+                raise CacheError(
+                    f"the artifact of {used.stage!r} was replaced while stage {stage.name!r} read "
+                    "it (was it removed, or forced in another process?): run again"
                 )
 
     @contextmanager

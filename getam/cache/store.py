@@ -10,15 +10,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import wraps
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from . import faults, manifest
+from . import faults, locks, manifest
 from .errors import CacheError
 from .file_digests import FileDigests
 from .files import atomic_write_json, disk_errors, files_of, in_threads, remove_temporaries, sync
@@ -155,40 +155,15 @@ class Store:
         changed = [n for n in names if digests[f"{folder}/{n}"] != found.files[n]["digest"]]
         return {name: f"the content of {name} changed" for name in changed}
 
-    @contextmanager
     def lock(
         self, stage: str, key: str, on_wait: Callable[[], None] | None = None
-    ) -> Iterator[bool]:
-        """Hold the lock of an artifact; the system frees it when its process dies.
-
-        If another process has it, `on_wait` is called once and the lock waited for; without
-        `on_wait`, False is yielded at once and the lock is not held.
-        """
-        from filelock import FileLock, Timeout
-
-        path = self._lock_file(stage, key)
-        lock = FileLock(path)
-        try:
-            with disk_errors("locking an artifact", self.root):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
-        except Timeout:
-            if on_wait is None:
-                yield False
-                return
-            on_wait()
-            lock.acquire(poll_interval=0.1)
-        try:
-            yield True
-        finally:
-            lock.release()
+    ) -> AbstractContextManager[bool]:
+        """Hold the lock of an artifact; see `locks.lock`."""
+        return locks.lock(self._lock_file(stage, key), on_wait)
 
     def locked(self, stage: str, key: str) -> bool:
-        """Whether a process holds the lock now. Writes nothing."""
-        if not os.access(self._lock_file(stage, key), os.W_OK):
-            return False
-        with self.lock(stage, key) as free:
-            return not free
+        """Whether a process holds the lock of an artifact now."""
+        return locks.is_locked(self._lock_file(stage, key))
 
     def _lock_file(self, stage: str, key: str) -> Path:
         return self.hidden / "locks" / f"{stage}-{self.folder(stage, key).name}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from getam.cache import CacheError, verify
 from getam.cache import manifest as manifests
-from getam.cache import verify
 
 Damage = Callable[[Path], object]
 
@@ -40,6 +40,12 @@ def forge(folder: Path) -> None:
     found = manifests.read(folder, folder.parent.name, folder.name)
     found.ingredients["stage"]["function"] = "other:run"
     manifests.write(folder, found)
+
+
+def from_another_version(folder: Path) -> None:
+    """A whole manifest with a good checksum, and fields that this program does not know."""
+    body = json.dumps({"stage": folder.parent.name, "parts": []}, indent=1)
+    (folder / "manifest.json").write_text(manifests._header(body) + body[1:])
 
 
 def escape(folder: Path) -> None:
@@ -75,6 +81,10 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         "it has a damaged manifest.json",
     ),
     "forged ingredients": (forge, "it holds the manifest of labels/"),
+    "manifest of another version": (
+        from_another_version,
+        "it has a manifest.json of another version",
+    ),
     "file outside the folder": (escape, "it names files outside its folder in manifest.json"),
 }
 
@@ -129,6 +139,22 @@ def test_input_that_breaks_between_its_check_and_its_use_is_made_anew(project) -
     runner.run(plan)
     assert project.ran()[2:] == ["labels", "figures"]
     assert "a1\n2\n3\n" in (project.folder("figures") / "figures.txt").read_text()
+
+
+def test_input_replaced_while_a_stage_reads_it_does_not_pass_for_the_planned(project) -> None:
+    """Two halves of two inputs would go into one artifact."""
+    replace = """
+    import json
+    from getam.cache import manifest
+    folder = job.inputs["labels"]
+    found = manifest.read(folder, "labels", folder.name)
+    found.files["deep/a.txt"]["digest"] = "other"
+    manifest.write(folder, found)
+    (job.folder"""
+    project.edit("toysteps/figures.py", "\n    (job.folder", replace)
+    with pytest.raises(CacheError, match="artifact of 'labels' was replaced while stage 'figures'"):
+        project.run()
+    assert project.statuses()["figures"] == "failed"
 
 
 def test_each_broken_artifact_is_kept_for_inspection(project) -> None:

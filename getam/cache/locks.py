@@ -1,0 +1,44 @@
+"""Locks between processes; the system frees one when the process that holds it dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .files import disk_errors
+
+
+@contextmanager
+def lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold the lock file `path`, which is created and stays.
+
+    If another process has it, `on_wait` is called once and the lock waited for; without
+    `on_wait`, False is yielded at once and the lock is not held.
+    """
+    from filelock import FileLock, Timeout
+
+    file = FileLock(path)
+    try:
+        with disk_errors("locking an artifact", path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file.acquire(timeout=0)
+    except Timeout:
+        if on_wait is None:
+            yield False
+            return
+        on_wait()
+        file.acquire(poll_interval=0.1)
+    try:
+        yield True
+    finally:
+        file.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock now. Writes nothing."""
+    if not os.access(path, os.W_OK):  # none yet, or where nothing can be made
+        return False
+    with lock(path) as free:
+        return not free
