@@ -71,10 +71,8 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 
 
 def sync(path: str | Path) -> None:
-    """Flush a file or a folder to the disk (folders: not on Windows, which has no way to)."""
-    if os.name == "nt" and os.path.isdir(path):
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,8 +38,15 @@ def lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[bool
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock now. Writes nothing."""
-    if not os.access(path, os.W_OK):  # none yet, or where nothing can be made
+    """Whether a process holds the lock now. Writes nothing, not even the time of the lock file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return False
-    with lock(path) as free:
-        return not free
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
