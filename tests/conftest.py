@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,12 +66,12 @@ def make_folder(root: Path) -> Path:
     return root
 
 
-def pipeline(*arguments: str, cwd: Path, env: dict | None = None, settings=()) -> Result:
+def pipeline(
+    *arguments: str, cwd: Path, env: dict | None = None, settings=(), project: Path = ROOT
+) -> Result:
     """Run ``python pipeline.py`` as a user would."""
-    import os
-
     sets = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *sets]
+    command = [sys.executable, str(project / "pipeline.py"), *arguments, *sets]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300

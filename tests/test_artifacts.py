@@ -1,0 +1,137 @@
+"""Artifacts of the real chain: moved, damaged, read-only, and never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from getam.errors import UserError
+from getam.networks import build_classifier
+from getam.training import Checkpoint
+from tests.conftest import ROOT, TINY, make_folder, pipeline
+
+UNTIL = ("run", "--workers", "1", "--until", "pseudolabels")
+MADE = ["classifier", "maps", "pseudolabels"]
+
+
+def settings(place: Path) -> tuple[str, ...]:
+    return ("data.kind=folder", f"data.root={place / 'data'}", *TINY)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("made")
+    make_folder(place / "data")
+    first = pipeline(*UNTIL, cwd=place, settings=settings(place))
+    assert first.stages_run() == MADE, first
+    return place
+
+
+@pytest.fixture
+def place(made, tmp_path) -> Path:
+    """A copy of data and artifacts, to be damaged."""
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def artifact(place: Path, stage: str) -> Path:
+    return next(p for p in (place / "artifacts" / stage).iterdir() if p.is_dir())
+
+
+def test_copied_artifacts_and_data_are_still_cached(place):
+    assert pipeline(*UNTIL, cwd=place, settings=settings(place)).stages_run() == []
+
+
+def test_moved_project_still_hits_the_cache(place, tmp_path):
+    for name in ("stages", "getam"):
+        shutil.copytree(ROOT / name, tmp_path / "project" / name)
+    shutil.copy(ROOT / "pipeline.py", tmp_path / "project")
+    again = pipeline(*UNTIL, cwd=place, settings=settings(place), project=tmp_path / "project")
+    assert again.code == 0, again
+    assert again.stages_run() == []
+
+
+def damage_truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def damage_flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def damage_delete(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_delete])
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("classifier", "network.safetensors"),
+        ("maps", "maps.h5"),
+        ("maps", "manifest.json"),
+        ("pseudolabels", "labels/photo03.png"),
+    ],
+)
+def test_damage_is_named_by_verify_and_rebuilt_by_run(place, damage, stage, name):
+    folder = artifact(place, stage)
+    damage(folder / name)
+    told = pipeline("verify", cwd=place)
+    assert told.code == 1, told
+    assert stage in told.out
+    assert Path(name).name in told.out
+    again = pipeline(*UNTIL, cwd=place, settings=settings(place))
+    assert again.code == 0, again
+    assert again.stages_run() == [stage]
+    assert pipeline("verify", cwd=place).code == 0
+    assert [p.name for p in folder.parent.glob("*.broken-*")]
+
+
+def test_read_only_artifacts_can_still_be_looked_at(place):
+    root = place / "artifacts"
+    writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    for path in [root, *root.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~writable)
+    before = {p: p.lstat().st_mtime_ns for p in [root, *root.rglob("*")]}
+    status = pipeline("status", "--json", cwd=place, settings=settings(place))
+    assert status.code == 0, status
+    rows = {row["stage"]: row["status"] for row in json.loads(status.out)}
+    assert [rows[stage] for stage in MADE] == ["cached"] * 3
+    assert pipeline(*UNTIL, "--dry-run", cwd=place, settings=settings(place)).code == 0
+    assert {p: p.lstat().st_mtime_ns for p in [root, *root.rglob("*")]} == before
+    for path in before:
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+class Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_malicious_weights_are_refused_not_executed(tmp_path):
+    torch.save({"blocks": Bomb(tmp_path / "harm")}, tmp_path / "weights.pth")
+    args = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    with pytest.raises(UserError, match="cannot load these weights"):
+        build_classifier("vit_tiny_patch16_224", 2, 32, args, str(tmp_path / "weights.pth"))
+    assert not (tmp_path / "harm").exists()
+
+
+def test_malicious_checkpoint_is_refused_not_executed(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "harm")))
+    with pytest.raises(pickle.UnpicklingError):
+        Checkpoint(tmp_path / "checkpoint.pt", None, None, None).load()
+    assert not (tmp_path / "harm").exists()

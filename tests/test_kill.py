@@ -1,0 +1,157 @@
+"""The chain killed with SIGKILL, and run out of disk, again and again: nothing is lost.
+
+One process imports torch; each attempt is a fork of it that runs the chain until a fault strikes.
+The embedded example, small, on networks that take milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+
+import stages.classifier
+import stages.deeplab
+import stages.evaluation
+import stages.maps
+import stages.pseudolabels
+from getam.cache import CacheError, faults
+from getam.config import load_config
+from stages.workspace import open_runner
+from tests.conftest import TINY
+
+SETTINGS = (
+    *TINY,
+    "data.shapes.train=8",
+    "data.shapes.val=4",
+    "data.shapes.size=48",
+    "pseudolabels.opening=3",
+    "pseudolabels.pamr.dilations=[1, 2]",
+)
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def attempt(place: Path, fault: str = "", kill_after: float | None = None) -> int | str:
+    """Run the chain in a fork: 0 done, "killed", or the sentence of a full disk."""
+    (place / "sentence.txt").unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        os._exit(_run(place, fault))
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return "killed"
+    if (place / "sentence.txt").exists():
+        return (place / "sentence.txt").read_text()
+    return os.WEXITSTATUS(status)
+
+
+def _run(place: Path, fault: str) -> int:
+    try:
+        torch.set_num_threads(1)
+        os.environ["GETAM_CHECKPOINT_SECONDS"] = "0"
+        faults._ORDER = fault
+        stages.maps.SHARD = 3
+        log = (place / "work.jsonl").open("a")
+
+        def track(iterable, total=None, initial=0, unit="", **_):
+            print(json.dumps([unit, initial, total]), file=log, flush=True)
+            return iterable
+
+        config = load_config((), SETTINGS)
+        runner = open_runner(config, place / "artifacts", device="cpu", workers=1, track=track)
+        runner.run(runner.plan())
+    except CacheError as error:
+        (place / "sentence.txt").write_text(str(error))
+        return 1
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        return 2
+    return 0
+
+
+def digests(place: Path) -> dict[str, dict]:
+    """The content digests of all files of all finished artifacts."""
+    manifests = (place / "artifacts").glob("*/*/manifest.json")
+    read = [json.loads(path.read_text()) for path in manifests]
+    return {m["stage"]: m["files"] for m in read}
+
+
+def resumed(place: Path) -> list[list]:
+    """The loops that went on from something: (unit, initial, total) with initial > 0."""
+    return [json.loads(line) for line in (place / "work.jsonl").open() if json.loads(line)[1]]
+
+
+def points(place: Path) -> list[str]:
+    """The names of the fault points that a whole run passes."""
+    place.mkdir()
+    os.environ["GETAM_FAULT_LOG"] = str(place / "points.txt")
+    assert attempt(place, "list") == 0
+    return sorted(set((place / "points.txt").read_text().split()))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, dict]:
+    place = tmp_path_factory.mktemp("whole")
+    assert attempt(place) == 0
+    assert len(digests(place)) == 6
+    return digests(place)
+
+
+def test_killed_at_every_write_point_it_ends_in_the_same_artifacts(tmp_path, whole):
+    names = points(tmp_path / "points")
+    assert len(names) >= 8
+    killed_at, work = [], []
+    for passage in (1, 2, 4):
+        place = tmp_path / str(passage)
+        place.mkdir()
+        for name in names:
+            if attempt(place, f"{name}:{passage}") == "killed":
+                killed_at.append(name)
+            else:  # done before it passed that point so often: start over
+                assert digests(place) == whole
+                shutil.rmtree(place / "artifacts")
+        assert attempt(place) == 0
+        assert digests(place) == whole
+        work += resumed(place)
+    assert len(killed_at) >= 25
+    assert set(killed_at) == set(names)
+    assert "step" in {unit for unit, _, _ in work}
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_artifacts(tmp_path, whole):
+    moments = random.Random(0)
+    kills = 0
+    while kills < 40:
+        if attempt(tmp_path, kill_after=moments.uniform(0.02, 0.8)) == "killed":
+            kills += 1
+        else:  # done before it was killed: start over
+            assert digests(tmp_path) == whole
+            shutil.rmtree(tmp_path / "artifacts")
+    assert attempt(tmp_path) == 0
+    assert digests(tmp_path) == whole
+
+
+def test_disk_full_at_every_point_is_one_sentence_and_the_next_run_goes_on(tmp_path, whole):
+    sentences = 0
+    for n in range(1, 40):
+        outcome = attempt(tmp_path, f"enospc@*:{n * 3}")
+        if outcome == 0:
+            break
+        assert str(outcome).startswith("No space left while "), outcome
+        sentences += 1
+    assert sentences >= 10
+    assert attempt(tmp_path) == 0
+    assert digests(tmp_path) == whole
