@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from getam import rivals
-from getam.attention import record_attention
-from getam.probe import Batch, class_gradients, full_precision, undisturbed
+from getam.probe import Batch, class_gradients, full_precision, scores_from_block, undisturbed
+from getam.recorder import record_attention
 
 __all__ = ["METHODS", "compute_maps", "default_start_block"]
 
@@ -45,7 +45,7 @@ def _sum_over_blocks(
     logits, calls = record_attention(batch, start_block)
     outputs = [call.output for call in calls]
     maps = []
-    with full_precision(batch.images):
+    with full_precision(batch.classes.device):
         rows = [call.first_rows(1).probabilities() for call in calls]
         for gradients in class_gradients(batch, logits, outputs, tokens=slice(1)):
             at_class_token = [gradient[:, :, :1] for gradient in gradients]
@@ -82,9 +82,10 @@ def compute_maps(
 ) -> Tensor:
     """Where in each image the evidence for each of its classes lies, on the patch grid.
 
-    Images are grouped by their number of classes, and each group costs one forward pass and one
-    backward pass per class: fastest where all images of a batch have equally many. Images without
-    a class cost nothing. The three attention-gradient methods form no (N, N) tensor.
+    One backward pass serves a class of every image. Images are grouped by their number of classes,
+    and each group runs by itself from `start_block` on: a batch is fastest where all its images
+    have equally many classes. Images without a class cost nothing. The three attention-gradient
+    methods form no (N, N) tensor.
 
     Args:
         model: a timm vision transformer with a class token, or a module that has its `blocks`,
@@ -118,14 +119,19 @@ def compute_maps(
     start_block = _checked_start_block(model, method, start_block)
     explain = _OVER_BLOCKS.get(method) or _AT_LAST_BLOCK[method]
     grid = model.patch_embed.dynamic_feat_size(images.shape[-2:])
+    present = targets.cpu() == 1
+    explained = present.any(dim=1).nonzero().squeeze(1)
     with undisturbed(model):
         dtype = torch.promote_types(images.dtype, torch.float32)
         maps = torch.zeros(*targets.shape, *grid, dtype=dtype, device=images.device)
-        for members, classes in _by_class_count(targets.cpu() == 1):
-            members, classes = members.to(images.device), classes.to(images.device)
-            batch = Batch(model, images[members], classes, targets.shape[1], grid)
+        if not len(explained):
+            return maps
+        scores = scores_from_block(model, images[explained.to(images.device)], start_block)
+        for members, classes in _by_class_count(present[explained]):
+            classify = partial(scores, members.to(images.device))
+            batch = Batch(model, classify, classes.to(images.device), targets.shape[1], grid)
             found = explain(batch, start_block).unflatten(-1, grid)
-            maps[members[:, None], classes] = found.to(dtype)
+            maps[explained[members][:, None], classes] = found.to(dtype)
         return maps
 
 
@@ -153,7 +159,7 @@ def default_start_block(model: nn.Module, method: str = "getam") -> int:
 def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Images with equally many classes, and these: (G,), (G, K) indices."""
     counts = targets.sum(dim=1)
-    for count in filter(None, counts.unique().tolist()):
+    for count in counts.unique().tolist():
         members = (counts == count).nonzero().squeeze(1)
         yield members, targets[members].nonzero()[:, 1].view(-1, count)
 
@@ -171,9 +177,9 @@ def _check_model(model: nn.Module) -> None:
             f"expected a timm vision transformer, but {type(model).__name__} lacks "
             f"{', '.join(missing)}; of a wrapped model, pass the one inside (model.module)"
         )
-    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+    if next(model.parameters()).is_inference():
         raise ValueError(
-            "the model has weights made under torch.inference_mode(), which cannot give "
+            "the model's weights were made under torch.inference_mode() and cannot give "
             "gradients: build and load it outside of it"
         )
 

@@ -8,16 +8,30 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-__all__ = ["Batch", "class_gradients", "full_precision", "patched_forward", "undisturbed"]
+__all__ = [
+    "Batch",
+    "class_gradients",
+    "full_precision",
+    "has_hooks",
+    "is_plain_transformer",
+    "patched_forward",
+    "scores_from_block",
+    "undisturbed",
+]
+
+_PLAIN_TRANSFORMERS = (VisionTransformer, VisionTransformerDistilled, Eva)
 
 
 class Batch(NamedTuple):
     """G images with the same number K of classes to explain, of the C that the model knows."""
 
     model: nn.Module
-    images: Tensor  # (G, 3, H, W)
+    classify: Callable[[], Tensor]  # runs the model on the images, from the first block that counts
     classes: Tensor  # (G, K), class indices
     num_classes: int  # C
     grid: tuple[int, int]  # (h, w), in patches
@@ -26,6 +40,74 @@ class Batch(NamedTuple):
     def patches(self) -> slice:
         """The patch tokens among all tokens; the prefix tokens come first."""
         return slice(-self.grid[0] * self.grid[1], None)
+
+
+def is_plain_transformer(model: nn.Module) -> bool:
+    """Whether the scores are `forward_head(norm(blocks(tokens)))`, each block given the same.
+
+    >>> is_plain_transformer(VisionTransformer(8, 4, embed_dim=8, depth=1, num_heads=2))
+    True
+    """
+    if type(model) not in _PLAIN_TRANSFORMERS or getattr(model, "rope_mixed", False):
+        return False
+    changed = {"forward", "forward_features", "forward_head", "pool"} & vars(model).keys()
+    return not changed and not any(map(has_hooks, (model, model.blocks, model.norm)))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody's hooks see, and may change, what goes into the module or comes out.
+
+    >>> layer = nn.Identity()
+    >>> handle = layer.register_forward_hook(print)
+    >>> has_hooks(layer)
+    True
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def scores_from_block(
+    model: nn.Module, images: Tensor, start_block: int
+) -> Callable[[Tensor], Tensor]:
+    """A function that gives the scores (G, C) of those of the images with the given indices (G,).
+
+    What lies below `start_block` is computed once, for all images, where that is possible.
+
+    >>> vit = VisionTransformer(8, 4, embed_dim=8, depth=2, num_heads=2).eval()
+    >>> images, some = torch.rand(3, 3, 8, 8), torch.tensor([2, 0])
+    >>> scores = scores_from_block(vit, images, start_block=1)
+    >>> torch.allclose(scores(some), vit(images[some]), atol=1e-6)
+    True
+    """
+    if not is_plain_transformer(model):
+        return lambda members: model(images[members])
+    tokens, args, kwargs = _inputs_of_block(model, images, start_block)
+
+    def scores(members: Tensor) -> Tensor:
+        x = tokens[members]
+        for block in model.blocks[start_block:]:
+            x = block(x, *args, **kwargs)
+        return model.forward_head(model.norm(x))
+
+    return scores
+
+
+class _Reached(Exception):
+    """A model was run only to see what one of its blocks is given."""
+
+
+def _inputs_of_block(model: nn.Module, images: Tensor, index: int) -> tuple[Tensor, tuple, dict]:
+    def stop(forward: Callable[..., Tensor], x: Tensor, *args, **kwargs) -> Tensor:
+        raise _Reached(x, args, kwargs)
+
+    try:
+        with patched_forward(model.blocks[index], stop):
+            model(images)
+    except _Reached as reached:
+        return reached.args
+    raise ValueError(
+        f"the model ran without block {index}: a compiled or scripted model hides its blocks, pass "
+        "the plain one"
+    )
 
 
 @contextmanager
@@ -94,7 +176,7 @@ def class_gradients(
 
     Args:
         batch: whose classes to explain.
-        logits: (G, C), the model's scores of `batch.images`.
+        logits: (G, C), what `batch.classify` gave.
         activations: (G, ..., N, D) each, in the order of the blocks up to the last one.
         tokens: those among N that a map is read from.
 
@@ -103,15 +185,15 @@ def class_gradients(
             gradient at `tokens` that is zero or not finite.
 
     >>> x = torch.ones(1, 2, 3, requires_grad=True)
-    >>> batch = Batch(nn.Identity(), torch.zeros(1, 3, 4, 4), torch.tensor([[1]]), 2, (1, 2))
-    >>> [(grad,)] = class_gradients(batch, x.sum(1)[:, :2] * 5, [x], slice(2))
+    >>> batch = Batch(nn.Identity(), lambda: x.sum(1)[:, :2] * 5, torch.tensor([[1]]), 2, (1, 2))
+    >>> [(grad,)] = class_gradients(batch, batch.classify(), [x], slice(2))
     >>> grad.tolist()
     [[[0.0, 5.0, 0.0], [0.0, 5.0, 0.0]]]
     """
-    if logits.shape != (len(batch.images), batch.num_classes):
+    if logits.shape != (len(batch.classes), batch.num_classes):
         raise ValueError(
             f"targets have {batch.num_classes} classes, but the model gave scores of shape "
-            f"{tuple(logits.shape)} for {len(batch.images)} images"
+            f"{tuple(logits.shape)} for {len(batch.classes)} images"
         )
     if not logits.requires_grad:
         raise ValueError("the model's scores have no gradient: its forward detaches them")
@@ -145,11 +227,11 @@ def _check_gradients(batch: Batch, largest: Tensor) -> None:
     )
 
 
-def full_precision(images: Tensor) -> torch.autocast:
+def full_precision(device: torch.device) -> torch.autocast:
     """Outside of the caller's autocast: sums over tokens and blocks want float32.
 
-    >>> with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(torch.zeros(1)):
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(torch.device('cpu')):
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.float32
     """
-    return torch.autocast(images.device.type, enabled=False)
+    return torch.autocast(device.type, enabled=False)

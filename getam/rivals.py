@@ -13,8 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from getam.attention import AttentionCall, record_attention
+from getam.attention import AttentionCall
 from getam.probe import Batch, class_gradients, full_precision, patched_forward
+from getam.recorder import record_attention
 
 __all__ = ["attention", "attention_rollout", "cam", "grad_cam", "gradient_rollout"]
 
@@ -27,7 +28,7 @@ def gradient_rollout(batch: Batch, start_block: int) -> Tensor:
     logits, calls = record_attention(batch, start_block, every_row=True)
     outputs = [call.output for call in calls]
     maps = []
-    with full_precision(batch.images):
+    with full_precision(batch.classes.device):
         for gradients in class_gradients(batch, logits, outputs, tokens=slice(1)):
             row = _class_token_of_identity(calls[0])
             for call, gradient in zip(reversed(calls), reversed(gradients)):
@@ -40,7 +41,7 @@ def gradient_rollout(batch: Batch, start_block: int) -> Tensor:
 def attention_rollout(batch: Batch, start_block: int) -> Tensor:
     """Row 0 of `B[L] ... B[start]`, `B[l] = (I + mean_H A[l]) / 2`; the same for every class."""
     _, calls = record_attention(batch, start_block, graph=False, every_row=True)
-    with full_precision(batch.images):
+    with full_precision(batch.classes.device):
         row = _class_token_of_identity(calls[0])
         for call in reversed(calls):
             step = call.probabilities().mean(dim=1)
@@ -51,7 +52,7 @@ def attention_rollout(batch: Batch, start_block: int) -> Tensor:
 def attention(batch: Batch, start_block: int) -> Tensor:
     """`mean_H A[L][0]`, the same for every class."""
     _, calls = record_attention(batch, start_block, graph=False)
-    with full_precision(batch.images):
+    with full_precision(batch.classes.device):
         row = calls[-1].first_rows(1).probabilities().mean(dim=1)
         return row[..., batch.patches].expand(*batch.classes.shape, -1)
 
@@ -69,8 +70,8 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
         return kept[-1]
 
     with torch.no_grad(), patched_forward(norm, keep):
-        logits = batch.model(batch.images)
-    with full_precision(batch.images):
+        logits = batch.classify()
+    with full_precision(batch.classes.device):
         weights = [
             _precise(gradient[:, batch.patches]).mean(dim=1)
             for (gradient,) in class_gradients(batch, logits, kept, tokens=batch.patches)
@@ -90,9 +91,9 @@ def cam(batch: Batch, start_block: int) -> Tensor:
         return kept[-1]
 
     with patched_forward(model.blocks[start_block], keep):
-        model(batch.images)
+        batch.classify()
     tokens = model.fc_norm(model.norm(kept[0]))[:, batch.patches]
-    with full_precision(batch.images):
+    with full_precision(batch.classes.device):
         return (_precise(weight[batch.classes]) @ _precise(tokens).mT).relu()
 
 

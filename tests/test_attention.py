@@ -15,7 +15,7 @@ from timm.models.vision_transformer import (
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from getam.attention import AttentionCall, _AttentionOfClassToken
+from getam.attention import AttentionCall, AttentionOfClassToken
 from getam.maps import compute_maps
 from tests.oracles import _TINY, CLASSES, build, draw_images
 
@@ -143,7 +143,7 @@ def test_attention_of_the_class_token_has_the_gradient_of_full_attention():
     first = [tensor[:, :, :1].clone().requires_grad_() for tensor in (q, k, v)]
     whole = [torch.cat([f, t[:, :, 1:]], dim=2) for f, t in zip(first, (q, k, v))]
     expected = ((whole[0] @ whole[1].mT * 0.3).softmax(-1) @ whole[2] * weight).sum()
-    output = _AttentionOfClassToken.apply(*first, AttentionCall(q, k, v, None, 0.3))
+    output = AttentionOfClassToken.apply(*first, AttentionCall(q, k, v, None, 0.3))
     found = (output * weight).sum()
     for one, other in zip(torch.autograd.grad(found, first), torch.autograd.grad(expected, first)):
         torch.testing.assert_close(one, other)

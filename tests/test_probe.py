@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from getam.maps import METHODS, compute_maps
-from tests.oracles import CLASSES, build, draw_images
+from tests.oracles import CLASSES, all_matrices, build, draw_images, slow_maps
 
 TARGETS = torch.eye(2, CLASSES)
 
@@ -129,3 +129,19 @@ def test_weights_made_in_inference_mode_are_refused():
         model = build("vit")
     with pytest.raises(ValueError, match="inference_mode"):
         compute_maps(model, draw_images(2), TARGETS)
+
+
+@pytest.mark.parametrize(
+    "place", ["blocks.2", "blocks.2.mlp", "blocks.3", "blocks.3.norm2", "blocks", "norm", ""]
+)
+def test_what_a_hook_changes_changes_the_maps(place):
+    model, images = build("vit"), draw_images(2)
+    plain = compute_maps(model, images, TARGETS)
+    # Mixes neighbouring tokens; at the model itself, neighbouring classes.
+    model.get_submodule(place).register_forward_hook(
+        lambda module, args, output: output + 0.3 * output.roll(1, dims=1)
+    )
+    expected = slow_maps(model, all_matrices(model, images, TARGETS), TARGETS, "getam", 2)
+    maps = compute_maps(model, images, TARGETS)
+    torch.testing.assert_close(maps, expected, rtol=1e-8, atol=1e-12)
+    assert not torch.allclose(maps, plain)

@@ -1,0 +1,182 @@
+"""What GETAM maps cost, beside the plain forward pass, the released procedure and Grad-CAM.
+
+    python benchmarks/maps.py                                       # ViT-S/16, 224 px, CPU
+    python benchmarks/maps.py --device cuda --dtype bfloat16 --model vit_base_patch16_384 --size 384
+
+All explain the same 1.5 classes per image of the same batch, weights random. Times are taken in
+interleaved rounds, so that a busy machine slows every side; ratios are medians over rounds.
+
+    forward   model(images) without a graph, fused attention
+    getam     compute_maps
+    released  the released procedure, written from its description: one forward pass with full
+              attention matrices, then per image and class a backward pass of the whole batch that
+              also reaches every weight
+    grad_cam  the package grad-cam (GradCAM), one call per class slot
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+import timm
+import torch
+from torch import Tensor, nn
+
+from getam.maps import METHODS, compute_maps
+
+CLASSES = 20
+
+
+def forward(model: nn.Module, images: Tensor) -> Tensor:
+    """The scores alone."""
+    with torch.inference_mode():
+        return model(images)
+
+
+class Released:
+    """One whole-batch backward pass per image and class, through full attention matrices."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model)
+        self.matrices: list[Tensor] = []
+        for block in self.model.blocks:
+            block.attn.fused_attn = False
+            block.attn.attn_drop.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        output.retain_grad()
+        self.matrices.append(output)
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        self.matrices.clear()
+        logits = self.model(images)
+        maps = logits.new_zeros(*targets.shape, self.matrices[0].shape[-1] - 1)
+        for b, c in targets.nonzero().tolist():
+            self.model.zero_grad()
+            for matrix in self.matrices:
+                matrix.grad = None
+            logits[b, c].backward(retain_graph=True)
+            for matrix in self.matrices[len(self.matrices) // 2 :]:
+                gradient, attention = matrix.grad[b], matrix[b].detach()
+                relevance = (gradient * attention).relu().mean(0) * gradient.relu().mean(0)
+                maps[b, c] += relevance[0, 1:]
+        return maps.detach()
+
+
+class PackageGradCam:
+    """GradCAM of the package grad-cam, for the k-th class of all images that have one at once."""
+
+    def __init__(self, model: nn.Module, grid: tuple[int, int]) -> None:
+        from pytorch_grad_cam import GradCAM
+
+        model = copy.deepcopy(model)
+        self.cam = GradCAM(
+            model,
+            [model.blocks[-1].norm1],
+            reshape_transform=lambda x: x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2).float(),
+        )
+
+    def __call__(self, images: Tensor, targets: Tensor) -> list:
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        classes = [row.nonzero().flatten().tolist() for row in targets]
+        found = []
+        for k in range(max(map(len, classes))):
+            members = [b for b, present in enumerate(classes) if k < len(present)]
+            wanted = [ClassifierOutputTarget(classes[b][k]) for b in members]
+            found.append(self.cam(images[members], wanted))
+        return found
+
+
+def time_rounds(
+    contenders: dict[str, Callable[[], object]], rounds: int, device: str
+) -> Iterator[dict[str, float]]:
+    """Seconds of one run of each, per round; every second round in reverse order."""
+    for number in range(-1, rounds):
+        seconds = {}
+        for name in list(contenders)[:: -1 if number % 2 else 1]:
+            _wait(device)
+            start = time.perf_counter()
+            contenders[name]()
+            _wait(device)
+            seconds[name] = time.perf_counter() - start
+        if number >= 0:  # the first is a warm-up
+            yield seconds
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def draw_targets(batch: int) -> Tensor:
+    """(batch, CLASSES): two classes in the first half of the images, one in the others."""
+    targets = torch.zeros(batch, CLASSES)
+    rows = torch.arange(batch)
+    targets[rows, rows % 10] = 1
+    targets[: batch // 2, 10 + rows[: batch // 2] % 10] = 1
+    return targets
+
+
+@click.command(help=__doc__.partition("\n")[0])
+@click.option("--model", "name", default="vit_small_patch16_224", show_default=True)
+@click.option("--size", default=224, show_default=True, help="Side of the images, in pixels.")
+@click.option("--batch", default=8, show_default=True, help="Images per batch.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32")
+@click.option("--method", type=click.Choice(METHODS), default="getam", show_default=True)
+@click.option("--threads", default=os.cpu_count(), show_default=True, help="CPU threads.")
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--only", multiple=True, type=click.Choice(["released", "grad_cam"]))
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+def main(name, size, batch, device, dtype, method, threads, rounds, only, json_file) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    if dtype == "tf32":
+        torch.set_float32_matmul_precision("high")
+    model = timm.create_model(name, num_classes=CLASSES, img_size=size).eval().to(device)
+    images, targets = torch.randn(batch, 3, size, size, device=device), draw_targets(batch)
+    grid = model.patch_embed.dynamic_feat_size((size, size))
+    rivals = {"released": Released, "grad_cam": lambda model: PackageGradCam(model, grid)}
+    rivals = {rival: rivals[rival](model) for rival in only or rivals}
+    contenders = {
+        "forward": lambda: forward(model, images),
+        "getam": lambda: compute_maps(model, images, targets, method=method),
+        **{rival: lambda run=run: run(images, targets) for rival, run in rivals.items()},
+    }
+    bfloat16 = torch.autocast(device.split(":")[0], torch.bfloat16)
+    with bfloat16 if dtype == "bfloat16" else nullcontext():
+        taken = list(time_rounds(contenders, rounds, device))
+    report(taken, json_file, {
+        "model": name, "size": size, "batch": batch, "device": device, "dtype": dtype,
+        "method": method, "threads": threads, "rounds": rounds, "torch": torch.__version__,
+    })  # fmt: skip
+
+
+def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict) -> None:
+    """Ratios first, then images per second."""
+    ratios = {"getam / forward": statistics.median(t["getam"] / t["forward"] for t in taken)}
+    for rival in taken[0].keys() - {"forward", "getam"}:
+        ratios[f"{rival} / getam"] = statistics.median(t[rival] / t["getam"] for t in taken)
+    speeds = {
+        name: settings["batch"] / statistics.median(t[name] for t in taken) for name in taken[0]
+    }
+    for pair, ratio in ratios.items():
+        click.echo(f"{pair:20} {ratio:8.2f}")
+    for name, speed in speeds.items():
+        click.echo(f"{name:20} {speed:8.2f} images/s")
+    if json_file:
+        found = {"ratios": ratios, "images_per_second": speeds, "seconds": taken}
+        json_file.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
