@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
-from timm.layers import Attention, AttentionRope, GluMlp, Mlp, SwiGLU, SwiGLUPacked
+from timm.layers import AttentionRope, GluMlp, Mlp, SwiGLU, SwiGLUPacked
 from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
-from timm.models.vision_transformer import Block, ResPostBlock
+from timm.models.vision_transformer import Attention, Block, ResPostBlock
 from torch import Tensor, nn
 
 from getam.attention import (

@@ -72,14 +72,13 @@ def damage_delete(file: Path) -> None:
     file.unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_delete])
 @pytest.mark.parametrize(
-    ("stage", "name"),
+    ("damage", "stage", "name"),
     [
-        ("classifier", "network.safetensors"),
-        ("maps", "maps.h5"),
-        ("maps", "manifest.json"),
-        ("pseudolabels", "labels/photo03.png"),
+        (damage_truncate, "classifier", "network.safetensors"),
+        (damage_flip, "maps", "maps.h5"),
+        (damage_flip, "maps", "manifest.json"),
+        (damage_delete, "pseudolabels", "labels/photo03.png"),
     ],
 )
 def test_damage_is_named_by_verify_and_rebuilt_by_run(place, damage, stage, name):

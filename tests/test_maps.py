@@ -114,18 +114,35 @@ def test_float32_maps_are_float32_and_close_to_float64(family):
     assert relative_difference(maps.double(), exact) <= 1e-5
 
 
-@pytest.mark.parametrize("family", ["vit", "dinov3", "readout_with_class_token"])
-def test_autocast_maps_correlate_with_float64(family, record_property):
-    exact = compute_maps(build(family), draw_images(len(TARGETS)), TARGETS)
-    model = build(family).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        maps = compute_maps(model, draw_images(len(TARGETS)).float(), TARGETS)
+def correlation(maps: torch.Tensor, exact: torch.Tensor) -> float:
     assert maps.dtype == torch.float32
     chosen = TARGETS.bool()
     both = torch.stack([maps[chosen].double().flatten(), exact[chosen].flatten()])
-    correlation = torch.corrcoef(both)[0, 1].item()
-    print(f"{family}: correlation {correlation:.6f}")
-    assert correlation >= 0.999
+    return torch.corrcoef(both)[0, 1].item()
+
+
+@pytest.mark.parametrize(
+    "family", ["vit", "dinov3", "norms_everywhere", "eva_grouped_heads", "readout_with_class_token"]
+)
+def test_bfloat16_maps_correlate_with_float64(family):
+    exact = compute_maps(build(family), draw_images(len(TARGETS)), TARGETS)
+    model, images = build(family).float(), draw_images(len(TARGETS)).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        autocast = correlation(compute_maps(model, images, TARGETS), exact)
+    whole = correlation(compute_maps(model.bfloat16(), images.bfloat16(), TARGETS), exact)
+    print(f"{family}: correlation under autocast {autocast:.6f}, in bfloat16 {whole:.6f}")
+    assert autocast >= 0.999
+    assert whole >= 0.999
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_on_a_gpu_equal_those_on_the_cpu(method):
+    model, images = build("dinov2_registers"), draw_images(len(TARGETS))
+    expected = compute_maps(model, images, TARGETS, method=method)
+    maps = compute_maps(model.cuda(), images.cuda(), TARGETS.cuda(), method=method)
+    assert maps.is_cuda
+    assert relative_difference(maps.cpu(), expected) <= 1e-9
 
 
 def test_classes_not_asked_for_and_images_without_class_stay_zero():

@@ -5,7 +5,7 @@
 Scenes are drawn as the example's are, but with other textures and other outlines. Two losses, both
 from labels that drawing gives for free: which textures are in the picture (class token) and which
 texture, plain part or background each patch holds (patch tokens). Most steps see crops of 32
-pixels around a pattern, a ninth of the cost of the 96 pixels that the last steps see.
+pixels around a pattern, at a ninth of the cost of the 96 pixels that the last steps see.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from getam.config import SHAPES_VIT, Classifier
 from getam.data import shapes
 
 MODEL, SIZE = Classifier().model, Classifier().image_size
-CROP, PATCH = SIZE // 3, SHAPES_VIT["patch_size"]
+PATCH = SHAPES_VIT["patch_size"]
 MIN_PIXELS = 60  # of a texture that counts as seen in a crop
 CLASS_WEIGHT = 5.0  # the image loss, a mean over many absent textures, against the patch loss
 
@@ -307,13 +307,20 @@ def train(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="safetensors file")
 @click.option("--scenes", default=14000, show_default=True, help="drawn once, kept in memory")
 @click.option("--held-out", default=128, show_default=True, help="scenes to measure on")
-@click.option("--steps", default=3200, show_default=True, help="on crops of 32 pixels")
-@click.option("--full-steps", default=250, show_default=True, help="the last, on 96 pixels")
-@click.option("--batch-size", default=128, show_default=True, help="half of it on 96 pixels")
+@click.option(
+    "--phase",
+    "phases",
+    type=(int, int, int),
+    multiple=True,
+    metavar="SIZE BATCH STEPS",
+    default=[(32, 128, 1500), (64, 64, 300), (SIZE, 48, 400)],
+    show_default=True,
+    help="crop size, batch size, steps; one after the other",
+)
 @click.option("--lr", default=2e-3, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="processes that draw")
-def main(out, scenes, held_out, steps, full_steps, batch_size, lr, seed, workers):
+def main(out, scenes, held_out, phases, lr, seed, workers):
     """Draw the scenes, train, write the weights (first ones every 500 steps)."""
     start = time.monotonic()
 
@@ -324,7 +331,7 @@ def main(out, scenes, held_out, steps, full_steps, batch_size, lr, seed, workers
     say(f"{scenes} scenes drawn")
     torch.manual_seed(seed)
     model = Pretrainer()
-    sizes = [(CROP, batch_size)] * steps + [(SIZE, batch_size // 2)] * full_steps
+    sizes = [(size, count) for size, count, steps in phases for _ in range(steps)]
     for step, (patches, classes) in train(model, pool, sizes, lr, seed):
         say(f"step {step} of {len(sizes)}: loss of patches {patches:.3f}, of images {classes:.3f}")
         if step % 500 == 0:
