@@ -34,6 +34,7 @@ MIN_PIXELS = 60  # of a texture that counts as seen in a crop
 CLASS_WEIGHT = 5.0  # the image loss, a mean over many absent textures, against the patch loss
 
 Pool = tuple[Tensor, Tensor]
+Phase = tuple[int, int, int]  # crop size, batch size, steps
 
 
 def _cell(u, v):
@@ -283,14 +284,14 @@ def save(model: Pretrainer, path: Path) -> None:
 
 
 def train(
-    model: Pretrainer, pool: Pool, sizes: list[tuple[int, int]], lr: float, seed: int
+    model: Pretrainer, pool: Pool, phase: Phase, lr: float, rng: np.random.Generator
 ) -> Iterator[tuple[int, list[float]]]:
-    """One step for each (size, batch size); gives (step, mean losses) every 50 steps."""
-    rng = np.random.default_rng(seed)
+    """One phase, which warms up and anneals; gives (step, mean losses) every 50 steps."""
+    size, count, steps = phase
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, len(sizes), pct_start=0.08)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.08)
     weights, running = torch.tensor([1.0, CLASS_WEIGHT]), torch.zeros(2)
-    for step, (size, count) in enumerate(sizes, start=1):
+    for step in range(1, steps + 1):
         parts = losses(model, *make_batch(pool, size, count, rng))
         optimizer.zero_grad()
         (weights * parts).sum().backward()
@@ -317,11 +318,11 @@ def train(
     show_default=True,
     help="crop size, batch size, steps; one after the other",
 )
-@click.option("--lr", default=2e-3, show_default=True)
+@click.option("--lr", default=1.5e-3, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="processes that draw")
 def main(out, scenes, held_out, phases, lr, seed, workers):
-    """Draw the scenes, train, write the weights (first ones every 500 steps)."""
+    """Draw the scenes, train, write the weights (first ones after the first phase)."""
     start = time.monotonic()
 
     def say(text: str) -> None:
@@ -330,15 +331,13 @@ def main(out, scenes, held_out, phases, lr, seed, workers):
     pool, unseen = draw_pool(seed, scenes, workers), draw_pool(seed + 1, held_out, workers)
     say(f"{scenes} scenes drawn")
     torch.manual_seed(seed)
-    model = Pretrainer()
-    sizes = [(size, count) for size, count, steps in phases for _ in range(steps)]
-    for step, (patches, classes) in train(model, pool, sizes, lr, seed):
-        say(f"step {step} of {len(sizes)}: loss of patches {patches:.3f}, of images {classes:.3f}")
-        if step % 500 == 0:
-            say(measure(model, unseen))
-            save(model, out)
-    say(measure(model, unseen))
-    save(model, out)
+    model, rng = Pretrainer(), np.random.default_rng(seed)
+    for phase in phases:
+        for step, (patches, classes) in train(model, pool, phase, lr, rng):
+            text = f"loss of patches {patches:.3f}, of images {classes:.3f}"
+            say(f"{phase[0]} pixels, step {step} of {phase[2]}: {text}")
+        say(measure(model, unseen))
+        save(model, out)
 
 
 if __name__ == "__main__":
