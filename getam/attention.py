@@ -107,14 +107,15 @@ class AttentionOfClassToken(torch.autograd.Function):
         unit = torch.zeros_like(call.value)
         unit[:, :, 0] = 1
         column = call._replace(value=unit).attended().output[..., :1]  # A[:, 0]
-        ctx.call = call._replace(output=output)
-        ctx.save_for_backward(column)
+        # An output kept otherwise would keep itself alive, through its graph.
+        ctx.save_for_backward(call.query, call.key, call.value, output, column)
+        ctx.bias_and_scale = call.bias, call.scale
         return output
 
     @staticmethod
     def backward(ctx, gradient):
-        call, (column,) = ctx.call, ctx.saved_tensors
-        query, key, value, output = call.query, call.key, call.value, call.output
+        query, key, value, output, column = ctx.saved_tensors
+        call = AttentionCall(query, key, value, *ctx.bias_and_scale)
         row = call.first_rows(1).probabilities().to(gradient.dtype)
         weighted = column * gradient
         along_column = (weighted * (value[:, :, :1] - output)).sum(dim=-1, keepdim=True)

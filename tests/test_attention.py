@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -147,6 +149,18 @@ def test_attention_of_the_class_token_has_the_gradient_of_full_attention():
     found = (output * weight).sum()
     for one, other in zip(torch.autograd.grad(found, first), torch.autograd.grad(expected, first)):
         torch.testing.assert_close(one, other)
+
+
+def test_attention_of_the_class_token_is_freed_with_its_output():
+    first, whole = torch.randn(3, 1, 1, 1, 4, requires_grad=True), torch.randn(3, 1, 1, 7, 4)
+    gc.disable()
+    try:
+        output = AttentionOfClassToken.apply(*first, AttentionCall(*whole, None, 0.5))
+        gone = weakref.ref(output)
+        del output
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 class LargestTensor(TorchDispatchMode):
