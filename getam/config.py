@@ -154,7 +154,7 @@ class DeepLab(Training):
     encoder_args: dict[str, Any] = SHAPES_VIT
     weights: str = Field("shapes", description="as for the classifier")
     image_size: Positive = 96
-    channels: Positive = Field(128, description="of the decoder")
+    channels: Positive = Field(64, description="of the decoder")
     atrous_rates: tuple[Positive, Positive, Positive] = (2, 4, 6)
     loss: Literal["cross_entropy", "balanced"] = Field(
         "cross_entropy", description="balanced: background and foreground each their own mean"
@@ -190,10 +190,10 @@ class Config(Settings):
 
     seed: int = 0
     data: Data = Data()
-    classifier: Classifier = Classifier()
+    classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()
     pseudolabels: PseudoLabels = PseudoLabels()
-    deeplab: DeepLab = DeepLab(epochs=15)
+    deeplab: DeepLab = DeepLab()
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()
 
