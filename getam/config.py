@@ -152,7 +152,9 @@ class DeepLab(Training):
     )
     encoder: str = "vit_tiny_patch16_224"
     encoder_args: dict[str, Any] = SHAPES_VIT
-    weights: str = Field("shapes", description="as for the classifier")
+    weights: str = Field(
+        "classifier", description="'classifier' (the trained one's encoder), or as there"
+    )
     image_size: Positive = 96
     channels: Positive = Field(64, description="of the decoder")
     atrous_rates: tuple[Positive, Positive, Positive] = (2, 4, 6)
@@ -193,7 +195,7 @@ class Config(Settings):
     classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()
     pseudolabels: PseudoLabels = PseudoLabels()
-    deeplab: DeepLab = DeepLab()
+    deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()
 

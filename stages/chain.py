@@ -25,6 +25,9 @@ def chain(config: Config) -> list[Stage]:
 def _stages(config: Config) -> list[Stage]:
     supervised = config.deeplab.labels == "masks"
     saliency = config.pseudolabels.saliency == "folder"
+    deeplab_needs = [] if supervised else ["pseudolabels"]
+    if config.deeplab.weights == "classifier":
+        deeplab_needs.insert(0, "classifier")
     return [
         Stage(
             name="classifier",
@@ -49,7 +52,7 @@ def _stages(config: Config) -> list[Stage]:
         Stage(
             name="deeplab",
             function="stages.deeplab:run",
-            needs=() if supervised else ("pseudolabels",),
+            needs=tuple(deeplab_needs),
             reads=("seed", "data.train", "deeplab"),
             data=("images", "labels", *(["masks"] if supervised else [])),
         ),

@@ -1,7 +1,7 @@
 """deeplab: a segmentation network learns from the pseudo labels.
 
 needs   pseudo labels, or (deeplab.labels: masks) the masks of the train split, for the fully
-        supervised line with the same network and schedule
+        supervised line with the same network and schedule; the classifier, to start from
 makes   network.safetensors, network.json, history.json
 costs   epochs x images x a training step of the network; the longest stage
 """
@@ -44,7 +44,10 @@ def run(job: Job) -> dict[str, Any]:
         "atrous_rates": list(settings.atrous_rates),
     }
     torch.manual_seed(job.config.seed)
-    weights = context.file("deeplab.weights", settings.weights)
+    if settings.weights == "classifier":
+        weights = str(job.inputs["classifier"] / "network.safetensors")
+    else:
+        weights = context.file("deeplab.weights", settings.weights)
     network = build_deeplab(**build, weights=weights)
     augment = training_transform(
         settings.image_size,

@@ -21,7 +21,11 @@ from getam.errors import UserError
 from stages.chain import chain
 
 CODE = Path(__file__).resolve().parents[1]
-WEIGHTS = ("classifier.weights", "deeplab.weights", "pseudolabels.saliency_model")
+EXPECTED = {  # settings that may name a local file, and what else they may be
+    "classifier.weights": ", timm, shapes or none",
+    "deeplab.weights": ", classifier, timm, shapes or none",
+    "pseudolabels.saliency_model": "",
+}
 SHIPPED = {"shapes": CODE / "getam" / "data" / "vit_shapes.safetensors"}
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
 
@@ -144,16 +148,16 @@ def _by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], d
     """The settings with the content digest of each local file in place of its path."""
     settings = config.model_dump(mode="json")
     files: dict[str, Path] = {}
-    for name in WEIGHTS:
+    for name in EXPECTED:
         section, field_name = name.split(".")
         value = settings[section][field_name]
-        if value is None or value in ("timm", "none"):
+        if value is None or value in ("timm", "none", "classifier"):
             continue
         file = SHIPPED.get(value, Path(value).expanduser())
         if not file.is_file():
             raise UserError(
                 f"{name}: got {value!r}, but there is no such file; expected a local file"
-                f"{'' if section == 'pseudolabels' else ', timm, shapes or none'}."
+                f"{EXPECTED[name]}."
             )
         files[name] = file
         settings[section][field_name] = f"sha256:{digests.digest([file])[file][:20]}"
