@@ -108,6 +108,7 @@ def compute_maps(
             block that counts, since such a map would be zero.
 
     >>> from timm.models.vision_transformer import VisionTransformer
+    >>> _ = torch.manual_seed(0)
     >>> vit = VisionTransformer((8, 12), 4, num_classes=3, embed_dim=8, depth=4, num_heads=2)
     >>> targets = torch.tensor([[1, 0, 1], [0, 0, 0]])
     >>> maps = compute_maps(vit, torch.rand(2, 3, 8, 12), targets)

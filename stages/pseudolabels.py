@@ -142,5 +142,5 @@ class Labeller:
         """Dense CRF over background and the image's own classes; decides ignored pixels too."""
         values = np.concatenate([[0], class_ids]).astype(np.uint8)
         probabilities = label_probabilities(labels, values, self.settings.crf_confidence)
-        crf = {k: v for k, v in self.settings.crf.items() if k != "enabled"}
+        crf = {k: v for k, v in dict(self.settings.crf).items() if k != "enabled"}
         return values[dense_crf(image, probabilities, **crf).argmax(0)]

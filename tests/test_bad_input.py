@@ -187,9 +187,9 @@ def test_image_id_cannot_leave_the_data_folder(folder, bad):
 
 
 def test_no_disk_space_left_loses_nothing(folder):
-    """A full disk at a write of the maps stage: one sentence, and the next run goes on."""
-    env = {"GETAM_FAULT": "enospc@write.filled:3"}
-    full = run(folder, env=env)
+    """A full disk from the maps stage on: one sentence, and the next run goes on."""
+    assert run(folder, arguments=("run", "--until", "classifier")).code == 0
+    full = run(folder, env={"GETAM_FAULT": "enospc@write.filled:1"})
     assert_one_sentence(full, "No space left")
     again = run(folder)
     assert again.code == 0, again
