@@ -194,7 +194,7 @@ class Config(Settings):
     data: Data = Data()
     classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()
-    pseudolabels: PseudoLabels = PseudoLabels()
+    pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()

@@ -34,7 +34,7 @@ class SaliencyModel:
         session = self._load()
         entry = session.get_inputs()[0]
         side = entry.shape[2] if isinstance(entry.shape[2], int) else 320
-        resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
         pixels = resized.astype(np.float32) / max(int(resized.max()), 1)
         pixels = ((pixels - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)[None]
         soft = session.run(None, {entry.name: pixels})[0][0, 0]
