@@ -196,7 +196,7 @@ class Config(Settings):
     maps: Maps = Maps()
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
-    evaluation: Evaluation = Evaluation()
+    evaluation: Evaluation = Evaluation(scales=(1.0, 1.5))  # 12 x 12 patches are coarse
     compare: Compare = Compare()
 
 
