@@ -196,7 +196,7 @@ class EndToEnd(Settings):
     model_args: dict[str, Any] = Field(SHAPES_VIT, description="further arguments of the model")
     weights: str = Field("shapes", description="as those of the classifier")
     image_size: Positive = 96
-    channels: Positive = Field(64, description="of the decoder")
+    channels: Positive = Field(32, description="where the decoder fuses its levels")
     classification: Training = Training()
     joint: Joint = Joint()
 
@@ -236,8 +236,8 @@ class Config(Settings):
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
     endtoend: EndToEnd = EndToEnd(
-        classification=Training(epochs=8, crop_scale=(0.8, 1.0)),
-        joint=Joint(epochs=6, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
+        classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
+        joint=Joint(epochs=8, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
     )
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()
