@@ -61,11 +61,28 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="YAML with what differs from the defaults; later files win over earlier ones.",
 )
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["multi-stage", "end-to-end"]),
+    help="As --set mode=...: one network that labels what it learns from, or one per stage.",
+)
+
+
+def sets_mode(command: Callable) -> Callable:
+    """--mode is the last of the assignments."""
+
+    @wraps(command)
+    def with_mode(mode: str | None, assignments: tuple[str, ...], **options: Any) -> None:
+        chosen = () if mode is None else (f"mode={mode}",)
+        command(assignments=(*assignments, *chosen), **options)
+
+    return with_mode
 
 
 def with_config(command: Callable) -> Callable:
     """The options that say which run a command is about."""
-    return config_option(set_option(artifacts_option(exits_cleanly(command))))
+    guarded = exits_cleanly(sets_mode(command))
+    return config_option(set_option(mode_option(artifacts_option(guarded))))
 
 
 stage_name = click.Choice(ORDER)
@@ -141,9 +158,10 @@ def explain(
 ) -> None:
     """Which ingredients of a stage changed against its nearest earlier artifact."""
     runner = open_runner(load_config(configs, assignments), artifacts)
-    row = next((row for row in runner.status() if row.stage == stage), None)
-    if row is None:
-        raise UserError(f"explain {stage}: there is no such stage for data.kind: folder.")
+    rows = {row.stage: row for row in runner.status()}
+    if stage not in rows:
+        raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
+    row = rows[stage]
     click.echo(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:
