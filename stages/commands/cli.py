@@ -52,4 +52,28 @@ def inspect(
         click.echo(path)
 
 
-COMMANDS = (inspect,)
+@click.command()
+@with_config
+@click.option(
+    "-o", "output", type=file_argument, default="report.html", show_default=True, help="File."
+)
+@click.option(
+    "--images", type=click.IntRange(1), default=120, show_default=True, help="In the gallery."
+)
+def report(
+    configs: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    artifacts: Path,
+    output: Path,
+    images: int,
+) -> None:
+    """One HTML file about a run: figures, curves, and a gallery. Loads nothing from elsewhere."""
+    from stages.commands.current import CurrentRun
+    from stages.commands.report import write_report
+
+    run = CurrentRun(load_config(configs, assignments), artifacts)
+    size = write_report(run, output, images, track)
+    click.echo(f"{output}  {size / 1e6:.1f} MB")
+
+
+COMMANDS = (inspect, report)
