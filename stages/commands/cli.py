@@ -8,7 +8,7 @@ import click
 
 from getam.config import load_config
 from getam.view.progress import track
-from stages.commands.options import with_config
+from stages.commands.options import device_option, with_config
 
 file_argument = click.Path(path_type=Path)
 
@@ -76,4 +76,60 @@ def report(
     click.echo(f"{output}  {size / 1e6:.1f} MB")
 
 
-COMMANDS = (inspect, report)
+@click.command()
+@with_config
+@click.argument("images", nargs=-1, required=True, type=file_argument)
+@click.option("-o", "output", type=file_argument, required=True, help="Folder.")
+@click.option(
+    "--network", type=file_argument, help="Folder of a network; by default that of the run."
+)
+@click.option("--crf", is_flag=True, help="Smooth with the dense CRF of evaluation.crf.")
+@click.option(
+    "--tile",
+    type=click.IntRange(64),
+    default=4096,
+    show_default=True,
+    help="Photos with a longer side, in pixels, are cut into overlapping tiles of this side.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Tiles at a time."
+)
+@device_option
+def predict(
+    configs: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    artifacts: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    network: Path | None,
+    crf: bool,
+    tile: int,
+    batch_size: int,
+    device: str | None,
+) -> None:
+    """Label IMAGES, files or folders, with the trained network.
+
+    Writes predictions/NAME.png (VOC palette), overlays/NAME.jpg and areas.json. Photos are turned
+    upright by their EXIF orientation first; transparent ones are laid over white.
+    """
+    from stages.commands import predict as command
+
+    config = load_config(configs, assignments)
+    photos = command.find_images(images, output)
+    segmenter, classes = command.open_segmenter(config, network, artifacts, device)
+    smoothing = config.evaluation.crf.model_dump(exclude={"enabled"}) if crf else None
+    count = command.predict(
+        segmenter,
+        classes,
+        photos,
+        output,
+        tile=tile,
+        batch_size=batch_size,
+        crf=smoothing,
+        track=track,
+        say=lambda message: click.echo(f"note: {message}", err=True),
+    )
+    click.echo(f"{count} photos: {output / 'areas.json'}")
+
+
+COMMANDS = (inspect, report, predict)

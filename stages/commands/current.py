@@ -53,6 +53,14 @@ class CurrentRun:
             )
         return self.runner.store.folder(stage, row.key)
 
+    def network(self) -> Path:
+        """The segmentation network, which is what the stage before the evaluation makes.
+
+        Raises:
+            UserError: there is none for these settings.
+        """
+        return self.folder(list(self.rows)[-2])
+
     @cached_property
     def data(self) -> DataIndex:
         """The data set: the generated one, or the user's folder."""
