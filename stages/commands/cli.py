@@ -132,4 +132,46 @@ def predict(
     click.echo(f"{count} photos: {output / 'areas.json'}")
 
 
-COMMANDS = (inspect, report, predict)
+@click.command()
+@with_config
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["coco", "onnx", "voc"]),
+    required=True,
+    help="coco, voc: labels for annotation tools; onnx: the network for deployment.",
+)
+@click.option(
+    "-o", "output", type=file_argument, help="By default coco.json, network.onnx or folder voc."
+)
+@click.option(
+    "--what",
+    type=click.Choice(["pseudolabels", "predictions", "predictions_crf"]),
+    default="pseudolabels",
+    show_default=True,
+    help="Labels that coco and voc take.",
+)
+def export(
+    configs: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    artifacts: Path,
+    kind: str,
+    output: Path | None,
+    what: str,
+) -> None:
+    """Labels as COCO json or in VOC's layout, or the network as ONNX."""
+    from stages.commands import export as command
+    from stages.commands.current import CurrentRun
+
+    run = CurrentRun(load_config(configs, assignments), artifacts)
+    path = output or Path({"coco": "coco.json", "onnx": "network.onnx", "voc": "voc"}[kind])
+    if kind == "coco":
+        said = f"{command.export_coco(run, what, path, track)} annotations"
+    elif kind == "voc":
+        said = f"{command.export_voc(run, what, path, track)} images"
+    else:
+        said = command.export_network(run, path)
+    click.echo(f"{path}: {said}")
+
+
+COMMANDS = (inspect, report, predict, export)
