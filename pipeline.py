@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
-from getam.cache import CacheError, Store, gc, verify
+from getam.cache import Store, gc, verify
 from getam.config import load_config
 from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.progress import duration, track
 from stages.chain import ORDER, comparison
+from stages.commands import cli
+from stages.commands.options import (
+    artifacts_option,
+    device_option,
+    exits_cleanly,
+    with_config,
+    workers_option,
+)
 from stages.workspace import open_runner
 
 
@@ -27,62 +32,8 @@ def main() -> None:
     """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
 
 
-def exits_cleanly(command: Callable) -> Callable:
-    """The user's mistakes become one sentence and exit code 1."""
-
-    @wraps(command)
-    def guarded(**options: Any) -> None:
-        try:
-            command(**options)
-        except (UserError, CacheError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return guarded
-
-
-artifacts_option = click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="artifacts",
-    show_default=True,
-    help="Folder of everything that is made.",
-)
-set_option = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="A.B=V",
-    help="Set one config key; wins over the files. May be given several times.",
-)
-config_option = click.option(
-    "--config",
-    "configs",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML with what differs from the defaults; later files win over earlier ones.",
-)
-mode_option = click.option(
-    "--mode",
-    type=click.Choice(["multi-stage", "end-to-end"]),
-    help="As --set mode=...: one network that labels what it learns from, or one per stage.",
-)
-
-
-def sets_mode(command: Callable) -> Callable:
-    """--mode is the last of the assignments."""
-
-    @wraps(command)
-    def with_mode(mode: str | None, assignments: tuple[str, ...], **options: Any) -> None:
-        chosen = () if mode is None else (f"mode={mode}",)
-        command(assignments=(*assignments, *chosen), **options)
-
-    return with_mode
-
-
-def with_config(command: Callable) -> Callable:
-    """The options that say which run a command is about."""
-    guarded = exits_cleanly(sets_mode(command))
-    return config_option(set_option(mode_option(artifacts_option(guarded))))
+for command in cli.COMMANDS:
+    main.add_command(command)
 
 
 stage_name = click.Choice(ORDER)
@@ -93,8 +44,8 @@ stage_name = click.Choice(ORDER)
 @click.option("--until", type=stage_name, help="Stop after this stage.")
 @click.option("--only", type=stage_name, help="This stage alone, from cached inputs.")
 @click.option("--force", type=stage_name, multiple=True, help="Make this stage anew.")
-@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+@device_option
+@workers_option
 @click.option("--name", default="default", show_default=True, help="Name of this run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 def run(
@@ -172,8 +123,8 @@ def explain(
 
 @main.command()
 @with_config
-@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+@device_option
+@workers_option
 def compare(
     configs: tuple[Path, ...],
     assignments: tuple[str, ...],

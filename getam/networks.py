@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,19 @@ BUILDERS = {
 }
 
 
-def save_network(folder: Path, network: nn.Module, build: Mapping[str, Any]) -> None:
-    """Write ``network.safetensors`` and ``network.json`` (how to build it) into ``folder``."""
+def save_network(
+    folder: Path, network: nn.Module, build: Mapping[str, Any], classes: Sequence[str]
+) -> None:
+    """Write ``network.safetensors`` and ``network.json`` into ``folder``.
+
+    The latter says how to build it, and the names of the classes 1..C.
+    """
     # Clones, because safetensors refuses tensors that share storage.
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     save_file(state, folder / "network.safetensors")
-    (folder / "network.json").write_text(json.dumps(build, indent=1, sort_keys=True) + "\n")
+    described = {**build, "classes": list(classes)}
+    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / "network.json").write_text(text + "\n", encoding="utf-8")
 
 
 def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -133,7 +140,17 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Modu
 
 def network_build(folder: Path) -> dict[str, Any]:
     """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
-    return json.loads((folder / "network.json").read_text())
+    described = _described(folder)
+    return {name: value for name, value in described.items() if name != "classes"}
+
+
+def network_classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes 1..C that the network in ``folder`` knows."""
+    return tuple(_described(folder)["classes"])
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "network.json").read_text(encoding="utf-8"))
 
 
 def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:

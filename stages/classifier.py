@@ -63,7 +63,7 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
-    save_network(job.folder, network, {"kind": "classifier", **build})
+    save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], **score(job, network, settings.image_size, data)}
 

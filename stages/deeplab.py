@@ -76,7 +76,7 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
-    save_network(job.folder, network, {"kind": "deeplab", **build})
+    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 

@@ -17,6 +17,7 @@ from getam.networks import (
     freeze_blocks,
     load_classifier,
     load_network,
+    network_classes,
     normalisation,
     save_network,
 )
@@ -114,11 +115,12 @@ def test_saved_endtoend_comes_back_whole_as_classifier_and_as_encoder_weights(tm
 def test_saved_network_comes_back_the_same(tmp_path):
     build = {"model": VIT, "num_classes": 5, "image_size": 32, "args": ARGS}
     network = build_classifier(**build).eval()
-    save_network(tmp_path, network, {"kind": "classifier", **build})
+    save_network(tmp_path, network, {"kind": "classifier", **build}, ["ä", "b", "c", "d", "e"])
     again = load_network(tmp_path)
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(network(images), again(images))
     assert not again.training
+    assert network_classes(tmp_path) == ("ä", "b", "c", "d", "e")
 
 
 def test_local_weights_fill_the_encoder_and_leave_a_head_of_another_size(tmp_path):
