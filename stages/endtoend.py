@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
     classification = _learn_classes(job, network, records)
     joint = _learn_jointly(job, network, records, data)
 
-    save_network(job.folder, network, {"kind": "endtoend", **build})
+    save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes)
     epochs = [{"phase": "classification", **row} for row in classification]
     epochs += [{"phase": "joint", **_named(row, data.classes)} for row in joint]
     (job.folder / "history.json").write_text(json.dumps(epochs, indent=1))
