@@ -102,7 +102,7 @@ def test_endtoend_says_which_sizes_its_decoder_can_take():
 def test_saved_endtoend_comes_back_whole_as_classifier_and_as_encoder_weights(tmp_path):
     build = {"model": VIT, "num_classes": 3, "image_size": 32, "args": ARGS, "channels": 8}
     network = build_endtoend(**build).eval()
-    save_network(tmp_path, network, {"kind": "endtoend", **build})
+    save_network(tmp_path, network, {"kind": "endtoend", **build}, ["a", "b"])
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(load_network(tmp_path)(images), network(images))
     assert torch.equal(load_classifier(tmp_path)(images), network.encoder(images))
