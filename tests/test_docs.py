@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT, TINY, make_folder, pipeline
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLE = ("data.shapes.train=8", "data.shapes.val=4", "data.shapes.size=32")
+EXAMPLE = ("data.shapes.train=8", "data.shapes.val=4", "data.shapes.size=48")
 WITHOUT_CONFIG = ("verify", "gc", "--help")
 
 
