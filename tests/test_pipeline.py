@@ -111,8 +111,10 @@ def test_status_json_is_only_json(first, place):
     assert {row["status"] for row in rows} == {"cached"}
 
 
-def test_compare_puts_methods_and_refiners_side_by_side(first, place):
-    more = ("compare.methods=[getam, attention]", "compare.refiners=[none, pamr]")
+@pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+def test_compare_puts_methods_and_refiners_side_by_side(first, place, mode):
+    assert run(place, "--mode", mode, "--name", mode).code == 0
+    more = (f"mode={mode}", "compare.methods=[getam, attention]", "compare.refiners=[none, pamr]")
     compared = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
     assert compared.code == 0, compared
     assert compared.stages_run() == ["compare"]
