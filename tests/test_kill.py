@@ -73,7 +73,8 @@ def _run(place: Path, fault: str, settings: tuple[str, ...]) -> int:
             print(json.dumps([unit, initial, total]), file=log, flush=True)
             for item in iterable:
                 yield item
-                faults.point(unit)
+                if unit == "step":
+                    faults.point("step")
 
         config = load_config((), settings)
         runner = open_runner(config, place / "artifacts", device="cpu", workers=1, track=track)

@@ -37,6 +37,11 @@ def first(place: Path):
     return run(place)
 
 
+@pytest.fixture(scope="module")
+def end_to_end(first, place: Path):
+    return run(place, "--mode", "end-to-end", "--name", "end-to-end")
+
+
 def artifact(place: Path, stage: str) -> Path:
     return next(p for p in (place / "artifacts" / stage).iterdir() if p.is_dir())
 
@@ -111,8 +116,9 @@ def test_status_json_is_only_json(first, place):
     assert {row["status"] for row in rows} == {"cached"}
 
 
-def test_compare_puts_methods_and_refiners_side_by_side(first, place):
-    more = ("compare.methods=[getam, attention]", "compare.refiners=[none, pamr]")
+@pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+def test_compare_puts_methods_and_refiners_side_by_side(end_to_end, place, mode):
+    more = (f"mode={mode}", "compare.methods=[getam, attention]", "compare.refiners=[none, pamr]")
     compared = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
     assert compared.code == 0, compared
     assert compared.stages_run() == ["compare"]
@@ -126,8 +132,8 @@ def test_compare_puts_methods_and_refiners_side_by_side(first, place):
     assert again.stages_run() == []
 
 
-def test_end_to_end_mode_trains_one_network_and_measures_it(first, place):
-    made = run(place, "--mode", "end-to-end", "--name", "end-to-end")
+def test_end_to_end_mode_trains_one_network_and_measures_it(end_to_end, place):
+    made = end_to_end
     assert made.code == 0, made
     assert made.stages_run() == ["endtoend", "evaluation"]
     rows = [line.split()[0] for line in made.out.splitlines()[1:]]
@@ -147,9 +153,8 @@ def test_end_to_end_mode_trains_one_network_and_measures_it(first, place):
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_status_and_explain_know_the_end_to_end_mode(first, place):
+def test_status_and_explain_know_the_end_to_end_mode(end_to_end, place):
     mode = ("--mode", "end-to-end")
-    assert run(place, *mode, "--until", "endtoend").code == 0
     table = pipeline("status", *mode, cwd=place, settings=settings(place))
     assert "val mIoU per epoch" in table.out, table
     told = pipeline("status", "--json", *mode, cwd=place, settings=settings(place))
@@ -165,10 +170,10 @@ def test_status_and_explain_know_the_end_to_end_mode(first, place):
     assert "no such stage, only endtoend, evaluation" in wrong.err
 
 
-def test_labels_and_deeplab_can_come_from_the_end_to_end_network(first, place):
+def test_labels_and_deeplab_can_come_from_the_end_to_end_network(end_to_end, place):
     made = run(place, "--name", "both", more=("maps.source=endtoend",))
     assert made.code == 0, made
-    assert made.stages_run()[-4:] == ["maps", "pseudolabels", "deeplab", "evaluation"]
+    assert made.stages_run() == ["maps", "pseudolabels", "deeplab", "evaluation"]
     rows = [line.split()[0] for line in made.out.splitlines()[1:]]
     assert rows == ["classifier", "seeds", "pseudo", "network", "network"], made.out
 

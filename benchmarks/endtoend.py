@@ -1,0 +1,170 @@
+"""What a joint step of the end-to-end mode costs, beside a plain supervised step of its network.
+
+    python benchmarks/endtoend.py                                  # the example's network, CPU
+    python benchmarks/endtoend.py --device cuda --dtype bfloat16 --model vit_base_patch16_384 \\
+        --size 256 --batch 16 --channels 256 --classes 20
+
+Both steps are forward and backward pass on the same batch, 1.5 classes per image, weights random.
+Times are taken in interleaved rounds, so that a busy machine slows every side; ratios are medians
+over rounds.
+
+    supervised  scores and logits; cross-entropy with ready-made labels, and with the classes
+    joint       labels by the network itself, then the joint loss
+    forward, maps, pamr, completion, losses, backward      the parts of the joint step
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+import torch
+from maps import time_rounds
+from torch import Tensor
+
+from getam.completion_batch import complete_batch, gather_present
+from getam.config import SHAPES_VIT, Config
+from getam.data.transforms import normalise_images
+from getam.joint import JointLoss
+from getam.losses import IGNORE, balanced_cross_entropy, multi_label_soft_margin
+from getam.maps import compute_maps
+from getam.networks import build_endtoend, normalisation
+from getam.online import online_labels
+from getam.refinement import normalise, pamr
+
+PARTS = ("forward", "maps", "pamr", "completion", "losses", "backward")
+
+
+class Steps:
+    """A batch, a network, and what can be timed on them."""
+
+    def __init__(self, network, classes: int, size: int, batch: int, device: str) -> None:
+        self.network = network.train().to(device)
+        self.config = Config()
+        self.statistics = normalisation(network)
+        weights = self.config.endtoend.joint.loss
+        self.loss = JointLoss(self.statistics, weights, self.config.maps, self.config.pseudolabels)
+        self.pixels = torch.randint(0, 256, (batch, 3, size, size), device=device).float()
+        self.images = normalise_images(self.pixels, self.statistics)
+        self.targets = draw_targets(batch, classes).to(device)
+        self.saliency = torch.zeros(batch, size, size, dtype=torch.bool, device=device)
+        self.saliency[:, size // 4 : -size // 4, size // 4 : -size // 4] = True
+        self.labels = self._labels()
+        self.slots, self.ids = gather_present(self._maps(), self.targets)
+        self.refined = normalise(pamr(self.pixels, self.slots))
+        with torch.no_grad():
+            self.scores, self.logits = (t.float() for t in network.scores_and_logits(self.images))
+
+    def contenders(self) -> dict[str, Callable[[], object]]:
+        return {
+            "supervised": self.supervised,
+            "joint": lambda: self._backward(self._joint()["loss"]),
+            "forward": lambda: self.network.scores_and_logits(self.images),
+            "maps": self._maps,
+            "pamr": lambda: pamr(self.pixels, self.slots),
+            "completion": self._complete,
+            "losses": self.losses,
+        }
+
+    def supervised(self) -> None:
+        scores, logits = self.network.scores_and_logits(self.images)
+        loss = multi_label_soft_margin(scores.float(), self.targets)
+        self._backward(loss + balanced_cross_entropy(logits.float(), self.labels))
+
+    def losses(self) -> None:
+        """All terms, and back to scores and logits."""
+        scores, logits = (t.detach().requires_grad_() for t in (self.scores, self.logits))
+        terms = self.loss.terms(
+            scores, logits, self.targets, self.labels, self.saliency, self.pixels
+        )
+        sum(getattr(self.loss.weights, name) * term for name, term in terms.items()).backward()
+
+    def _joint(self) -> dict[str, Tensor]:
+        return self.loss(self.network, (self.images, self.targets, self.saliency))
+
+    def _backward(self, loss: Tensor) -> None:
+        loss.backward()
+        self.network.zero_grad(set_to_none=True)
+
+    def _maps(self) -> Tensor:
+        return compute_maps(self.network.encoder, self.images, self.targets)
+
+    def _labels(self) -> Tensor:
+        return online_labels(
+            self.network.encoder,
+            self.images,
+            self.pixels,
+            self.targets,
+            self.saliency,
+            self.config.maps,
+            self.config.pseudolabels,
+        )
+
+    def _complete(self) -> Tensor:
+        return complete_batch(self.refined, self.ids, self.saliency, background_power=300)
+
+
+def draw_targets(batch: int, classes: int) -> Tensor:
+    """(batch, classes): two classes in the first half of the images, one in the others."""
+    targets = torch.zeros(batch, classes)
+    rows = torch.arange(batch)
+    targets[rows, rows % classes] = 1
+    half = rows[: batch // 2]
+    targets[half, (half + 1) % classes] = 1
+    return targets
+
+
+@click.command(help=__doc__.partition("\n")[0])
+@click.option("--model", help="timm name; by default the embedded example's.")
+@click.option("--size", default=96, show_default=True, help="Side of the images, in pixels.")
+@click.option("--batch", default=16, show_default=True, help="Images per batch.")
+@click.option("--channels", default=32, show_default=True, help="Of the decoder.")
+@click.option("--classes", default=5, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32")
+@click.option("--threads", default=os.cpu_count(), show_default=True, help="CPU threads.")
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+def main(model, size, batch, channels, classes, device, dtype, threads, rounds, json_file) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    name, args = (model, {}) if model else ("vit_tiny_patch16_224", SHAPES_VIT)
+    network = build_endtoend(name, classes, size, args, channels).to(device)
+    half = torch.autocast(device.split(":")[0], torch.bfloat16)
+    with half if dtype == "bfloat16" else nullcontext():
+        steps = Steps(network, classes, size, batch, device)
+        taken = list(time_rounds(steps.contenders(), rounds, device))
+    uncertain = (steps.labels == IGNORE).float().mean().item()
+    report(taken, json_file, {
+        "model": name, "size": size, "batch": batch, "channels": channels, "classes": classes,
+        "device": device, "dtype": dtype, "threads": threads, "rounds": rounds,
+        "uncertain pixels": uncertain, "torch": torch.__version__,
+    })  # fmt: skip
+
+
+def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict) -> None:
+    """The ratio first, then milliseconds per image of each part."""
+    for seconds in taken:
+        known = sum(seconds[part] for part in PARTS if part in seconds)
+        seconds["backward"] = seconds["joint"] - known
+    ratio = statistics.median(t["joint"] / t["supervised"] for t in taken)
+    per_image = {
+        part: 1000 * statistics.median(t[part] for t in taken) / settings["batch"]
+        for part in ("supervised", "joint", *PARTS)
+    }
+    click.echo(f"{'joint / supervised':20} {ratio:8.2f}")
+    for part, milliseconds in per_image.items():
+        click.echo(f"{part:20} {milliseconds:8.2f} ms/image")
+    click.echo(f"{'uncertain pixels':20} {100 * settings['uncertain pixels']:8.1f} %")
+    if json_file:
+        found = {"ratio": ratio, "milliseconds_per_image": per_image, "seconds": taken}
+        json_file.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
