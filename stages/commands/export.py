@@ -113,7 +113,7 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
         for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (folder / name).mkdir(parents=True)
         for record, file in track(pairs):
-            _write_jpeg(record.image, folder / "JPEGImages" / f"{record.id}.jpg")
+            write_jpeg(record.image, folder / "JPEGImages" / f"{record.id}.jpg")
             labels = read_mask(file, classes=len(run.data.classes))
             write_label_png(folder / "SegmentationClass" / f"{record.id}.png", labels)
         ids = "".join(f"{record.id}\n" for record, _ in pairs)
@@ -122,7 +122,7 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
     return len(pairs)
 
 
-def _write_jpeg(source: Path, target: Path) -> None:
+def write_jpeg(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         as_is = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
@@ -154,8 +154,8 @@ def export_network(run: CurrentRun, path: Path) -> str:
     output_file(path, run.artifacts)
     size, classes = network_build(folder)["image_size"], network_classes(folder)
     with writes(path):
-        stride, difference = export_onnx(path, load_network(folder), size, classes)
+        sizes, difference = export_onnx(path, load_network(folder), size, classes)
     return (
-        f"RGB in [0, 1] (batch, 3, H, W), H and W multiples of {stride}, to probabilities; "
-        f"within {difference:.1g} of torch"
+        f"RGB in [0, 1] (batch, 3, H, W), {sizes}, to probabilities; within {difference:.1g} of "
+        f"torch's"
     )

@@ -149,10 +149,13 @@ def browser():
         browser.close()
 
 
-DRAWN = (
-    "[...document.querySelectorAll('canvas')].slice(0, 3).every((canvas) =>"
-    " canvas.getContext('2d').getImageData(1, 1, 1, 1).data[3] === 255)"
-)
+# On a copy: a canvas that is read from too often makes the browser complain.
+PIXELS = """(canvas) => {
+  const copy = canvasOf(canvas.width, canvas.height).getContext("2d");
+  copy.drawImage(canvas, 0, 0);
+  return [...copy.getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+DRAWN = f"[...document.querySelectorAll('canvas')].slice(0, 3).every((c) => ({PIXELS})(c)[3])"
 
 
 class Page:
@@ -183,12 +186,8 @@ class Page:
     def pixels(self, layer: str) -> list[int]:
         """The first canvas of a layer."""
         self.settle()
-        return self.page.evaluate(
-            "(layer) => { const canvas = document.querySelector(`[data-layer=${layer}] canvas`);"
-            " return [...canvas.getContext('2d')"
-            ".getImageData(0, 0, canvas.width, canvas.height).data]; }",
-            layer,
-        )
+        canvas = f"document.querySelector('[data-layer={layer}] canvas')"
+        return self.page.evaluate(f"({PIXELS})({canvas})")
 
     def slide(self, name: str, value: float) -> None:
         self.page.locator(f"#{name}").fill(str(value))
