@@ -7,5 +7,6 @@ pseudolabels    maps, refined and completed, become one label per pixel
 deeplab         a segmentation network learns from the pseudo labels
 evaluation      one table over everything that can be measured
 
-``chain`` says what each stage needs and reads; ``common`` is what they share.
+``chain`` says what each stage needs and reads; ``common`` is what they share. ``commands`` look at
+a run, or use what it made.
 """

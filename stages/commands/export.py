@@ -61,8 +61,8 @@ def export_coco(run: CurrentRun, what: str, path: Path, track: Track) -> int:
     for number, (record, file) in enumerate(track(pairs), start=1):
         labels = read_mask(file, classes=len(run.data.classes))
         height, width = labels.shape
-        image = {"id": number, "file_name": record.image.name, "width": width, "height": height}
-        images.append(image)
+        name = f"{record.id}{record.image.suffix}"
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
         for class_id in np.unique(labels[(labels != 0) & (labels != 255)]).tolist():
             entry = {"id": len(annotations) + 1, "image_id": number, "category_id": class_id}
             annotations.append({**entry, "iscrowd": 0, **encode(labels == class_id)})
@@ -114,8 +114,9 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
             (folder / name).mkdir(parents=True)
         for record, file in track(pairs):
             write_jpeg(record.image, folder / "JPEGImages" / f"{record.id}.jpg")
-            labels = read_mask(file, classes=len(run.data.classes))
-            write_label_png(folder / "SegmentationClass" / f"{record.id}.png", labels)
+            target = folder / "SegmentationClass" / f"{record.id}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_label_png(target, read_mask(file, classes=len(run.data.classes)))
         ids = "".join(f"{record.id}\n" for record, _ in pairs)
         (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(ids, encoding="utf-8")
         (folder / "labelmap.txt").write_text(_label_map(run.data.classes), encoding="utf-8")
