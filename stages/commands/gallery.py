@@ -96,6 +96,7 @@ def pick(
 
 
 def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
+    """``classes`` are the labelled ones and those anywhere in a label, a prediction or the mask."""
     image = read_image(record.image)
     shown = []
     for kind, caption, stage, folder in part.layers:
@@ -112,6 +113,7 @@ def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
     return {
         "id": record.id,
         "split": part.split,
+        "labels": record.labels,
         "classes": sorted({*found, *(record.labels or ()), *(m["classId"] for m in maps)}),
         "score": part.scores.get(record.id),
         "size": [max(1, round(width * scale)), max(1, round(height * scale))],
