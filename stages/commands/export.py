@@ -16,13 +16,8 @@ from getam.data.images import read_image, read_mask
 from getam.data.index import Record
 from getam.data.palette import voc_palette, write_label_png
 from getam.errors import UserError
-from stages.commands.current import CurrentRun, Track, output_file, writes
+from stages.commands.current import LABELS, CurrentRun, Track, output_file, writes
 
-SOURCES = {  # what can be exported: stage and folder
-    "pseudolabels": ("pseudolabels", "labels"),
-    "predictions": ("evaluation", "predictions"),
-    "predictions_crf": ("evaluation", "predictions_crf"),
-}
 JPEG = (".jpg", ".jpeg")
 UPRIGHT, ORIENTATION = 1, 0x0112  # of EXIF
 
@@ -33,14 +28,14 @@ def labelled(run: CurrentRun, what: str) -> tuple[str, list[tuple[Record, Path]]
     Raises:
         UserError: the stage has no artifact, or made no such labels.
     """
-    stage, name = SOURCES[what]
-    folder = run.folder(stage) / name
+    labels = LABELS[what]
+    folder = run.folder(labels.stage) / labels.folder
     if not folder.is_dir():
         raise UserError(
             f"{folder}: the evaluation made no such labels; set evaluation.crf.enabled=true, or "
             f"export --what predictions."
         )
-    split = run.config.data.train if stage == "pseudolabels" else run.config.data.val
+    split = run.split(labels.stage)
     return split, [(record, folder / f"{record.id}.png") for record in run.records(split)]
 
 
