@@ -109,9 +109,10 @@ def explain(
 ) -> None:
     """Which ingredients of a stage changed against its nearest earlier artifact."""
     runner = open_runner(load_config(configs, assignments), artifacts)
-    row = next((row for row in runner.status() if row.stage == stage), None)
-    if row is None:
-        raise UserError(f"explain {stage}: there is no such stage for data.kind: folder.")
+    rows = {row.stage: row for row in runner.status()}
+    if stage not in rows:
+        raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
+    row = rows[stage]
     click.echo(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:

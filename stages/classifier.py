@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from getam.data.images import read_image
 from getam.data.transforms import to_tensor, training_transform
@@ -23,6 +24,7 @@ from stages.common import batches, class_scores, multi_hot, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job
+    from getam.data.index import DataIndex
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -40,13 +42,12 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.config.seed)
     weights = context.file("classifier.weights", settings.weights)
     network = build_classifier(**build, weights=weights)
-    statistics = normalisation(network)
     augment = training_transform(
         settings.image_size,
         settings.crop_scale,
         settings.flip,
         settings.color_jitter,
-        statistics,
+        normalisation(network),
     )
 
     history = train(
@@ -64,15 +65,15 @@ def run(job: Job) -> dict[str, Any]:
 
     save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
-    return {"loss": history.epochs[-1]["loss"], **_score(job, network, data, statistics)}
+    return {"loss": history.epochs[-1]["loss"], **score(job, network, settings.image_size, data)}
 
 
-def _score(job: Job, network: Any, data: Any, statistics: Any) -> dict[str, Any]:
+def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> dict[str, Any]:
     """Average precision on val, per class and their mean; keeps the probabilities."""
     records = data.labelled(job.config.data.val)
-    size, device = job.config.classifier.image_size, job.context.device
-    images = (square_batch(b, size, statistics, device) for b in batches(records, 32))
-    scores = class_scores(network, images)
+    statistics, device = normalisation(classifier), job.context.device
+    images = (square_batch(b, image_size, statistics, device) for b in batches(records, 32))
+    scores = class_scores(classifier, images)
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
     precisions = per_class(data.classes, average_precision(scores, labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from getam.data.folder import read_folder
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, to_square
+from getam.errors import UserError
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
 def open_data(job: Job) -> DataIndex:
     """The data set of this run: the generated one, or the user's folder."""
     return read_folder(job.inputs.get("data", job.context.root))
+
+
+def explained(job: Job) -> Path:
+    """The artifact of the network whose class scores the maps explain."""
+    return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
+
+
+def check_saliency(source: str, records: Sequence[Record], root: Path) -> None:
+    """Raise UserError if saliency is to be from the folder and an image has none."""
+    missing = [r.id for r in records if r.saliency is None]
+    if source == "folder" and missing:
+        raise UserError(
+            f"{root / 'saliency'}: got no saliency map for {len(missing)} of {len(records)} "
+            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
+            f"pseudolabels.saliency to onnx or none."
+        )
 
 
 def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from getam.errors import UserError
 from getam.losses import SEGMENTATION
 from getam.networks import build_deeplab, normalisation, save_network
 from getam.training import train
-from stages.common import open_data
+from stages.common import explained, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -45,7 +45,7 @@ def run(job: Job) -> dict[str, Any]:
     }
     torch.manual_seed(job.config.seed)
     if settings.weights == "classifier":
-        weights = str(job.inputs["classifier"] / "network.safetensors")
+        weights = str(explained(job) / "network.safetensors")
     else:
         weights = context.file("deeplab.weights", settings.weights)
     network = build_deeplab(**build, weights=weights)

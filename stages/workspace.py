@@ -24,6 +24,7 @@ CODE = Path(__file__).resolve().parents[1]
 EXPECTED = {  # settings that may name a local file, and what else they may be
     "classifier.weights": ", timm, shapes or none",
     "deeplab.weights": ", classifier, timm, shapes or none",
+    "endtoend.weights": ", timm, shapes or none",
     "pseudolabels.saliency_model": "",
 }
 SHIPPED = {"shapes": CODE / "getam" / "data" / "vit_shapes.safetensors"}
@@ -104,7 +105,7 @@ def open_runner(
         context.root = _root(config)
         used = {part for stage in stages for part in stage.data}
         index = read_folder(context.root)
-        data = data_parts(index, (config.data.train, config.data.val), used, store.files)
+        data = data_parts(index, config.data.train, config.data.val, used, store.files)
 
     def info() -> dict[str, Any]:
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
@@ -114,13 +115,18 @@ def open_runner(
 
 
 def data_parts(
-    index: DataIndex, splits: Sequence[str], parts: Collection[str], digests: FileDigests
+    index: DataIndex, train: str, val: str, parts: Collection[str], digests: FileDigests
 ) -> dict[str, DataPart]:
     """Content fingerprints of a data set, apart for images, labels, saliency and masks."""
-    records = {record.id: record for name in splits for record in index.split(name)}
-    tables = {"labels": lambda: _label_items(index, splits, records.values())}
-    for part, attribute in (("images", "image"), ("saliency", "saliency"), ("masks", "mask")):
-        tables[part] = lambda attribute=attribute: _file_items(records.values(), attribute, digests)
+    splits = (train, val)
+    records = {record.id: record for name in splits for record in index.split(name)}.values()
+    tables = {
+        "labels": lambda: _label_items(index, splits, records),
+        "images": lambda: _file_items(records, "image", digests),
+        "saliency": lambda: _file_items(records, "saliency", digests),
+        "masks": lambda: _file_items(records, "mask", digests),
+        "val_masks": lambda: _file_items(index.split(val), "mask", digests),
+    }
     return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
 
 

@@ -47,6 +47,11 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="YAML with what differs from the defaults; later files win over earlier ones.",
 )
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["multi-stage", "end-to-end"]),
+    help="As --set mode=...: one network per stage, or one that labels what it learns from.",
+)
 device_option = click.option(
     "--device", help="Such as cuda:1 or cpu; by default a GPU where there is one."
 )
@@ -55,6 +60,18 @@ workers_option = click.option(
 )
 
 
+def sets_mode(command: Callable) -> Callable:
+    """--mode is the last of the assignments."""
+
+    @wraps(command)
+    def with_mode(mode: str | None, assignments: tuple[str, ...], **options: Any) -> None:
+        chosen = () if mode is None else (f"mode={mode}",)
+        command(assignments=(*assignments, *chosen), **options)
+
+    return with_mode
+
+
 def with_config(command: Callable) -> Callable:
     """The options that say which run a command is about."""
-    return config_option(set_option(artifacts_option(exits_cleanly(command))))
+    guarded = exits_cleanly(sets_mode(command))
+    return config_option(set_option(mode_option(artifacts_option(guarded))))
