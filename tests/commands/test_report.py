@@ -7,7 +7,6 @@ import configparser
 import fnmatch
 import io
 import json
-import re
 import shutil
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from getam.data.images import read_mask
 from getam.data.index import Record
 from getam.view.report import label_uri, map_uri, photo_uri, render
 from stages.commands.gallery import pick
-from tests.commands.conftest import assert_one_sentence
+from tests.commands.conftest import assert_one_sentence, block
 from tests.conftest import ROOT
 
 
@@ -30,14 +29,6 @@ def report(micro, tmp_path_factory) -> Path:
     made = micro("report", "-o", path)
     assert made.code == 0, made
     return path
-
-
-def block(report: Path) -> dict:
-    """The JSON block of a report."""
-    found = re.search(
-        r'<script type="application/json" id="data">(.*?)</script>', report.read_text()
-    )
-    return json.loads(found[1])
 
 
 def decoded(uri: str) -> Image.Image:
