@@ -35,14 +35,15 @@ class Deployed(nn.Module):
 
 def export_onnx(
     path: Path, network: nn.Module, image_size: int, classes: Sequence[str]
-) -> tuple[int, float]:
+) -> tuple[str, float]:
     """Write a network and compare the file, under onnxruntime, with torch.
 
-    Any batch size, height and width, both multiples of the network's ``stride``; it was trained
-    with a long side of ``image_size``. That and the class names are in the file's metadata.
+    Any batch size; any height and width that are multiples of the network's ``stride``, but of a
+    hybrid ViT one square only: the exporter cannot follow how its stem pads. The file's metadata
+    holds ``classes``, ``stride`` and the ``image_size`` (long side) of the training.
 
     Returns:
-        The stride, and the largest difference of a probability.
+        The sizes that the file takes, in words, and the largest difference of a probability.
 
     Raises:
         UserError: onnx, onnxscript or onnxruntime is not installed, torch cannot export this
@@ -50,26 +51,34 @@ def export_onnx(
     """
     import_onnx()
     deployed = Deployed(network.cpu()).eval()
-    stride = network.stride
+    stride, fixed = network.stride, _is_hybrid(network)
     side = -(-image_size // stride) * stride
-    program = _program(deployed, (2, 3, side, side + stride))
+    shapes = [(2, 3, side, side), (1, 3, side, side)]
+    if not fixed:
+        shapes = [(2, 3, side, side + stride), (1, 3, side + 2 * stride, side)]
+    program = _program(deployed, shapes[0], fixed)
     details = {"classes": json.dumps(list(classes)), "image_size": str(image_size)}
     program.model.metadata_props.update({**details, "stride": str(stride)})
     with atomic_write(path) as temporary:
         program.save(str(temporary))
-        shapes = [(1, 3, side, side), (2, 3, side + stride, side + 2 * stride)]
         difference = max(_difference(temporary, deployed, shape) for shape in shapes)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"{path}: the exported network differs from torch's by {difference:.2g}, expected "
                 f"at most {TOLERANCE:g}. It was not written: try another version of torch."
             )
-    return stride, difference
+    return f"H = W = {side}" if fixed else f"H and W multiples of {stride}", difference
 
 
-def _program(deployed: nn.Module, shape: tuple[int, ...]) -> torch.onnx.ONNXProgram:
+def _is_hybrid(network: nn.Module) -> bool:
+    embedding = getattr(getattr(network, "encoder", network), "patch_embed", None)
+    return hasattr(embedding, "backbone")
+
+
+def _program(deployed: nn.Module, shape: tuple[int, ...], fixed: bool) -> torch.onnx.ONNXProgram:
     dimension = torch.export.Dim
-    free = {0: dimension("batch"), 2: dimension.AUTO, 3: dimension.AUTO}
+    sides = {} if fixed else {2: dimension.AUTO, 3: dimension.AUTO}
+    free = {0: dimension("batch"), **sides}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about its own deprecations
         try:

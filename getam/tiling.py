@@ -115,13 +115,16 @@ def _labels(
 def enlarged_argmax(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The argmax over classes of (K, h, w) enlarged to (K, H, W), one class at a time.
 
-    Returns (H, W) uint8; the lowest of equal classes.
+    The probabilities of a pixel add up to 1, so that what is nowhere near 1 / K wins nowhere, and
+    costs nothing. Returns (H, W) uint8; the lowest of equal classes.
     """
     if probabilities.shape[1:] == size:
         return probabilities.argmax(0).astype(np.uint8)
     best = np.full(size, -np.inf, np.float32)
     labels = np.zeros(size, np.uint8)
     for number, one in enumerate(probabilities):
+        if one.max() < 0.99 / len(probabilities):
+            continue
         one = cv2.resize(one.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
         wins = one > best
         best[wins] = one[wins]

@@ -9,5 +9,6 @@ endtoend        in place of these four, or of the classifier alone: one network 
                 it learns from
 evaluation      one table over everything that can be measured
 
-``chain`` says what each stage needs and reads; ``common`` is what they share.
+``chain`` says what each stage needs and reads; ``common`` is what they share. ``commands`` look at
+a run, or use what it made.
 """

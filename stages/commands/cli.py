@@ -92,7 +92,7 @@ def report(
     help="Photos with a longer side, in pixels, are cut into overlapping tiles of this side.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Tiles at a time."
+    "--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Tiles at a time."
 )
 @device_option
 def predict(

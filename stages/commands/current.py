@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,23 @@ from getam.data.folder import read_folder
 from getam.data.images import image_size, read_mask
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
+from getam.mapfile import MapFile
 from stages.workspace import open_runner
+
+
+class Labels(NamedTuple):
+    """Label images ``FOLDER/ID.png`` in the artifact of a stage."""
+
+    stage: str
+    folder: str
+    caption: str
+
+
+LABELS = {
+    "pseudolabels": Labels("pseudolabels", "labels", "pseudo label"),
+    "predictions": Labels("evaluation", "predictions", "prediction"),
+    "predictions_crf": Labels("evaluation", "predictions_crf", "prediction + CRF"),
+}
 
 
 class CurrentRun:
@@ -66,8 +82,28 @@ class CurrentRun:
         """The data set: the generated one, or the user's folder."""
         return read_folder(self.folder("data") if "data" in self.rows else self._root())
 
+    @cached_property
+    def maps(self) -> MapFile:
+        """The maps of the train split.
+
+        Raises:
+            UserError: there are none for these settings.
+        """
+        return MapFile(self.folder("maps") / "maps.h5")
+
     def _root(self) -> Path:
         return Path(self.config.data.root).expanduser()
+
+    def split(self, stage: str) -> str:
+        """The split that a stage's maps or labels are of."""
+        return self.config.data.val if stage == "evaluation" else self.config.data.train
+
+    def label_file(self, labels: Labels, record: Record) -> Path | None:
+        """The label image of a record; None where there is none."""
+        if not self.has(labels.stage):
+            return None
+        file = self.folder(labels.stage) / labels.folder / f"{record.id}.png"
+        return file if file.exists() else None
 
     def records(self, split: str, ids: Iterable[str] = ()) -> list[Record]:
         """The images of a split; with ``ids`` (or file names) those alone, in that order.

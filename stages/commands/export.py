@@ -16,13 +16,8 @@ from getam.data.images import read_image, read_mask
 from getam.data.index import Record
 from getam.data.palette import voc_palette, write_label_png
 from getam.errors import UserError
-from stages.commands.current import CurrentRun, Track, output_file, writes
+from stages.commands.current import LABELS, CurrentRun, Track, output_file, writes
 
-SOURCES = {  # what can be exported: stage and folder
-    "pseudolabels": ("pseudolabels", "labels"),
-    "predictions": ("evaluation", "predictions"),
-    "predictions_crf": ("evaluation", "predictions_crf"),
-}
 JPEG = (".jpg", ".jpeg")
 UPRIGHT, ORIENTATION = 1, 0x0112  # of EXIF
 
@@ -33,14 +28,14 @@ def labelled(run: CurrentRun, what: str) -> tuple[str, list[tuple[Record, Path]]
     Raises:
         UserError: the stage has no artifact, or made no such labels.
     """
-    stage, name = SOURCES[what]
-    folder = run.folder(stage) / name
+    labels = LABELS[what]
+    folder = run.folder(labels.stage) / labels.folder
     if not folder.is_dir():
         raise UserError(
             f"{folder}: the evaluation made no such labels; set evaluation.crf.enabled=true, or "
             f"export --what predictions."
         )
-    split = run.config.data.train if stage == "pseudolabels" else run.config.data.val
+    split = run.split(labels.stage)
     return split, [(record, folder / f"{record.id}.png") for record in run.records(split)]
 
 
@@ -61,8 +56,8 @@ def export_coco(run: CurrentRun, what: str, path: Path, track: Track) -> int:
     for number, (record, file) in enumerate(track(pairs), start=1):
         labels = read_mask(file, classes=len(run.data.classes))
         height, width = labels.shape
-        image = {"id": number, "file_name": record.image.name, "width": width, "height": height}
-        images.append(image)
+        name = f"{record.id}{record.image.suffix}"
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
         for class_id in np.unique(labels[(labels != 0) & (labels != 255)]).tolist():
             entry = {"id": len(annotations) + 1, "image_id": number, "category_id": class_id}
             annotations.append({**entry, "iscrowd": 0, **encode(labels == class_id)})
@@ -113,16 +108,17 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
         for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (folder / name).mkdir(parents=True)
         for record, file in track(pairs):
-            _write_jpeg(record.image, folder / "JPEGImages" / f"{record.id}.jpg")
-            labels = read_mask(file, classes=len(run.data.classes))
-            write_label_png(folder / "SegmentationClass" / f"{record.id}.png", labels)
+            write_jpeg(record.image, folder / "JPEGImages" / f"{record.id}.jpg")
+            target = folder / "SegmentationClass" / f"{record.id}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_label_png(target, read_mask(file, classes=len(run.data.classes)))
         ids = "".join(f"{record.id}\n" for record, _ in pairs)
         (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(ids, encoding="utf-8")
         (folder / "labelmap.txt").write_text(_label_map(run.data.classes), encoding="utf-8")
     return len(pairs)
 
 
-def _write_jpeg(source: Path, target: Path) -> None:
+def write_jpeg(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         as_is = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
@@ -154,8 +150,8 @@ def export_network(run: CurrentRun, path: Path) -> str:
     output_file(path, run.artifacts)
     size, classes = network_build(folder)["image_size"], network_classes(folder)
     with writes(path):
-        stride, difference = export_onnx(path, load_network(folder), size, classes)
+        sizes, difference = export_onnx(path, load_network(folder), size, classes)
     return (
-        f"RGB in [0, 1] (batch, 3, H, W), H and W multiples of {stride}, to probabilities; "
-        f"within {difference:.1g} of torch"
+        f"RGB in [0, 1] (batch, 3, H, W), {sizes}, to probabilities; within {difference:.1g} of "
+        f"torch's"
     )

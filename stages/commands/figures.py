@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from getam.data.images import read_mask
 from getam.data.index import Record
 from getam.mapfile import MapFile
-from getam.metrics import ConfusionMatrix
+from getam.metrics import IGNORE, ConfusionMatrix
 from getam.view.table import percent, text_table
 from stages.commands.current import CurrentRun, Track
 
@@ -58,9 +59,8 @@ def map_table(maps: MapFile, chosen: int | None) -> str:
         text_table(header, body, left=(0, 2, 3)),
     ]
     for kind in ("empty", "weak", "flat"):
-        named = [
-            f"{r['image']} ({maps.classes[r['class'] - 1]})" for r in kept if r["wrong"] == kind
-        ]
+        wrong = [row for row in kept if row["wrong"] == kind]
+        named = [f"{row['image']} ({maps.classes[row['class'] - 1]})" for row in wrong]
         lines += _listed(f"{kind} maps although the class is labelled", named)
     without = sorted(set(maps.image_ids) - {row["image"] for row in rows})
     return "\n".join(lines + _listed("images without any map", without))
@@ -70,10 +70,8 @@ def _map_rows(maps: MapFile) -> list[dict]:
     rows = []
     for image_id in maps.image_ids:
         for class_id, image_map, peak in zip(*maps.read(image_id)):
-            low = float(np.quantile(image_map, 0.1))
-            rows.append(
-                {"image": image_id, "class": int(class_id), "peak": float(peak), "low": low}
-            )
+            row = {"image": image_id, "class": int(class_id), "peak": float(peak)}
+            rows.append({**row, "low": float(np.quantile(image_map, 0.1))})
     peaks: dict[int, list[float]] = {}
     for row in rows:
         peaks.setdefault(row["class"], []).append(row["peak"])
@@ -99,12 +97,12 @@ def label_table(
 ) -> str:
     """Images, area and IoU of each class in label images, and those to look at first."""
     classes = run.data.classes
-    measured = measure(run, records, folder, track)
-    total = ConfusionMatrix(len(classes) + 1)
-    for one in measured:
-        total.matrix += one.confusion
-    truths = any(one.confusion.any() for one in measured)
-    iou = total.iou() if truths else np.full(len(classes) + 1, np.nan)
+    measured, total = [], ConfusionMatrix(len(classes) + 1)
+    for one, confusion in measure(run, records, folder, track):
+        measured.append(one)
+        total += confusion
+    has_masks = bool(total.matrix.any())
+    iou = total.iou() if has_masks else np.full(len(classes) + 1, np.nan)
 
     body = []
     for class_id in [chosen] if chosen else range(len(classes) + 1):
@@ -116,8 +114,8 @@ def label_table(
         body.append([*row, percent(iou[class_id])])
     header = ["class", "images", "median area %", "labelled but absent", "IoU %"]
     lines = [f"{len(records)} images", text_table(header, body)]
-    if any(one.areas[255] for one in measured):
-        ignored = float(np.mean([one.areas[255] for one in measured]))
+    if any(one.areas[IGNORE] for one in measured):
+        ignored = float(np.mean([one.areas[IGNORE] for one in measured]))
         lines.append(f"ignored: {percent(ignored)} % of all pixels")
     kept = [m for m in measured if chosen is None or m.areas[chosen] > 0 or chosen in m.missing]
     lines += _listed("background alone", [m.record.id for m in kept if not m.has_class])
@@ -128,38 +126,46 @@ def label_table(
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
 class Measured:
-    """One label image: area share of each value, and its confusion with the mask if there is one.
+    """One label image: area share of each value, and what there is to say about it.
 
     ``missing`` are labelled classes without a pixel, ``score`` is the mIoU of this image alone
     over the classes in it or its mask, None without a mask.
     """
 
-    def __init__(self, record: Record, labels: np.ndarray, truth: np.ndarray | None, classes: int):
-        counts = np.bincount(labels.ravel(), minlength=256)
-        self.record, self.areas = record, counts / labels.size
-        self.missing = {c for c in record.labels or () if not counts[c]}
-        self.has_class = bool(counts[1 : classes + 1].any())
-        self.confusion = np.zeros((classes + 1, classes + 2), np.int64)
-        self.score: float | None = None
-        if truth is not None and (truth != 255).any():
-            matrix = ConfusionMatrix(classes + 1)
-            matrix.update(labels, truth)
-            self.confusion, self.score = matrix.matrix, float(matrix.miou())
+    record: Record
+    areas: np.ndarray
+    missing: frozenset[int]
+    has_class: bool
+    score: float | None
 
 
 def measure(
     run: CurrentRun, records: Sequence[Record], folder: Path, track: Track
-) -> list[Measured]:
+) -> Iterator[tuple[Measured, ConfusionMatrix]]:
     """Each label image of a folder against its mask, in the order of the records."""
     classes = len(run.data.classes)
 
-    def one(record: Record) -> Measured:
+    def one(record: Record) -> tuple[Measured, ConfusionMatrix]:
         labels = read_mask(folder / f"{record.id}.png", classes=classes)
-        return Measured(record, labels, run.truth(record), classes)
+        return _measured(record, labels, run.truth(record), classes)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        return list(track(threads.map(one, records), total=len(records)))
+        yield from track(threads.map(one, records), total=len(records))
+
+
+def _measured(
+    record: Record, labels: np.ndarray, truth: np.ndarray | None, classes: int
+) -> tuple[Measured, ConfusionMatrix]:
+    confusion = ConfusionMatrix(classes + 1)
+    if truth is not None:
+        confusion.update(labels, truth)
+    score = float(confusion.miou()) if confusion.matrix.any() else None
+    counts = np.bincount(labels.ravel(), minlength=256)
+    missing = frozenset(c for c in record.labels or () if not counts[c])
+    has_class = bool(counts[1 : classes + 1].any())
+    return Measured(record, counts / labels.size, missing, has_class, score), confusion
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:

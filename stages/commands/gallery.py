@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,25 +11,21 @@ import numpy as np
 
 from getam.data.images import read_image, read_mask
 from getam.data.index import Record
-from getam.mapfile import MapFile
+from getam.metrics import IGNORE
 from getam.view.report import LONG_SIDE, label_uri, map_uri, photo_uri
-from stages.commands.current import CurrentRun, Track
-from stages.commands.figures import Measured, measure
+from stages.commands.current import LABELS, CurrentRun, Track
+from stages.commands.figures import measure
 
-Layer = tuple[str, str, str, str]  # kind, caption, stage, folder in its artifact
-TRAIN: tuple[Layer, ...] = (("label", "pseudo label", "pseudolabels", "labels"),)
-VAL: tuple[Layer, ...] = (
-    ("prediction", "prediction", "evaluation", "predictions"),
-    ("prediction", "prediction + CRF", "evaluation", "predictions_crf"),
-)
+TRAIN = {"pseudolabels": "label"}  # what is shown of a split -> its switch
+VAL = {"predictions": "prediction", "predictions_crf": "prediction"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A split of the gallery: its layers, what its score is of, and its records with scores."""
+    """A split of the gallery: the labels shown of it, and its records with scores."""
 
     split: str
-    layers: Sequence[Layer]
+    layers: Mapping[str, str]
     records: Sequence[Record]
     scores: dict[str, float | None]
 
@@ -65,14 +61,14 @@ def _val_part(run: CurrentRun, track: Track) -> Part | None:
     return _part(run, run.config.data.val, VAL, track) if run.has("evaluation") else None
 
 
-def _part(run: CurrentRun, split: str, layers: Sequence[Layer], track: Track) -> Part:
-    """Scored by its first layer, where that is cached."""
+def _part(run: CurrentRun, split: str, layers: Mapping[str, str], track: Track) -> Part:
+    """Scored by the first of its layers, where that is cached."""
     records = run.records(split)
-    _, _, stage, folder = layers[0]
-    measured: list[Measured] = []
-    if run.has(stage):
-        measured = measure(run, records, run.folder(stage) / folder, track)
-    return Part(split, layers, records, {m.record.id: m.score for m in measured})
+    labels = LABELS[next(iter(layers))]
+    if not run.has(labels.stage):
+        return Part(split, layers, records, {})
+    measured = measure(run, records, run.folder(labels.stage) / labels.folder, track)
+    return Part(split, layers, records, {one.record.id: one.score for one, _ in measured})
 
 
 def pick(
@@ -96,22 +92,23 @@ def pick(
 
 
 def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
+    """``classes`` are the labelled ones and those anywhere in a label, a prediction or the mask."""
     image = read_image(record.image)
     shown = []
-    for kind, caption, stage, folder in part.layers:
-        file = run.folder(stage) / folder / f"{record.id}.png" if run.has(stage) else None
-        if file and file.exists():
-            shown.append((kind, caption, read_mask(file)))
+    for name, layer in part.layers.items():
+        if file := run.label_file(LABELS[name], record):
+            shown.append((layer, LABELS[name].caption, read_mask(file)))
     truth = run.truth(record)
     if truth is not None:
         shown.append(("truth", "ground truth", truth))
     maps = _maps(run, part, record)
-    found = {int(c) for *_, labels in shown for c in np.unique(labels)} - {0, 255}
+    found = {int(c) for *_, labels in shown for c in np.unique(labels)} - {0, IGNORE}
     height, width = image.shape[:2]
     scale = min(1, LONG_SIDE / max(height, width))
     return {
         "id": record.id,
         "split": part.split,
+        "labels": record.labels,
         "classes": sorted({*found, *(record.labels or ()), *(m["classId"] for m in maps)}),
         "score": part.scores.get(record.id),
         "size": [max(1, round(width * scale)), max(1, round(height * scale))],
@@ -124,5 +121,5 @@ def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
 def _maps(run: CurrentRun, part: Part, record: Record) -> list[dict[str, Any]]:
     if part.layers is not TRAIN or not run.has("maps"):
         return []
-    class_ids, maps, _ = MapFile(run.folder("maps") / "maps.h5").read(record.id)
+    class_ids, maps, _ = run.maps.read(record.id)
     return [{"classId": int(c), "uri": map_uri(m)} for c, m in zip(class_ids, maps)]

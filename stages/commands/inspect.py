@@ -14,18 +14,10 @@ from PIL.Image import Image
 from getam.data.images import read_image, read_mask
 from getam.data.index import Record
 from getam.errors import UserError
-from getam.mapfile import MapFile
+from getam.metrics import IGNORE
 from getam.view.overlay import Panel, class_colour, contour, fit, heat, paint, sheet
-from stages.commands.current import CurrentRun, Track, output_file, writes
+from stages.commands.current import LABELS, CurrentRun, Track, output_file, writes
 from stages.commands.figures import label_table, map_table, seed_threshold
-
-STAGES = ("maps", "pseudolabels", "evaluation")
-LABELS = {  # what has labels as PNG files: caption -> stage and folder
-    "pseudo label": ("pseudolabels", "labels"),
-    "prediction": ("evaluation", "predictions"),
-    "prediction + CRF": ("evaluation", "predictions_crf"),
-}
-IGNORED = 255
 
 
 def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> str:
@@ -34,14 +26,13 @@ def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> 
     Raises:
         UserError: the stage has no artifact, or no class has this name.
     """
-    folder = run.folder(stage)
+    folder, split = run.folder(stage), run.split(stage)
     chosen = None if class_name is None else run.class_id(class_name)
     title = f"{stage} {run.rows[stage].key}"
     if stage == "maps":
-        return f"{title}: {map_table(MapFile(folder / 'maps.h5'), chosen)}"
-    split = run.config.data.train if stage == "pseudolabels" else run.config.data.val
-    name = "labels" if stage == "pseudolabels" else "predictions"
-    body = label_table(run, run.records(split), folder / name, chosen, track)
+        return f"{title}: {map_table(run.maps, chosen)}"
+    labels = next(labels for labels in LABELS.values() if labels.stage == stage)
+    body = label_table(run, run.records(split), folder / labels.folder, chosen, track)
     return f"{title}: split {split}, {body}"
 
 
@@ -65,8 +56,7 @@ def overlays(
         UserError: a missing artifact, an unknown image or class, a folder that cannot be written.
     """
     run.folder(stage)
-    split = run.config.data.val if stage == "evaluation" else run.config.data.train
-    records = run.records(split, images)
+    records = run.records(run.split(stage), images)
     chosen = None if class_name is None else run.class_id(class_name)
     level = seed_threshold(run) if threshold is None else threshold
     sheets = [(record, _sheet(run, stage, record, chosen, level)) for record in records]
@@ -86,11 +76,8 @@ def _sheet(
     panels = [("image", fit(image))]
     if stage == "maps":
         panels += _map_panels(run, record, panels[0][1], chosen, threshold)
-    shown = {
-        caption: read_mask(file)
-        for caption, (source, name) in LABELS.items()
-        if run.has(source) and (file := run.folder(source) / name / f"{record.id}.png").exists()
-    }
+    files = {labels.caption: run.label_file(labels, record) for labels in LABELS.values()}
+    shown = {caption: read_mask(file) for caption, file in files.items() if file}
     truth = run.truth(record)
     if truth is not None:
         shown["ground truth"] = truth
@@ -106,9 +93,8 @@ def _sheet(
 def _map_panels(
     run: CurrentRun, record: Record, image: np.ndarray, chosen: int | None, threshold: float
 ) -> list[Panel]:
-    maps = MapFile(run.folder("maps") / "maps.h5")
-    class_ids, image_maps, peaks = maps.read(record.id)
-    names = [maps.classes[c - 1] for c in class_ids]
+    class_ids, image_maps, peaks = run.maps.read(record.id)
+    names = [run.maps.classes[c - 1] for c in class_ids]
     if chosen is not None and chosen not in class_ids:
         raise UserError(
             f"{record.id}: this image has no map of {run.data.classes[chosen - 1]!r}; it has maps "
@@ -130,7 +116,7 @@ def _check_class(
 ) -> None:
     found = {int(c) for labels in shown.values() for c in np.unique(labels)}
     if chosen not in {*found, *(record.labels or ())}:
-        names = [run.data.classes[c - 1] for c in sorted(found - {0, IGNORED})]
+        names = [run.data.classes[c - 1] for c in sorted(found - {0, IGNORE})]
         raise UserError(
             f"{record.id}: the class {run.data.classes[chosen - 1]!r} is nowhere in this image; "
             f"there are {', '.join(names) or 'none'}."
@@ -139,5 +125,5 @@ def _check_class(
 
 def _legend(run: CurrentRun, shown: dict[str, np.ndarray]) -> list:
     found = sorted({int(c) for labels in shown.values() for c in np.unique(labels)} - {0})
-    names = dict(enumerate(run.data.classes, start=1)) | {IGNORED: "ignore"}
+    names = dict(enumerate(run.data.classes, start=1)) | {IGNORE: "ignore"}
     return [(names[c], class_colour(c)) for c in found]

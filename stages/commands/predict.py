@@ -31,8 +31,8 @@ OVERLAY_SIDE = 1600  # pixels, at most
 def find_images(inputs: Sequence[Path], output: Path) -> dict[str, Path]:
     """Name -> file of every photo among files and folders (with their sub-folders).
 
-    The name is that of the file without its suffix, in a folder with the path inside it. What is
-    under ``output`` is no input.
+    The name is that of the file without its suffix, in a folder with the path inside it. Earlier
+    predictions under ``output`` are no input.
 
     Raises:
         UserError: nothing there, no photo in a folder, two photos of the same name.
@@ -53,22 +53,24 @@ def _photos(given: Path, output: Path) -> list[tuple[str, Path]]:
     if not given.is_dir():
         if not given.exists():
             raise UserError(f"{given}: there is no such file or folder, expected photos.")
-        if _is_under(given, output):
-            raise UserError(f"{given}: this photo is in the output folder. Choose another -o.")
+        if _is_ours(given, output):
+            raise UserError(f"{given}: this photo is where predictions go. Choose another -o.")
         return [(given.stem, given)]
     files = (f for f in sorted(given.rglob("*")) if f.suffix.lower() in SUFFIXES and f.is_file())
     photos = [
         (file.relative_to(given).with_suffix("").as_posix(), file)
         for file in files
-        if not _is_under(file, output)
+        if not _is_ours(file, output)
     ]
     if not photos:
         raise UserError(f"{given}: got no photo in this folder, expected {', '.join(SUFFIXES)}.")
     return photos
 
 
-def _is_under(file: Path, folder: Path) -> bool:
-    return file.resolve().is_relative_to(folder.resolve())
+def _is_ours(file: Path, output: Path) -> bool:
+    """Whether the file is where predictions into ``output`` go."""
+    folders = (output.resolve() / kind for kind in ("predictions", "overlays"))
+    return any(file.resolve().is_relative_to(folder) for folder in folders)
 
 
 def open_segmenter(

@@ -84,10 +84,14 @@ def _stage(row: Any) -> dict[str, str]:
 
 
 def _changed(config: Config) -> list[str]:
-    """The settings that differ from the defaults, but no path of this machine."""
+    """The settings that differ from the defaults; of a place on this machine its name alone."""
     own, usual = (_leaves(c.model_dump(mode="json")) for c in (config, Config()))
-    changed = [f"{name} = {own[name]}" for name in own if own[name] != usual.get(name)]
-    return [line for line in changed if not line.startswith("data.root ")]
+    return [f"{name} = {_plain(own[name])}" for name in own if own[name] != usual.get(name)]
+
+
+def _plain(value: Any) -> Any:
+    is_place = isinstance(value, str) and Path(value).expanduser().is_absolute()
+    return Path(value).name if is_place else value
 
 
 def _leaves(tree: Any, path: str = "") -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ from tests.conftest import TINY, Result, make_folder, pipeline
 class MicroRun:
     """A folder with ``data/`` and ``artifacts/`` that is not to be changed."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *more: str) -> None:
         self.place, self.data, self.artifacts = place, place / "data", place / "artifacts"
-        self.settings = ("data.kind=folder", f"data.root={self.data}", *TINY)
+        self.settings = ("data.kind=folder", f"data.root={self.data}", *TINY, *more)
 
     def make(self) -> None:
         make_folder(self.data)
@@ -61,3 +63,11 @@ def assert_one_sentence(result: Result, *parts: str) -> None:
     assert message.startswith("Error: "), result
     for part in parts:
         assert part in message, (part, message)
+
+
+def block(report: Path) -> dict:
+    """The JSON block of a report."""
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', report.read_text()
+    )
+    return json.loads(found[1])

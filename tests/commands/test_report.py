@@ -7,7 +7,6 @@ import configparser
 import fnmatch
 import io
 import json
-import re
 import shutil
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from getam.data.images import read_mask
 from getam.data.index import Record
 from getam.view.report import label_uri, map_uri, photo_uri, render
 from stages.commands.gallery import pick
-from tests.commands.conftest import assert_one_sentence
+from tests.commands.conftest import assert_one_sentence, block
 from tests.conftest import ROOT
 
 
@@ -30,14 +29,6 @@ def report(micro, tmp_path_factory) -> Path:
     made = micro("report", "-o", path)
     assert made.code == 0, made
     return path
-
-
-def block(report: Path) -> dict:
-    """The JSON block of a report."""
-    found = re.search(
-        r'<script type="application/json" id="data">(.*?)</script>', report.read_text()
-    )
-    return json.loads(found[1])
 
 
 def decoded(uri: str) -> Image.Image:
@@ -149,10 +140,13 @@ def browser():
         browser.close()
 
 
-DRAWN = (
-    "[...document.querySelectorAll('canvas')].slice(0, 3).every((canvas) =>"
-    " canvas.getContext('2d').getImageData(1, 1, 1, 1).data[3] === 255)"
-)
+# On a copy: a canvas that is read from too often makes the browser complain.
+PIXELS = """(canvas) => {
+  const copy = canvasOf(canvas.width, canvas.height).getContext("2d");
+  copy.drawImage(canvas, 0, 0);
+  return [...copy.getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+DRAWN = f"[...document.querySelectorAll('canvas')].slice(0, 3).every((c) => ({PIXELS})(c)[3])"
 
 
 class Page:
@@ -183,12 +177,8 @@ class Page:
     def pixels(self, layer: str) -> list[int]:
         """The first canvas of a layer."""
         self.settle()
-        return self.page.evaluate(
-            "(layer) => { const canvas = document.querySelector(`[data-layer=${layer}] canvas`);"
-            " return [...canvas.getContext('2d')"
-            ".getImageData(0, 0, canvas.width, canvas.height).data]; }",
-            layer,
-        )
+        canvas = f"document.querySelector('[data-layer={layer}] canvas')"
+        return self.page.evaluate(f"({PIXELS})({canvas})")
 
     def slide(self, name: str, value: float) -> None:
         self.page.locator(f"#{name}").fill(str(value))

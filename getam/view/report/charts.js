@@ -23,14 +23,13 @@ function ticks(low, high) {
 function lineChart(chart, series = 1) {
   const xs = chart.points.map(([x]) => x);
   const ys = chart.points.map(([, y]) => y);
-  const across = ticks(Math.min(...xs), Math.max(...xs)).filter((t) => !chart.whole || t % 1 === 0);
+  const [first, last] = [Math.min(...xs), Math.max(...xs)];
+  const round = ticks(first, last).filter((t) => t > first && t <= last && !(chart.whole && t % 1));
+  const across = [first, ...round];
   const up = ticks(Math.min(0, ...ys), Math.max(...ys));
-  const span = (marks, from, to) => {
-    const [low, high] = [marks[0], marks[marks.length - 1]];
-    return (value) => from + ((value - low) / (high - low || 1)) * (to - from);
-  };
-  const x = span(across, CHART.left, CHART.width - CHART.right);
-  const y = span(up, CHART.height - CHART.bottom, CHART.top);
+  const span = (low, high, from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
+  const x = span(first, last, CHART.left, CHART.width - CHART.right);
+  const y = span(up[0], up[up.length - 1], CHART.height - CHART.bottom, CHART.top);
 
   const parts = [];
   for (const tick of up) {

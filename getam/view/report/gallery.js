@@ -101,7 +101,7 @@ class Gallery {
 
   card(entry) {
     const { layers, classId } = this.wanted;
-    const names = entry.classes.map((id) => this.data.classes[id - 1].name);
+    const names = entry.labels?.map((id) => this.data.classes[id - 1].name) ?? ["not labelled"];
     const maps = entry.maps.filter((one) => !classId || one.classId === classId);
     const tiles = [
       new Tile(entry, "image", "image", null),
