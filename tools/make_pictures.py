@@ -1,4 +1,4 @@
-"""The pictures of the documentation, from the embedded example as ``python pipeline.py run`` left it.
+"""The pictures of the documentation, from what ``python pipeline.py run`` left.
 
     python pipeline.py run
     python tools/make_pictures.py            # writes docs/pictures/*.png
