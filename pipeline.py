@@ -143,7 +143,8 @@ def explain(
     runner = open_runner(load_config(configs, assignments), artifacts)
     row = next((row for row in runner.status() if row.stage == stage), None)
     if row is None:
-        raise UserError(f"explain {stage}: there is no such stage for data.kind: folder.")
+        kind = load_config(configs, assignments).data.kind
+        raise UserError(f"explain {stage}: there is no such stage for data.kind: {kind}.")
     click.echo(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from getam.errors import UserError
 
@@ -51,11 +51,26 @@ class Shapes(Settings):
 class Data(Settings):
     """Where images, image-level labels, masks, saliency and splits come from."""
 
-    kind: Literal["shapes", "folder"] = "shapes"
+    kind: Literal["shapes", "folder", "voc", "coco"] = "shapes"
     root: str | None = Field(None, description="data folder; not part of any key")
     train: str = Field("train", description="split to learn from")
     val: str = Field("val", description="split to measure on")
+    test: str | None = Field(None, description="split to predict only, for an evaluation server")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="of these alone: the others vanish from labels and are ignored in masks",
+    )
+    saliency: str = Field("saliency", description="folder of saliency maps, below root or anywhere")
+    difficult: bool = Field(True, description="of voc: objects marked difficult count as labels")
     shapes: Shapes = Shapes()
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("expected each class once")
+        return names
 
 
 class Training(Settings):

@@ -1,11 +1,12 @@
 """The chain of stages: what each needs and which settings and data it depends on.
 
 This table is all that decides what reruns; a stage is imported only when it runs. A stage sees
-no other settings than those named here.
+no other settings than those named here, and ``data.classes``, which every stage over data reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from getam.cache import Stage
@@ -60,8 +61,8 @@ def _stages(config: Config) -> list[Stage]:
             name="evaluation",
             function="stages.evaluation:run",
             needs=("classifier", "maps", "pseudolabels", "deeplab"),
-            reads=(*SPLITS, "evaluation", "deeplab.labels", "deeplab.image_size"),
-            data=("images", "labels", "masks"),
+            reads=(*SPLITS, "data.test", "evaluation", "deeplab.labels", "deeplab.image_size"),
+            data=("images", "labels", "masks", *(["test"] if config.data.test else [])),
         ),
     ]
 
@@ -80,19 +81,25 @@ def comparison(config: Config) -> list[Stage]:
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
-    return stages if config.data.kind == "folder" else [_generated(), *map(_on_generated, stages)]
+    """The stages over a kind of data, before them the one that makes it where there is one."""
+    kind = config.data.kind
+    if kind == "shapes":
+        made = Stage(name="data", function="stages.data:run", reads=("data.shapes",))
+        return [made, *(_on(stage, "data") for stage in stages)]
+    if kind == "coco":
+        reads = (*SPLITS, "data.test")
+        made = Stage(name="data", function="stages.coco:run", reads=reads, data=("annotations",))
+        files = ("images", "saliency", "test")
+        return [made, *(_on(stage, "data", files=files) for stage in stages)]
+    return [_on(stage, files=stage.data) for stage in stages]
 
 
-def _generated() -> Stage:
-    return Stage(name="data", function="stages.data:run", reads=("data.shapes",))
-
-
-def _on_generated(stage: Stage) -> Stage:
-    """The same stage over the generated data: it depends on how that is made, not on files."""
+def _on(stage: Stage, *needs: str, files: Sequence[str] = ()) -> Stage:
+    """A stage over data made by ``needs``: of files it depends on those parts in ``files``."""
     return Stage(
         name=stage.name,
         function=stage.function,
-        needs=("data", *stage.needs),
-        reads=stage.reads,
-        data=(),
+        needs=(*needs, *stage.needs),
+        reads=(*stage.reads, "data.classes"),
+        data=tuple(part for part in stage.data if part in files),
     )

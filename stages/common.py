@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 
 def open_data(job: Job) -> DataIndex:
-    """The data set of this run: the generated one, or the user's folder."""
-    return read_folder(job.inputs.get("data", job.context.root))
+    """The data set of this run: the user's, or what the data stage made."""
+    made, context = job.inputs.get("data"), job.context
+    if made is None:
+        return context.index
+    if context.index is None:
+        return read_folder(made).subset(job.config.data.classes)
+    photos = [context.root / split for split in context.index.splits]
+    return read_folder(made, context.saliency, photos).subset(job.config.data.classes)
 
 
 def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:

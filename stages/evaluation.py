@@ -1,7 +1,8 @@
 """evaluation: one table over everything that can be measured.
 
 needs   all stages before it; masks for whatever is to be measured against masks
-makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF)
+makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF);
+        of data.test those as well, and results/: what an evaluation server takes
 costs   scales x flips forward passes per val image; dense CRF about half a second each and core
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.data.images import image_size, read_image, read_mask
+from getam.data.images import read_image, read_mask
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
@@ -58,6 +59,10 @@ def run(job: Job) -> dict[str, Any]:
         if job.config.evaluation.crf.enabled:
             rows.append(_network(job, data, held_out, "network + CRF", SMOOTHED))
 
+    if job.config.data.test:
+        _predict(job, data.split(job.config.data.test))
+        _write_results(job, data, data.split(job.config.data.test))
+
     (job.folder / "metrics.json").write_text(json.dumps(rows, indent=1))
     (job.folder / "table.txt").write_text(evaluation_table(rows, data.classes))
     return {f"{row['what']} {row['measure']}": row["value"] for row in rows}
@@ -86,7 +91,7 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
     sweep = ThresholdSweep(len(data.classes) + 1, np.arange(count) / count)
     for record in job.context.track(records):
         class_ids, image_maps, _ = maps.read(record.id)
-        mask = _mask(record, data)
+        mask = data.read_mask(record)
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
         sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
     threshold, miou = sweep.best()
@@ -142,15 +147,11 @@ def _row(
     }
 
 
-def _mask(record: Record, data: DataIndex) -> np.ndarray:
-    return read_mask(record.mask, image_size(record.image), len(data.classes))
-
-
 def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> ConfusionMatrix:
     """One confusion matrix over all images, read one at a time."""
     confusion = ConfusionMatrix(len(data.classes) + 1)
     for record in records:
-        mask = _mask(record, data)
+        mask = data.read_mask(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
     return confusion
 
@@ -168,6 +169,16 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
     done = parallel(joblib.delayed(write)(*one) for one in probabilities)
     for _ in context.track(done, total=len(records), initial=len(records) - len(todo)):
         pass
+
+
+def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
+    """The final predictions, in the mask values of the data set, where its server wants them."""
+    made = job.folder / (SMOOTHED if job.config.evaluation.crf.enabled else PLAIN)
+    folder = job.folder / data.results
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        labels = read_mask(made / f"{record.id}.png")
+        write_label_png(folder / f"{record.id}.png", data.mask_values(labels))
 
 
 class Writer:

@@ -37,7 +37,7 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    _check_saliency(settings.saliency, records, data.root)
+    _check_saliency(settings.saliency, records, context.saliency or data.root / "saliency")
 
     folder = job.folder / "labels"
     folder.mkdir(exist_ok=True)
@@ -56,11 +56,11 @@ def run(job: Job) -> dict[str, Any]:
     return {"images": len(records), "saliency": settings.saliency}
 
 
-def _check_saliency(source: str, records: Sequence[Record], root: Path) -> None:
+def _check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
     missing = [r.id for r in records if r.saliency is None]
     if source == "folder" and missing:
         raise UserError(
-            f"{root / 'saliency'}: got no saliency map for {len(missing)} of {len(records)} "
+            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
             f"pseudolabels.saliency to onnx or none."
         )
