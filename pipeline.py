@@ -134,6 +134,25 @@ def status(
 
 
 @main.command()
+@config_option
+@set_option
+@click.option("--deep", is_flag=True, help="Decode every file and look at all mask values.")
+@click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
+@exits_cleanly
+def data(
+    configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+) -> None:
+    """Check a data set: counts, pairs, sizes, unreadable files; exit 1 if something is wrong."""
+    from getam.view.data_report import data_report
+    from stages.workspace import check_data
+
+    found = check_data(load_config(configs, assignments), deep)
+    click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
+    if found["problems"]:
+        raise UserError(f"{len(found['problems'])} problems with this data set.")
+
+
+@main.command()
 @with_config
 @click.argument("stage", type=stage_name)
 def explain(

@@ -138,6 +138,42 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
     return read_folder(root, saliency)
 
 
+def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
+    """What a data set has and what is wrong with it (see ``getam.data.check``).
+
+    Raises:
+        UserError: it cannot be read at all.
+    """
+    from getam.data.check import check
+
+    data = config.data
+    if data.kind == "shapes":
+        raise UserError(
+            "data.kind: shapes is generated and needs no check. Add --set data.kind=folder, voc or "
+            "coco, and data.root."
+        )
+    root = _root(config)
+    expected = {}
+    if data.kind == "coco":
+        from getam.data.coco import read_coco
+
+        index = read_coco(root, root / data.saliency)
+    elif data.kind == "voc":
+        from getam.data.voc import SIZES, read_voc
+
+        expected = SIZES
+        index = read_voc(root, root / data.saliency, difficult=data.difficult)
+    else:
+        index = read_data(config, root, root / data.saliency)
+    return check(
+        index.subset(data.classes),
+        [name for name in (data.train, data.val, data.test) if name],
+        deep=deep,
+        needs_saliency=config.pseudolabels.saliency == "folder",
+        expected=expected,
+    )
+
+
 def data_parts(
     index: DataIndex, data: Data, parts: Collection[str], digests: FileDigests
 ) -> dict[str, DataPart]:

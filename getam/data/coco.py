@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +83,25 @@ def read_coco_photos(root: Path, saliency: Path | None = None) -> DataIndex:
         for name in annotation_files(root)
     }
     return DataIndex(root, (), splits, lists="annotations", hints=hints)
+
+
+def read_coco(root: Path, saliency: Path | None = None) -> DataIndex:
+    """The photos with their labels, not with masks: those are made (see ``stages.coco``).
+
+    Raises:
+        UserError: as ``read_coco_photos`` and ``read_instances``.
+    """
+    index = read_coco_photos(root, saliency)
+    classes: tuple[str, ...] = ()
+    splits = dict(index.splits)
+    for split, file in annotation_files(root).items():
+        instances = read_instances(file)
+        classes = instances.classes
+        numbers = {name: number for number, name in enumerate(classes, start=1)}
+        labels = {i: tuple(numbers[n] for n in names) for i, names in instances.labels().items()}
+        records = index.splits.get(split, ())
+        splits[split] = [replace(record, labels=labels.get(record.id)) for record in records]
+    return replace(index, classes=classes, splits=splits)
 
 
 def annotation_files(root: Path) -> dict[str, Path]:
