@@ -133,13 +133,13 @@ def status(
         click.echo(status_table(rows))
 
 
-@main.command()
+@main.command("data")
 @config_option
 @set_option
 @click.option("--deep", is_flag=True, help="Decode every file and look at all mask values.")
 @click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
 @exits_cleanly
-def data(
+def data_command(
     configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
 ) -> None:
     """Check a data set: counts, pairs, sizes, unreadable files; exit 1 if something is wrong."""

@@ -1,8 +1,8 @@
 """Typed settings: the defaults, in one place, of everything that can be set.
 
 The defaults are the embedded example. A YAML file in ``configs/`` holds only what differs from
-them; ``--set section.field=value`` differs once more. Unknown names are errors that suggest the
-nearest known one.
+them, or from the file that its line ``extends: OTHER.yaml`` names; ``--set section.field=value``
+differs once more. Unknown names are errors that suggest the nearest known one.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
     """
     merged: dict[str, Any] = {}
     for file in files:
-        merged = _merge(merged, _read_yaml(Path(file)))
+        merged = _merge(merged, _read_yaml(Path(file), (Path(file).resolve(),)))
     for assignment in assignments:
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
@@ -243,7 +243,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -255,7 +255,18 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
-    return content
+    return _over_base(content, file, extending)
+
+
+def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from."""
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    other = (file.parent / str(base)).resolve()
+    if other in extending:
+        raise UserError(f"{file}: extends: {base} leads back to this file. Take one of them out.")
+    return _merge(_read_yaml(other, (*extending, other)), content)
 
 
 def _parse_assignment(text: str) -> dict[str, Any]:
