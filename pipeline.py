@@ -18,6 +18,7 @@ from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.progress import duration, track
 from stages.chain import ORDER, comparison
+from stages.team import open_team
 from stages.workspace import open_runner
 
 
@@ -93,23 +94,28 @@ def run(
     dry_run: bool,
 ) -> None:
     """Bring every stage up to date; without options: the embedded example, whole."""
-    reporter = Reporter(sys.stderr)
-    runner = open_runner(
-        load_config(configs, assignments),
-        artifacts,
-        device=device,
-        workers=workers,
-        track=track,
-        run_name=name,
-        report=reporter,
-    )
-    plan = runner.plan(until=until, only=only, force=force)
-    if dry_run:
-        click.echo("\n".join(plan_lines(plan)))
-        return
-    with warnings.catch_warnings():
-        warnings.showwarning = reporter.warning
-        made = runner.run(plan)
+    with open_team(device) as team:
+        if not team.leads:
+            team.help()
+            return
+        reporter = Reporter(sys.stderr)
+        runner = open_runner(
+            load_config(configs, assignments),
+            artifacts,
+            device=team.device,
+            workers=workers,
+            track=track,
+            run_name=name,
+            report=reporter,
+            call=team.call,
+        )
+        plan = runner.plan(until=until, only=only, force=force)
+        if dry_run:
+            click.echo("\n".join(plan_lines(plan)))
+            return
+        with warnings.catch_warnings():
+            warnings.showwarning = reporter.warning
+            made = runner.run(plan)
     click.echo(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
         click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from getam import ranks
 from getam.data.images import read_image
 from getam.data.transforms import to_tensor, training_transform
 from getam.losses import multi_label_soft_margin
@@ -22,7 +23,10 @@ from getam.training import train
 from stages.common import batches, class_scores, multi_hot, open_data, per_class, square_batch
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from getam.cache import Job
+    from getam.data.index import DataIndex
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -62,17 +66,28 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
+    scores = _score(job, network, data, statistics)
+    if ranks.rank():
+        return {}
     save_network(job.folder, network, {"kind": "classifier", **build})
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
-    return {"loss": history.epochs[-1]["loss"], **_score(job, network, data, statistics)}
+    return {"loss": history.epochs[-1]["loss"], **_keep(job, data, scores)}
 
 
-def _score(job: Job, network: Any, data: Any, statistics: Any) -> dict[str, Any]:
-    """Average precision on val, per class and their mean; keeps the probabilities."""
+def _score(job: Job, network: nn.Module, data: DataIndex, statistics: Any) -> np.ndarray:
+    """Class probabilities (N, C) of the labelled val images."""
     records = data.labelled(job.config.data.val)
     size, device = job.config.classifier.image_size, job.context.device
-    images = (square_batch(b, size, statistics, device) for b in batches(records, 32))
-    scores = class_scores(network, images)
+    parts = [
+        class_scores(network, iter([square_batch(batch, size, statistics, device)]))
+        for batch in ranks.share([*batches(records, 32)])
+    ]
+    return np.concatenate(ranks.gather(parts))
+
+
+def _keep(job: Job, data: DataIndex, scores: np.ndarray) -> dict[str, Any]:
+    """Write the val probabilities; average precision per class and their mean."""
+    records = data.labelled(job.config.data.val)
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
     precisions = per_class(data.classes, average_precision(scores, labels))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
+from getam import ranks
 from getam.data.images import read_image, read_mask
 from getam.data.transforms import to_tensor, training_transform
 from getam.errors import UserError
@@ -76,6 +77,8 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
+    if ranks.rank():
+        return {}
     save_network(job.folder, network, {"kind": "deeplab", **build})
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from getam import ranks
 from getam.cache import DataPart, FileDigests, Runner, Stage, Store, library_versions
 from getam.config import Config, Data
 from getam.data.index import DataIndex, Record
@@ -69,8 +70,8 @@ class Context:
 
     @property
     def workers(self) -> int:
-        """Processes for work on the CPU."""
-        return self.wanted_workers or _cores()
+        """Processes for work on the CPU; those of a team on one machine share its cores."""
+        return max(1, (self.wanted_workers or _cores()) // ranks.count_here())
 
     @property
     def loader_workers(self) -> int:
