@@ -17,6 +17,8 @@ from torch import nn
 
 from getam import ranks
 from getam.batchnorm import join_batchnorm
+from getam.errors import UserError
+from getam.training import Batches
 from tests.conftest import ROOT, TINY, Result, pipeline
 
 pytest.importorskip("accelerate")
@@ -68,8 +70,11 @@ def both(places, stage: str, name: str) -> tuple:
 
 
 def test_all_keys_are_the_same(places):
-    runs = [(p / "artifacts" / "runs" / "default.json").read_text() for p in places]
-    assert json.loads(runs[0]) == json.loads(runs[1])
+    keys = [
+        {stage.name: [p.name for p in stage.iterdir() if p.is_dir()] for stage in place.iterdir()}
+        for place in (p / "artifacts" for p in places)
+    ]
+    assert keys[0] == keys[1]
 
 
 def test_loss_curves_agree(places):
@@ -114,11 +119,9 @@ def test_evaluation_and_predictions_are_the_same(remade):
         assert (predictions[0] / name).read_bytes() == (predictions[1] / name).read_bytes()
 
 
-def test_a_mistake_is_one_sentence_whichever_process_meets_it(places, tmp_path):
-    """Five images a batch cannot be shared by two."""
-    failed = run_by_two(tmp_path, *SETTINGS, "classifier.batch_size=5")
-    assert failed.code != 0
-    assert "Error: batch_size: got batches of 5 images for 2 processes" in failed.err
+def test_a_batch_that_cannot_be_shared_is_a_mistake():
+    with ranks.together(ranks.Group(0, 2, None)), pytest.raises(UserError, match="5 images for 2"):
+        Batches(items=20, batch_size=5, epochs=1, seed=0)
 
 
 def norms(rank: int, file: str, whole: torch.Tensor, results: dict) -> None:
@@ -129,7 +132,7 @@ def norms(rank: int, file: str, whole: torch.Tensor, results: dict) -> None:
     network = join_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
     network.load_state_dict(results["start"])
     part = whole[rank::2].clone().requires_grad_()
-    network(part).square().mul(torch.arange(4).view(1, 4, 1, 1)).sum().backward()
+    network(part).pow(3).sum().backward()
     results[rank] = {
         "gradient": part.grad,
         "weight": network[0].weight.grad,
@@ -147,10 +150,11 @@ def test_batch_normalisation_of_two_processes_is_that_of_one(tmp_path):
         torch.multiprocessing.spawn(norms, (str(tmp_path / "meet"), whole, results), nprocs=2)
         one, two = results[0], results[1]
     batch = whole.clone().requires_grad_()
-    network(batch).square().mul(torch.arange(4).view(1, 4, 1, 1)).sum().backward()
+    network(batch).pow(3).sum().backward()
     torch.testing.assert_close(one["gradient"], batch.grad[0::2])
     torch.testing.assert_close(two["gradient"], batch.grad[1::2])
-    torch.testing.assert_close(one["weight"] + two["weight"], network[0].weight.grad)
+    both = one["weight"] + two["weight"]
+    torch.testing.assert_close(both, network[0].weight.grad, rtol=1e-3, atol=1e-4)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(one[name], value)
         torch.testing.assert_close(two[name], value)
@@ -158,9 +162,9 @@ def test_batch_normalisation_of_two_processes_is_that_of_one(tmp_path):
 
 def test_shares_are_disjoint_and_gathered_in_order():
     items = list(range(7))
-    parts = []
+    shared = []
     for rank in range(3):
         with ranks.together(ranks.Group(rank, 3, None)):
-            parts.append(ranks.share(items))
-    assert sorted(sum(parts, [])) == items
+            shared += ranks.share(items)
+    assert sorted(shared) == items
     assert (ranks.share(items), ranks.gather(items), ranks.count()) == (items, items, 1)
