@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -72,13 +73,35 @@ def with_config(command: Callable) -> Callable:
 stage_name = click.Choice(ORDER)
 
 
+class Workers(click.ParamType):
+    """A number of processes, or the address of a Dask scheduler."""
+
+    name = "N or dask://host:port"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        text = str(value)
+        if re.fullmatch(r"dask://[^/\s]+:\d+", text):
+            return text
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+        self.fail(f"got {text!r}, expected a number from 1 on, or dask://host:port.", param, ctx)
+
+
+workers_option = click.option(
+    "--workers",
+    type=Workers(),
+    help="Processes; by default one per core. A Dask scheduler makes the pseudo labels with its "
+    "workers.",
+)
+
+
 @main.command()
 @with_config
 @click.option("--until", type=stage_name, help="Stop after this stage.")
 @click.option("--only", type=stage_name, help="This stage alone, from cached inputs.")
 @click.option("--force", type=stage_name, multiple=True, help="Make this stage anew.")
 @click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+@workers_option
 @click.option("--name", default="default", show_default=True, help="Name of this run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 def run(
@@ -89,7 +112,7 @@ def run(
     only: str | None,
     force: tuple[str, ...],
     device: str | None,
-    workers: int | None,
+    workers: int | str | None,
     name: str,
     dry_run: bool,
 ) -> None:

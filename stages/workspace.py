@@ -43,7 +43,7 @@ class Context:
     index: DataIndex | None = None
     saliency: Path | None = None
     wanted_device: str | None = None
-    wanted_workers: int | None = None
+    wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     track: Callable[..., Any] = lambda iterable, **_: iterable
 
@@ -71,7 +71,15 @@ class Context:
     @property
     def workers(self) -> int:
         """Processes for work on the CPU; those of a team on one machine share its cores."""
-        return max(1, (self.wanted_workers or _cores()) // ranks.count_here())
+        wanted = _cores() if self.cluster else self.wanted_workers or _cores()
+        return max(1, wanted // ranks.count_here())
+
+    @property
+    def cluster(self) -> str | None:
+        """The address (``tcp://HOST:PORT``) of the Dask scheduler that labels are made with."""
+        if not isinstance(self.wanted_workers, str):
+            return None
+        return self.wanted_workers.replace("dask://", "tcp://", 1)
 
     @property
     def loader_workers(self) -> int:
@@ -88,7 +96,7 @@ def open_runner(
     artifacts: Path,
     *,
     device: str | None = None,
-    workers: int | None = None,
+    workers: int | str | None = None,
     track: Callable[..., Any] = lambda iterable, **_: iterable,
     stages_of: Callable[[Config], list[Stage]] = chain,
     **options: Any,
