@@ -2,7 +2,7 @@
 
 needs   annotations/instances_SPLIT.json of the train and val split
 makes   masks/ID.png labels.json classes.txt splits/ (see getam.data.folder and getam.data.coco)
-costs   about 4 ms per image and core; 2 GB of memory while the annotations are read
+costs   about 8 ms per image and core; a few GB of memory while the annotations are read
 """
 
 from __future__ import annotations

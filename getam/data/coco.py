@@ -111,7 +111,7 @@ def annotation_files(root: Path) -> dict[str, Path]:
 
 
 def read_instances(file: Path) -> Instances:
-    """Read an annotation file (that of train2014: 10 s and 2 GB of memory).
+    """Read an annotation file, whole: that of train2014 takes a few GB of memory.
 
     Raises:
         UserError: a file that is not as COCO's.
