@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import warnings
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
-from getam.cache import CacheError, Store, gc, verify
+from getam.cache import Store, gc, verify
 from getam.config import load_config
 from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.progress import duration, track
 from stages.chain import ORDER, comparison
+from stages.commands import cli
+from stages.commands.options import (
+    artifacts_option,
+    config_option,
+    device_option,
+    exits_cleanly,
+    set_option,
+    with_config,
+    workers_option,
+)
 from stages.team import open_team
 from stages.workspace import open_runner
 
@@ -29,70 +35,11 @@ def main() -> None:
     """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
 
 
-def exits_cleanly(command: Callable) -> Callable:
-    """The user's mistakes become one sentence and exit code 1."""
-
-    @wraps(command)
-    def guarded(**options: Any) -> None:
-        try:
-            command(**options)
-        except (UserError, CacheError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return guarded
-
-
-artifacts_option = click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="artifacts",
-    show_default=True,
-    help="Folder of everything that is made.",
-)
-set_option = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="A.B=V",
-    help="Set one config key; wins over the files. May be given several times.",
-)
-config_option = click.option(
-    "--config",
-    "configs",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML with what differs from the defaults; later files win over earlier ones.",
-)
-
-
-def with_config(command: Callable) -> Callable:
-    """The options that say which run a command is about."""
-    return config_option(set_option(artifacts_option(exits_cleanly(command))))
+for command in cli.COMMANDS:
+    main.add_command(command)
 
 
 stage_name = click.Choice(ORDER)
-
-
-class Workers(click.ParamType):
-    """A number of processes, or the address of a Dask scheduler."""
-
-    name = "N or dask://host:port"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        text = str(value)
-        if re.fullmatch(r"dask://[^/\s]+:\d+", text):
-            return text
-        if text.isdecimal() and int(text) > 0:
-            return int(text)
-        self.fail(f"got {text!r}, expected a number from 1 on, or dask://host:port.", param, ctx)
-
-
-workers_option = click.option(
-    "--workers",
-    type=Workers(),
-    help="Processes; by default one per core. A Dask scheduler makes the pseudo labels with its "
-    "workers.",
-)
 
 
 @main.command()
@@ -100,7 +47,7 @@ workers_option = click.option(
 @click.option("--until", type=stage_name, help="Stop after this stage.")
 @click.option("--only", type=stage_name, help="This stage alone, from cached inputs.")
 @click.option("--force", type=stage_name, multiple=True, help="Make this stage anew.")
-@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
+@device_option
 @workers_option
 @click.option("--name", default="default", show_default=True, help="Name of this run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
@@ -189,10 +136,10 @@ def explain(
 ) -> None:
     """Which ingredients of a stage changed against its nearest earlier artifact."""
     runner = open_runner(load_config(configs, assignments), artifacts)
-    row = next((row for row in runner.status() if row.stage == stage), None)
-    if row is None:
-        kind = load_config(configs, assignments).data.kind
-        raise UserError(f"explain {stage}: there is no such stage for data.kind: {kind}.")
+    rows = {row.stage: row for row in runner.status()}
+    if stage not in rows:
+        raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
+    row = rows[stage]
     click.echo(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:
@@ -203,8 +150,8 @@ def explain(
 
 @main.command()
 @with_config
-@click.option("--device", help="Such as cuda:1 or cpu; by default a GPU where there is one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default one per core.")
+@device_option
+@workers_option
 def compare(
     configs: tuple[Path, ...],
     assignments: tuple[str, ...],

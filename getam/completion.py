@@ -72,7 +72,7 @@ def complete_labels(
     """
     maps = _checked_maps(maps)
     ids = _checked_ids(class_ids, len(maps))
-    _check_settings(rule, quantile, background_power, opening)
+    check_settings(rule, quantile, background_power, opening)
     by_id = np.argsort(ids)
     maps, ids = maps[by_id], ids[by_id]
 
@@ -101,19 +101,30 @@ def _split_without_saliency(
     strongest: np.ndarray, background_power: float, fallback: Fallback
 ) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) maximum over classes -> masks of seeds and of background."""
-    if isinstance(fallback, str):
-        if fallback != "power":
-            raise ValueError(
-                f"Got fallback={fallback!r}, expected 'power', a threshold in [0, 1] or a pair."
-            )
+    if fallback == "power":
         seeds = _beats_background(strongest, background_power)
         return seeds, ~seeds
+    low, high = thresholds_of(fallback)
+    return strongest > high, strongest <= low
+
+
+def thresholds_of(fallback: Fallback) -> tuple[float, float]:
+    """The thresholds of a fallback other than "power": background up to the first, seeds above
+    the second.
+
+    Raises:
+        ValueError: neither a threshold nor a pair of them.
+    """
+    if isinstance(fallback, str):
+        raise ValueError(
+            f"Got fallback={fallback!r}, expected 'power', a threshold in [0, 1] or a pair."
+        )
     low, high = fallback if isinstance(fallback, Sequence) else (fallback, fallback)
     if not 0 <= low <= high <= 1:
         raise ValueError(
             f"Got fallback={fallback!r}, expected a threshold in [0, 1] or (low, high), low first."
         )
-    return strongest > high, strongest <= low
+    return low, high
 
 
 def _complete(
@@ -188,9 +199,10 @@ def _salient(saliency: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return saliency > 0
 
 
-def _check_settings(
+def check_settings(
     rule: str, quantile: float, background_power: float, opening: int | None
 ) -> None:
+    """Raise ValueError, naming the setting, for one that is out of its range."""
     if rule not in ("paper", "released"):
         raise ValueError(f"Got rule={rule!r}, expected 'paper' or 'released'.")
     if not 0 <= quantile <= 1:

@@ -109,6 +109,9 @@ class Classifier(Training):
 class Maps(Settings):
     """Maps of the labelled classes, on the patch grid."""
 
+    source: Literal["classifier", "endtoend"] = Field(
+        "classifier", description="the network that is explained, in the multi-stage mode"
+    )
     method: Method = "getam"
     start_block: int | None = Field(None, ge=0, description="first block summed; None: method's")
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
@@ -168,7 +171,8 @@ class DeepLab(Training):
     encoder: str = "vit_tiny_patch16_224"
     encoder_args: dict[str, Any] = SHAPES_VIT
     weights: str = Field(
-        "classifier", description="'classifier' (the trained one's encoder), or as there"
+        "classifier",
+        description="'classifier' (the encoder of the network that is explained), or as there",
     )
     image_size: Positive = 96
     channels: Positive = Field(64, description="of the decoder")
@@ -176,6 +180,40 @@ class DeepLab(Training):
     loss: Literal["cross_entropy", "balanced"] = Field(
         "cross_entropy", description="balanced: background and foreground each their own mean"
     )
+
+
+class LossWeights(Settings):
+    """Weights of the terms of the joint loss, and the reach of its dense-CRF energy."""
+
+    background: Rate = 1
+    foreground: Rate = 1
+    classification: Rate = 1
+    saliency: Rate = Field(1, description="where there are saliency maps")
+    energy: Rate = Field(1e-7, description="of a sum over pixel pairs; 0: not computed")
+    bilateral_sxy: float = Field(100, gt=0)
+    bilateral_srgb: float = Field(15, gt=0)
+
+
+class Joint(Training):
+    """The second phase: the network learns from the labels it makes of each batch."""
+
+    loss: LossWeights = LossWeights()
+
+
+class EndToEnd(Settings):
+    """One network, a ViT classifier with a DPT decoder, trained in two phases.
+
+    Its labels are made as ``maps.method``, ``maps.start_block`` and ``pseudolabels`` say (without
+    dense CRF, scales and flip).
+    """
+
+    model: str = "vit_tiny_patch16_224"
+    model_args: dict[str, Any] = Field(SHAPES_VIT, description="further arguments of the model")
+    weights: str = Field("shapes", description="as those of the classifier")
+    image_size: Positive = 96
+    channels: Positive = Field(32, description="where the decoder fuses its levels")
+    classification: Training = Training()
+    joint: Joint = Joint()
 
 
 class Evaluation(Settings):
@@ -205,13 +243,18 @@ class Compare(Settings):
 class Config(Settings):
     """Everything. One section per stage."""
 
+    mode: Literal["multi-stage", "end-to-end"] = "multi-stage"
     seed: int = 0
     data: Data = Data()
     classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
-    evaluation: Evaluation = Evaluation()
+    endtoend: EndToEnd = EndToEnd(
+        classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
+        joint=Joint(epochs=8, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
+    )
+    evaluation: Evaluation = Evaluation(scales=(1.0, 1.5))  # 12 x 12 patches are coarse
     compare: Compare = Compare()
 
 

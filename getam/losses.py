@@ -31,14 +31,38 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total / labelled.clamp(min=1)
 
 
+def background_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels labelled background; arguments of :func:`cross_entropy`."""
+    return cross_entropy(logits, labels.masked_fill(labels != 0, IGNORE))
+
+
+def foreground_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels labelled with a class; arguments of :func:`cross_entropy`."""
+    return cross_entropy(logits, labels.masked_fill(labels == 0, IGNORE))
+
+
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """CE over background pixels plus CE over foreground pixels, each its own mean.
 
     logits (B, K, H, W), labels (B, H, W): 0 background, 255 ignored (arXiv 2112.02841).
     """
-    background = labels.masked_fill(labels != 0, IGNORE)
-    foreground = labels.masked_fill(labels == 0, IGNORE)
-    return cross_entropy(logits, background) + cross_entropy(logits, foreground)
+    return background_cross_entropy(logits, labels) + foreground_cross_entropy(logits, labels)
+
+
+def saliency_loss(logits: Tensor, saliency: Tensor) -> Tensor:
+    """Mean binary cross-entropy between the background's probability and *not* being salient.
+
+    logits (B, K, H, W), 0 the background; saliency (B, H, W) bool -> scalar (arXiv 2112.02841).
+
+    >>> import torch
+    >>> background = torch.tensor([8.0, 0.0]).view(1, 2, 1, 1)
+    >>> salient = torch.tensor([[[True]]])
+    >>> [round(saliency_loss(background, s).item(), 2) for s in (salient, ~salient)]
+    [8.0, 0.0]
+    """
+    # softmax(logits)[0] = sigmoid(logits[0] - logsumexp(logits[1:])): no logarithm of zero.
+    margin = logits[:, 0] - logits[:, 1:].logsumexp(dim=1)
+    return F.binary_cross_entropy_with_logits(margin, (~saliency).to(margin.dtype))
 
 
 SEGMENTATION = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}

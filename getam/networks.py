@@ -1,11 +1,11 @@
-"""Building, saving and loading the two networks: the ViT classifier and DeepLab."""
+"""Building, saving and loading the networks: ViT classifier, DeepLab, and both in one."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
 from timm.models import load_checkpoint
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from getam.decoders import ViTDeepLab, ViTEndToEnd
 from getam.errors import UserError
+
+ENCODER = "encoder."  # where a network with a decoder keeps its encoder's weights
 
 
 def build_classifier(
@@ -41,7 +42,7 @@ def build_classifier(
     network = _create(model, weights, num_classes=num_classes, **size, **args)
     if not hasattr(network, "blocks") or getattr(network, "cls_token", None) is None:
         raise UserError(
-            f"classifier.model {model}: got a model without a class token, expected a timm ViT "
+            f"{model}: got a model without a class token, expected a timm ViT "
             f"that has one (ViT, DeiT, hybrid, DINOv2): GETAM reads the class token's attention."
         )
     return network
@@ -72,51 +73,84 @@ def build_deeplab(
     return _build_convolutional(encoder, num_classes, args, channels, atrous_rates, weights)
 
 
-class ViTDeepLab(nn.Module):
-    """The DeepLabV3 decoder (ASPP) over the patch features of a plain ViT.
+def build_endtoend(
+    model: str,
+    num_classes: int,
+    image_size: int,
+    args: Mapping[str, Any],
+    channels: int,
+    weights: str = "none",
+) -> ViTEndToEnd:
+    """A classifier of ``num_classes`` and, over it, a DPT decoder of these and background.
 
-    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size).
+    Args:
+        channels: where the decoder fuses its levels; 256 in DPT.
+
+    The others are those of :func:`build_classifier`.
+
+    Raises:
+        UserError: as there, or a size that the decoder cannot halve often enough.
     """
-
-    def __init__(
-        self, encoder: nn.Module, num_classes: int, channels: int, atrous_rates: tuple[int, ...]
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.stride = encoder.patch_embed.feat_ratio()
-        self.decoder = DeepLabV3Decoder(
-            encoder.embed_dim, channels, atrous_rates, aspp_separable=False, aspp_dropout=0.1
+    encoder = build_classifier(model, num_classes, image_size, args, weights)
+    network = ViTEndToEnd(encoder, num_classes + 1, channels)
+    if image_size % network.stride:
+        fitting = -(-image_size // network.stride) * network.stride
+        raise UserError(
+            f"endtoend.image_size: got {image_size}, expected a multiple of {network.stride} for "
+            f"the decoder over {model}, such as {fitting}."
         )
-        self.head = nn.Conv2d(channels, num_classes, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.encoder.forward_intermediates(
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
-        )
-        logits = self.head(self.decoder(features))
-        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+    return network
 
 
-def save_network(folder: Path, network: nn.Module, build: Mapping[str, Any]) -> None:
-    """Write ``network.safetensors`` and ``network.json`` (how to build it) into ``folder``."""
+BUILDERS = {
+    "classifier": build_classifier,
+    "deeplab": build_deeplab,
+    "endtoend": build_endtoend,
+}
+
+
+def save_network(
+    folder: Path, network: nn.Module, build: Mapping[str, Any], classes: Sequence[str]
+) -> None:
+    """Write ``network.safetensors`` and ``network.json`` into ``folder``.
+
+    The latter says how to build it, and the names of the classes 1..C.
+    """
     # Clones, because safetensors refuses tensors that share storage.
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     save_file(state, folder / "network.safetensors")
-    (folder / "network.json").write_text(json.dumps(build, indent=1, sort_keys=True) + "\n")
+    described = {**build, "classes": list(classes)}
+    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / "network.json").write_text(text + "\n", encoding="utf-8")
 
 
 def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
     """The network that :func:`save_network` wrote, in eval mode."""
     build = network_build(folder)
-    builder = {"classifier": build_classifier, "deeplab": build_deeplab}[build.pop("kind")]
-    network = builder(**build)
+    network = BUILDERS[build.pop("kind")](**build)
     network.load_state_dict(load_file(folder / "network.safetensors"))
     return network.to(device).eval()
 
 
+def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The classifier in ``folder``, or that inside the end-to-end network, in eval mode."""
+    network = load_network(folder, device)
+    return network.encoder if isinstance(network, ViTEndToEnd) else network
+
+
 def network_build(folder: Path) -> dict[str, Any]:
     """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
-    return json.loads((folder / "network.json").read_text())
+    described = _described(folder)
+    return {name: value for name, value in described.items() if name != "classes"}
+
+
+def network_classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes 1..C that the network in ``folder`` knows."""
+    return tuple(_described(folder)["classes"])
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "network.json").read_text(encoding="utf-8"))
 
 
 def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -177,6 +211,8 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
     heads = tuple(f"{part}." for part in ("head", "head_dist", "fc", "classifier"))
 
     def fit(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        inner = {k[len(ENCODER) :]: v for k, v in state.items() if k.startswith(ENCODER)}
+        state = inner or state
         convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         state = convert(state, model) if convert else state
         return {k: v for k, v in state.items() if not (k.startswith(heads) and _other(k, v))}

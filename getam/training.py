@@ -28,13 +28,14 @@ from getam.errors import UserError
 from getam.networks import encoder_parameters, freeze_blocks
 
 Item = tuple[Tensor, ...]
+Figures = dict[str, Tensor]
 
 
 @dataclass
 class History:
-    """Training curves: one row of named figures per epoch."""
+    """Training curves: one row of named figures per epoch; a figure may be a list of numbers."""
 
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def mix(*numbers: int) -> int:
@@ -100,7 +101,7 @@ def train(
     network: nn.Module,
     items: int,
     make_item: Callable[[int], Item],
-    loss: Callable[[nn.Module, Item], Tensor],
+    loss: Callable[[nn.Module, Item], Tensor | Figures],
     settings: Any,
     *,
     seed: int,
@@ -108,17 +109,22 @@ def train(
     device: str,
     workers: int = 0,
     track: Callable = lambda iterable, **_: iterable,
+    measure: Callable[[], dict[str, float]] = dict,
 ) -> History:
     """Train in place, resuming from ``scratch/checkpoint.pt`` where there is one.
+
+    Once all is trained, calling it again only loads the result.
 
     Args:
         network: moved to ``device``; in eval mode on return.
         items: number of training images.
         make_item: index -> tensors of one image, with augmentation from torch's random state.
-        loss: (network, batch on the device) -> scalar.
+        loss: (network, batch on the device) -> scalar, or the scalar as ``"loss"`` among other
+            figures (scalars or vectors) whose means over an epoch the history tells.
         settings: the fields of ``getam.config.Training``.
         seed: of everything random here.
         scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
+        measure: further figures at the end of each epoch, of the network in eval mode.
 
     Raises:
         UserError: a batch that several processes cannot share equally.
@@ -141,8 +147,7 @@ def train(
     )
     network.train()
     parallel = ranks.in_parallel(network)
-    running = torch.zeros((), device=device)
-    running += state.running
+    running = {name: total.to(device) for name, total in state.running.items()}
     for batch in track(loader, total=batches.total, initial=step, unit="step"):
         factor = schedule(step, batches.total, settings)
         for group, rate in zip(optimizer.param_groups, rates):
@@ -150,19 +155,26 @@ def train(
         torch.manual_seed(mix(seed, 2, step, *([ranks.rank()] if ranks.rank() else [])))
         with autocast():
             value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
+        figures = value if isinstance(value, dict) else {"loss": value}
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(value).backward()
+        scaler.scale(figures["loss"]).backward()
         scaler.step(optimizer)
         scaler.update()
-        running += ranks.mean(value.detach())
+        means = {name: ranks.mean(figure.detach()) for name, figure in figures.items()}
+        running = {name: running.get(name, 0) + mean for name, mean in means.items()}
         step += 1
         if step % batches.per_epoch == 0:
-            mean = running.item() / batches.per_epoch
-            if not np.isfinite(mean):
-                raise RuntimeError(f"The loss became {mean} at step {step}: lower the rates.")
-            history.epochs.append({"loss": mean})
-            running.zero_()
-        state.save_sometimes(step, history, running)
+            means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
+            if not np.isfinite(means["loss"]):
+                raise RuntimeError(
+                    f"The loss became {means['loss']} at step {step}: lower the rates."
+                )
+            network.eval()
+            history.epochs.append({**means, **measure()})
+            network.train()
+            running = {}
+        if not ranks.rank() and (step == batches.total or state.is_due()):
+            state.save(step, history, running)
     network.eval()
     return history
 
@@ -212,7 +224,7 @@ class Checkpoint:
     def __init__(self, path: Path, network: nn.Module, optimizer: Any, scaler: Any) -> None:
         self.path = path
         self.parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
-        self.running = 0.0
+        self.running: Figures = {}
         self.every = float(os.environ.get("GETAM_CHECKPOINT_SECONDS", "60"))
         self.last = time.monotonic()
 
@@ -225,11 +237,12 @@ class Checkpoint:
         self.running = state["running"]
         return state["step"], History(state["epochs"])
 
-    def save_sometimes(self, step: int, history: History, running: Tensor) -> None:
-        if ranks.rank() or time.monotonic() - self.last < self.every:
-            return
+    def is_due(self) -> bool:
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, step: int, history: History, running: Figures) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"step": step, "epochs": history.epochs, "running": running.item()}
+        state |= {"step": step, "epochs": history.epochs, "running": running}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as temporary, open(temporary, "wb") as stream:
             torch.save(state, stream)

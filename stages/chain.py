@@ -14,8 +14,22 @@ from getam.cache import Stage
 if TYPE_CHECKING:
     from getam.config import Config
 
-ORDER = ("data", "classifier", "maps", "pseudolabels", "deeplab", "evaluation")
+ORDER = ("data", "classifier", "endtoend", "maps", "pseudolabels", "deeplab", "evaluation")
 SPLITS = ("data.train", "data.val")
+ONLINE_LABELS = (
+    "maps.method",
+    "maps.start_block",
+    "pseudolabels.saliency",
+    "pseudolabels.saliency_model",
+    "pseudolabels.saliency_threshold",
+    "pseudolabels.pamr",
+    "pseudolabels.completion",
+    "pseudolabels.rule",
+    "pseudolabels.quantile",
+    "pseudolabels.background_power",
+    "pseudolabels.opening",
+    "pseudolabels.fallback",
+)
 
 
 def chain(config: Config) -> list[Stage]:
@@ -24,22 +38,19 @@ def chain(config: Config) -> list[Stage]:
 
 
 def _stages(config: Config) -> list[Stage]:
+    explained = _explained(config)
+    if config.mode == "end-to-end":
+        return [explained, _evaluation(config, explained.name)]
     supervised = config.deeplab.labels == "masks"
-    saliency = config.pseudolabels.saliency == "folder"
     deeplab_needs = [] if supervised else ["pseudolabels"]
     if config.deeplab.weights == "classifier":
-        deeplab_needs.insert(0, "classifier")
+        deeplab_needs.insert(0, explained.name)
     return [
-        Stage(
-            name="classifier",
-            function="stages.classifier:run",
-            reads=("seed", *SPLITS, "classifier"),
-            data=("images", "labels"),
-        ),
+        explained,
         Stage(
             name="maps",
             function="stages.maps:run",
-            needs=("classifier",),
+            needs=(explained.name,),
             reads=("data.train", "maps"),
             data=("images", "labels"),
         ),
@@ -48,7 +59,7 @@ def _stages(config: Config) -> list[Stage]:
             function="stages.pseudolabels:run",
             needs=("maps",),
             reads=("data.train", "pseudolabels"),
-            data=("images", "labels", *(["saliency"] if saliency else [])),
+            data=("images", "labels", *_saliency(config)),
         ),
         Stage(
             name="deeplab",
@@ -57,27 +68,54 @@ def _stages(config: Config) -> list[Stage]:
             reads=("seed", "data.train", "deeplab"),
             data=("images", "labels", *(["masks"] if supervised else [])),
         ),
-        Stage(
-            name="evaluation",
-            function="stages.evaluation:run",
-            needs=("classifier", "maps", "pseudolabels", "deeplab"),
-            reads=(*SPLITS, "data.test", "evaluation", "deeplab.labels", "deeplab.image_size"),
-            data=("images", "labels", "masks", *(["test"] if config.data.test else [])),
+        _evaluation(
+            config, explained.name, "maps", "pseudolabels", "deeplab", reads=("deeplab.labels",)
         ),
     ]
 
 
+def _explained(config: Config) -> Stage:
+    """The stage whose network the maps explain."""
+    if config.mode == "end-to-end" or config.maps.source == "endtoend":
+        return Stage(
+            name="endtoend",
+            function="stages.endtoend:run",
+            reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS),
+            data=("images", "labels", "val_masks", *_saliency(config)),
+        )
+    return Stage(
+        name="classifier",
+        function="stages.classifier:run",
+        reads=("seed", *SPLITS, "classifier"),
+        data=("images", "labels"),
+    )
+
+
+def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Stage:
+    return Stage(
+        name="evaluation",
+        function="stages.evaluation:run",
+        needs=needs,
+        reads=(*SPLITS, "data.test", "evaluation", *reads),
+        data=("images", "labels", "masks", *(["test"] if config.data.test else [])),
+    )
+
+
+def _saliency(config: Config) -> tuple[str, ...]:
+    return ("saliency",) if config.pseudolabels.saliency == "folder" else ()
+
+
 def comparison(config: Config) -> list[Stage]:
-    """The classifier, and map methods x refiners x thresholds on it."""
-    classifier = next(stage for stage in _stages(config) if stage.name == "classifier")
+    """The network that is explained, and map methods x refiners x thresholds on it."""
+    explained = _explained(config)
     compare = Stage(
         name="compare",
         function="stages.compare:run",
-        needs=("classifier",),
+        needs=(explained.name,),
         reads=("data.train", "maps", "pseudolabels.pamr", "pseudolabels.crf", "compare"),
         data=("images", "labels", "masks"),
     )
-    return _over_data(config, [classifier, compare])
+    return _over_data(config, [explained, compare])
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:

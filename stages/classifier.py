@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from getam import ranks
 from getam.data.images import read_image
@@ -44,13 +45,12 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.config.seed)
     weights = context.file("classifier.weights", settings.weights)
     network = build_classifier(**build, weights=weights)
-    statistics = normalisation(network)
     augment = training_transform(
         settings.image_size,
         settings.crop_scale,
         settings.flip,
         settings.color_jitter,
-        statistics,
+        normalisation(network),
     )
 
     history = train(
@@ -66,28 +66,25 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
-    scores = _score(job, network, data, statistics)
+    figures = score(job, network, settings.image_size, data)
     if ranks.rank():
         return {}
-    save_network(job.folder, network, {"kind": "classifier", **build})
+    save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
-    return {"loss": history.epochs[-1]["loss"], **_keep(job, data, scores)}
+    return {"loss": history.epochs[-1]["loss"], **figures}
 
 
-def _score(job: Job, network: nn.Module, data: DataIndex, statistics: Any) -> np.ndarray:
-    """Class probabilities (N, C) of the labelled val images."""
+def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> dict[str, Any]:
+    """Average precision on val, per class and their mean; the leader keeps the probabilities."""
     records = data.labelled(job.config.data.val)
-    size, device = job.config.classifier.image_size, job.context.device
+    statistics, device = normalisation(classifier), job.context.device
     parts = [
-        class_scores(network, iter([square_batch(batch, size, statistics, device)]))
+        class_scores(classifier, iter([square_batch(batch, image_size, statistics, device)]))
         for batch in ranks.share([*batches(records, 32)])
     ]
-    return np.concatenate(ranks.gather(parts))
-
-
-def _keep(job: Job, data: DataIndex, scores: np.ndarray) -> dict[str, Any]:
-    """Write the val probabilities; average precision per class and their mean."""
-    records = data.labelled(job.config.data.val)
+    scores = np.concatenate(ranks.gather(parts))
+    if ranks.rank():
+        return {}
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
     precisions = per_class(data.classes, average_precision(scores, labels))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from getam.data.folder import read_folder
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, to_square
+from getam.errors import UserError
+from stages.datasets import open_index
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -20,13 +22,23 @@ if TYPE_CHECKING:
 
 def open_data(job: Job) -> DataIndex:
     """The data set of this run: the user's, or what the data stage made."""
-    made, context = job.inputs.get("data"), job.context
-    if made is None:
-        return context.index
-    if context.index is None:
-        return read_folder(made).subset(job.config.data.classes)
-    photos = [context.root / split for split in context.index.splits]
-    return read_folder(made, context.saliency, photos).subset(job.config.data.classes)
+    return open_index(job.context, job.inputs.get("data"), job.config.data.classes)
+
+
+def explained(job: Job) -> Path:
+    """The artifact of the network whose class scores the maps explain."""
+    return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
+
+
+def check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
+    """Raise UserError if saliency is to be from the ``folder`` and an image has none."""
+    missing = [r.id for r in records if r.saliency is None]
+    if source == "folder" and missing:
+        raise UserError(
+            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
+            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
+            f"pseudolabels.saliency to onnx or none."
+        )
 
 
 def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """compare: map methods x refiners x thresholds, on one classifier and the same images.
 
-needs   the classifier; masks of the train split (for measuring alone)
+needs   the classifier, or the end-to-end network; masks of the train split (for measuring alone)
 makes   table.txt, comparison.json (the whole threshold curves), curves.png
 costs   each method as the maps stage on compare.images images; each refiner as pseudolabels
 """
@@ -20,11 +20,11 @@ from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import resize_maps
 from getam.metrics import ThresholdSweep
-from getam.networks import load_network, network_build
+from getam.networks import load_classifier, network_build
 from getam.refinement import dense_crf, normalise, pamr
 from getam.view.plot import threshold_curves
 from getam.view.table import percent, text_table
-from stages.common import batches, open_data
+from stages.common import batches, explained, open_data
 from stages.maps import Explainer
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """A row per refiner for one method."""
     context, settings = job.context, job.config.compare
-    network = load_network(job.inputs["classifier"], context.device)
-    size = network_build(job.inputs["classifier"])["image_size"]
+    network = load_classifier(explained(job), context.device)
+    size = network_build(explained(job))["image_size"]
     how = SimpleNamespace(**{**job.config.maps, "method": method, "start_block": None})
     if method == job.config.maps.method:
         how.start_block = job.config.maps.start_block

@@ -23,7 +23,7 @@ from getam.errors import UserError
 from getam.losses import SEGMENTATION
 from getam.networks import build_deeplab, normalisation, save_network
 from getam.training import train
-from stages.common import open_data
+from stages.common import explained, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -46,7 +46,7 @@ def run(job: Job) -> dict[str, Any]:
     }
     torch.manual_seed(job.config.seed)
     if settings.weights == "classifier":
-        weights = str(job.inputs["classifier"] / "network.safetensors")
+        weights = str(explained(job) / "network.safetensors")
     else:
         weights = context.file("deeplab.weights", settings.weights)
     network = build_deeplab(**build, weights=weights)
@@ -79,7 +79,7 @@ def run(job: Job) -> dict[str, Any]:
 
     if ranks.rank():
         return {}
-    save_network(job.folder, network, {"kind": "deeplab", **build})
+    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 

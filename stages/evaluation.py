@@ -1,6 +1,6 @@
 """evaluation: one table over everything that can be measured.
 
-needs   all stages before it; masks for whatever is to be measured against masks
+needs   the stages before it; masks for whatever is to be measured against masks
 makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF);
         of data.test those as well, and results/: what an evaluation server takes
 costs   scales x flips forward passes per val image; dense CRF about half a second each and core
@@ -31,10 +31,10 @@ from getam.metrics import (
     f1,
     mean_average_precision,
 )
-from getam.networks import load_network
+from getam.networks import load_network, network_build
 from getam.refinement import dense_crf
 from getam.view.table import evaluation_table
-from stages.common import batches, open_data, per_class
+from stages.common import batches, explained, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -50,10 +50,10 @@ def run(job: Job) -> dict[str, Any]:
     held_out = [r for r in data.split(val) if r.mask is not None]
 
     rows = [_classifier(job, data)]
-    if seen:
+    if seen and "maps" in job.inputs:
         rows.append(_seeds(job, data, seen))
-        if "pseudolabels" in job.inputs:
-            rows.append(_pseudo_labels(job, data, seen))
+    if seen and "pseudolabels" in job.inputs:
+        rows.append(_pseudo_labels(job, data, seen))
     _predict(job, data.split(val))
     if held_out:
         rows.append(_network(job, data, held_out, "network", PLAIN))
@@ -73,7 +73,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
-    kept = np.load(job.inputs["classifier"] / "scores.npz", allow_pickle=False)
+    kept = np.load(explained(job) / "scores.npz", allow_pickle=False)
     scores, labels = kept["scores"], kept["labels"]
     score = f1(scores, labels)
     return {
@@ -131,7 +131,8 @@ def _network(
 ) -> dict[str, Any]:
     confusion = _against_masks(job.folder / folder, data, records)
     row = _row(what, job.config.data.val, records, data, confusion.miou(), confusion.iou())
-    return {**row, "trained on": job.config.deeplab.labels}
+    separate = "deeplab" in job.inputs
+    return {**row, "trained on": job.config.deeplab.labels if separate else "its own labels"}
 
 
 def _row(
@@ -164,8 +165,9 @@ def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> 
 def _predict(job: Job, records: Sequence[Record]) -> None:
     """Write the predictions of each image; those of an interrupted run are kept."""
     settings, context = job.config.evaluation, job.context
-    network = load_network(job.inputs["deeplab"], context.device)
-    segmenter = Segmenter(network, job.config.deeplab.image_size, settings.scales, settings.flip)
+    folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
+    network, side = load_network(folder, context.device), network_build(folder)["image_size"]
+    segmenter = Segmenter(network, side, settings.scales, settings.flip)
     write = Writer(job.folder, dict(settings.crf))
     own = [r for batch in ranks.share([*batches(records, settings.batch_size)]) for r in batch]
     todo = [r for r in own if not write.last(r.id).exists()]

@@ -1,6 +1,7 @@
 """maps: where each class is, on the patch grid, for every image of the train split.
 
-needs   the classifier; image-level labels, or its predictions for unlabelled images
+needs   the classifier, or the end-to-end network; image-level labels, or its predictions for
+        unlabelled images
 makes   maps.h5 (see getam.mapfile)
 costs   about 1.7 forward passes per image, scale and flip
 """
@@ -20,8 +21,8 @@ from getam.data.images import read_image
 from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.mapfile import merge_shards, write_shard
 from getam.maps import compute_maps
-from getam.networks import load_network, network_build, normalisation
-from stages.common import batches, class_scores, multi_hot, open_data
+from getam.networks import load_classifier, network_build, normalisation
+from stages.common import batches, class_scores, explained, multi_hot, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -34,8 +35,8 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.maps, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    network = load_network(job.inputs["classifier"], context.device)
-    image_size = network_build(job.inputs["classifier"])["image_size"]
+    network = load_classifier(explained(job), context.device)
+    image_size = network_build(explained(job))["image_size"]
     explain = Explainer(network, image_size, settings, len(data.classes))
 
     job.scratch.mkdir(exist_ok=True)

@@ -21,11 +21,10 @@ from getam.completion import complete_labels
 from getam.data.images import read_image, read_saliency
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
-from getam.errors import UserError
 from getam.mapfile import MapFile
 from getam.refinement import dense_crf, normalise, pamr
 from getam.saliency import SaliencyModel
-from stages.common import batches, open_data
+from stages.common import batches, check_saliency, open_data
 from stages.processes import processes
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    _check_saliency(settings.saliency, records, context.saliency or data.root / "saliency")
+    check_saliency(settings.saliency, records, context.saliency or data.root / "saliency")
 
     folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)
@@ -56,16 +55,6 @@ def run(job: Job) -> dict[str, Any]:
         for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
             pass
     return {"images": len(records), "saliency": settings.saliency}
-
-
-def _check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
-    missing = [r.id for r in records if r.saliency is None]
-    if source == "folder" and missing:
-        raise UserError(
-            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
-            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
-            f"pseudolabels.saliency to onnx or none."
-        )
 
 
 def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:

@@ -24,6 +24,7 @@ CODE = Path(__file__).resolve().parents[1]
 EXPECTED = {  # settings that may name a local file, and what else they may be
     "classifier.weights": ", timm, shapes or none",
     "deeplab.weights": ", classifier, timm, shapes or none",
+    "endtoend.weights": ", timm, shapes or none",
     "pseudolabels.saliency_model": "",
 }
 SHIPPED = {"shapes": CODE / "getam" / "data" / "vit_shapes.safetensors"}
@@ -199,6 +200,7 @@ def data_parts(
         "labels": lambda: _label_items(index, splits, of_splits),
         "saliency": lambda: _file_items(of_splits, "saliency", digests),
         "masks": lambda: _file_items(of_splits, "mask", digests),
+        "val_masks": lambda: _file_items(index.split(data.val), "mask", digests),
         "test": lambda: _file_items(index.split(data.test), "image", digests),
         "annotations": lambda: _annotation_items(index, data, digests),
     }

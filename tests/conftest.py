@@ -26,6 +26,14 @@ TINY = (
     "deeplab.epochs=2",
     "classifier.batch_size=4",
     "deeplab.batch_size=4",
+    "endtoend.weights=none",
+    f"endtoend.model_args={TINY_VIT}",
+    "endtoend.image_size=32",
+    "endtoend.channels=8",
+    "endtoend.classification.epochs=2",
+    "endtoend.joint.epochs=2",
+    "endtoend.classification.batch_size=4",
+    "endtoend.joint.batch_size=4",
 )
 """Settings of networks so small that a whole run takes seconds."""
 

@@ -21,6 +21,7 @@ import torch
 
 import stages.classifier
 import stages.deeplab
+import stages.endtoend
 import stages.evaluation
 import stages.maps
 import stages.pseudolabels
@@ -40,12 +41,14 @@ SETTINGS = (
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def attempt(place: Path, fault: str = "", kill_after: float | None = None) -> int | str:
+def attempt(
+    place: Path, fault: str = "", kill_after: float | None = None, settings=SETTINGS
+) -> int | str:
     """Run the chain in a fork: 0 done, "killed", or the sentence of a full disk."""
     (place / "sentence.txt").unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        os._exit(_run(place, fault))
+        os._exit(_run(place, fault, settings))
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
@@ -58,7 +61,7 @@ def attempt(place: Path, fault: str = "", kill_after: float | None = None) -> in
     return os.WEXITSTATUS(status)
 
 
-def _run(place: Path, fault: str) -> int:
+def _run(place: Path, fault: str, settings: tuple[str, ...]) -> int:
     try:
         torch.set_num_threads(1)
         os.environ["GETAM_CHECKPOINT_SECONDS"] = "0"
@@ -68,9 +71,11 @@ def _run(place: Path, fault: str) -> int:
 
         def track(iterable, total=None, initial=0, unit="", **_):
             print(json.dumps([unit, initial, total]), file=log, flush=True)
-            return iterable
+            for item in iterable:
+                yield item
+                faults.point(unit)
 
-        config = load_config((), SETTINGS)
+        config = load_config((), settings)
         runner = open_runner(config, place / "artifacts", device="cpu", workers=1, track=track)
         runner.run(runner.plan())
     except CacheError as error:
@@ -129,6 +134,22 @@ def test_killed_at_every_write_point_it_ends_in_the_same_artifacts(tmp_path, who
     assert len(killed_at) >= 25
     assert set(killed_at) == set(names)
     assert "step" in {unit for unit, _, _ in work}
+
+
+def test_the_end_to_end_network_killed_in_each_phase_ends_in_the_same_weights_and_curves(tmp_path):
+    """Two phases of four steps; a checkpoint follows each."""
+    settings = (*SETTINGS, "mode=end-to-end")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert attempt(whole, settings=settings) == 0
+    assert set(digests(whole)) == {"data", "endtoend", "evaluation"}
+    for step, goes_on_at in {1: [1], 4: [4], 6: [4, 2], 8: [4, 4]}.items():
+        place = tmp_path / str(step)
+        place.mkdir()
+        assert attempt(place, f"step:{step}", settings=settings) == "killed"
+        assert attempt(place, settings=settings) == 0
+        assert digests(place) == digests(whole)
+        assert [initial for unit, initial, _ in resumed(place) if unit == "step"] == goes_on_at
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_artifacts(tmp_path, whole):

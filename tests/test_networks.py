@@ -8,12 +8,16 @@ import torch
 from safetensors.torch import save_file
 
 from getam.errors import UserError
+from getam.maps import compute_maps
 from getam.networks import (
     build_classifier,
     build_deeplab,
+    build_endtoend,
     encoder_parameters,
     freeze_blocks,
+    load_classifier,
     load_network,
+    network_classes,
     normalisation,
     save_network,
 )
@@ -46,14 +50,77 @@ def test_deeplab_gives_logits_of_the_size_of_the_image(encoder, args, size):
     assert network(torch.zeros(2, 3, *size)).shape == (2, 4, *size)
 
 
+HYBRID = "vit_small_r26_s32_224"
+ENCODERS = [
+    (VIT, ARGS, 64),
+    ("vit_tiny_patch16_224", {**ARGS, "patch_size": 16, "depth": 12}, 64),
+    ("deit_tiny_patch16_224", ARGS, 32),
+    ("deit_tiny_distilled_patch16_224", ARGS, 32),
+    (HYBRID, {"embed_dim": 16, "depth": 4, "num_heads": 2}, 64),
+    ("vit_small_patch14_dinov2", {"embed_dim": 16, "depth": 4, "num_heads": 2}, 56),
+    ("vit_small_patch14_reg4_dinov2", {"embed_dim": 16, "depth": 4, "num_heads": 2}, 56),
+    (
+        "vit_small_patch16_dinov3",
+        {"embed_dim": 32, "depth": 4, "num_heads": 2, "global_pool": "token"},
+        64,
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "args", "size"), ENCODERS)
+def test_endtoend_gives_scores_and_logits_of_one_pass_and_maps_of_its_encoder(model, args, size):
+    torch.manual_seed(0)
+    network = build_endtoend(model, 3, size, args, channels=8).eval()
+    assert size % network.stride == 0
+    images = torch.randn(2, 3, size, size)
+    scores, logits = network.scores_and_logits(images)
+    assert torch.allclose(scores, network.encoder(images), atol=1e-5)
+    assert logits.shape == (2, 4, size, size)
+    assert torch.equal(logits, network(images))
+    maps = compute_maps(network.encoder, images, torch.ones(2, 3))
+    assert (maps.amax(dim=(2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("model", [VIT, "deit_tiny_distilled_patch16_224"])
+def test_endtoend_takes_other_sizes_that_its_stride_divides(model):
+    network = build_endtoend(model, 3, 32, ARGS, channels=8).eval()
+    assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 4, 64, 96)
+
+
+def test_every_weight_of_endtoend_learns_from_scores_and_logits():
+    network = build_endtoend(VIT, 3, 32, ARGS, channels=8)
+    scores, logits = network.scores_and_logits(torch.randn(2, 3, 32, 32))
+    (scores.sum() + logits.square().sum()).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_endtoend_says_which_sizes_its_decoder_can_take():
+    with pytest.raises(UserError, match=r"got 40, expected a multiple of 32 .* such as 64"):
+        build_endtoend(VIT, 3, 40, ARGS, channels=8)
+
+
+def test_saved_endtoend_comes_back_whole_as_classifier_and_as_encoder_weights(tmp_path):
+    build = {"model": VIT, "num_classes": 3, "image_size": 32, "args": ARGS, "channels": 8}
+    network = build_endtoend(**build).eval()
+    save_network(tmp_path, network, {"kind": "endtoend", **build}, ["a", "b"])
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_network(tmp_path)(images), network(images))
+    assert torch.equal(load_classifier(tmp_path)(images), network.encoder(images))
+    weights = str(tmp_path / "network.safetensors")
+    deeplab = build_deeplab(VIT, 4, 32, ARGS, 8, (1, 2, 3), weights)
+    trained = network.encoder.blocks[2].mlp.fc1.weight
+    assert torch.equal(deeplab.encoder.blocks[2].mlp.fc1.weight, trained)
+
+
 def test_saved_network_comes_back_the_same(tmp_path):
     build = {"model": VIT, "num_classes": 5, "image_size": 32, "args": ARGS}
     network = build_classifier(**build).eval()
-    save_network(tmp_path, network, {"kind": "classifier", **build})
+    save_network(tmp_path, network, {"kind": "classifier", **build}, ["ä", "b", "c", "d", "e"])
     again = load_network(tmp_path)
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(network(images), again(images))
     assert not again.training
+    assert network_classes(tmp_path) == ("ä", "b", "c", "d", "e")
 
 
 def test_local_weights_fill_the_encoder_and_leave_a_head_of_another_size(tmp_path):

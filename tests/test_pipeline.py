@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -123,6 +124,67 @@ def test_compare_puts_methods_and_refiners_side_by_side(first, place):
     assert (artifact(place, "compare") / "curves.png").stat().st_size > 10_000
     again = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
     assert again.stages_run() == []
+
+
+def test_end_to_end_mode_trains_one_network_and_measures_it(first, place):
+    made = run(place, "--mode", "end-to-end", "--name", "end-to-end")
+    assert made.code == 0, made
+    assert made.stages_run() == ["endtoend", "evaluation"]
+    rows = [line.split()[0] for line in made.out.splitlines()[1:]]
+    assert rows == ["classifier", "network", "network"], made.out
+    assert "trained on its own labels" in made.out
+    again = run(place, "--name", "end-to-end", more=("mode=end-to-end",))
+    assert again.stages_run() == []
+    assert again.out == made.out
+    assert run(place).stages_run() == []  # the other mode is still there
+
+    curve = json.loads((artifact(place, "endtoend") / "history.json").read_text())
+    assert [row["phase"] for row in curve] == ["classification"] * 2 + ["joint"] * 2
+    terms = {"loss", "background", "foreground", "classification", "saliency", "energy"}
+    assert terms | {"label share", "val mIoU"} <= set(curve[-1])
+    shares = curve[-1]["label share"]
+    assert list(shares) == ["background", "cat", "dog", "ignored"]
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_status_and_explain_know_the_end_to_end_mode(first, place):
+    mode = ("--mode", "end-to-end")
+    assert run(place, *mode, "--until", "endtoend").code == 0
+    table = pipeline("status", *mode, cwd=place, settings=settings(place))
+    assert "val mIoU per epoch" in table.out, table
+    told = pipeline("status", "--json", *mode, cwd=place, settings=settings(place))
+    row = json.loads(told.out)[0]
+    assert row["stage"] == "endtoend"
+    assert len(row["metrics"]["val mIoU per epoch"]) == 2
+    assert "label share" in row["metrics"]["epochs"][-1]
+    other = settings(place, "pseudolabels.quantile=0.5")
+    explained = pipeline("explain", "endtoend", *mode, cwd=place, settings=other)
+    assert "pseudolabels.quantile changed from 0.9 to 0.5" in explained.out, explained
+    wrong = pipeline("explain", "maps", *mode, cwd=place, settings=settings(place))
+    assert wrong.code == 1
+    assert "no such stage, only endtoend, evaluation" in wrong.err
+
+
+def test_labels_and_deeplab_can_come_from_the_end_to_end_network(first, place):
+    made = run(place, "--name", "both", more=("maps.source=endtoend",))
+    assert made.code == 0, made
+    assert made.stages_run()[-4:] == ["maps", "pseudolabels", "deeplab", "evaluation"]
+    rows = [line.split()[0] for line in made.out.splitlines()[1:]]
+    assert rows == ["classifier", "seeds", "pseudo", "network", "network"], made.out
+
+
+def test_without_saliency_and_masks_the_end_to_end_network_trains_all_the_same(tmp_path):
+    data = make_folder(tmp_path / "data")
+    for name in ("saliency", "masks"):
+        shutil.rmtree(data / name)
+    lacking = run(tmp_path, "--mode", "end-to-end")
+    assert lacking.code == 1
+    assert "got no saliency map for 8 of 8 images" in lacking.err
+    made = run(tmp_path, "--mode", "end-to-end", more=("pseudolabels.saliency=none",))
+    assert made.code == 0, made
+    history = next((tmp_path / "artifacts" / "endtoend").glob("*/history.json"))
+    curve = json.loads(history.read_text())
+    assert not {"saliency", "val mIoU"} & set(curve[-1])
 
 
 def test_unknown_stage_is_wrong_usage(place):

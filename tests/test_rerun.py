@@ -17,11 +17,13 @@ from pydantic import BaseModel
 
 from getam.config import Config, load_config
 from stages import workspace
+from stages.chain import ONLINE_LABELS
 from stages.workspace import open_runner
 from tests.conftest import ROOT, TINY, make_folder
 
 ALL = ("classifier", "maps", "pseudolabels", "deeplab", "evaluation")
 FROM = {stage: ALL[n:] for n, stage in enumerate(ALL)}
+END_TO_END = ("endtoend", "evaluation")
 
 # Settings that reach fewer or other stages than those from their own section on.
 OTHER = {
@@ -34,6 +36,10 @@ OTHER = {
     "data.classes": None,  # tried below
     "data.saliency": None,
     "data.difficult": (),  # of voc alone
+    "mode": None,  # other chains: tried below
+    "maps.source": None,
+    "endtoend.weights": None,
+    "endtoend": (),
     "compare": (),
     "data.shapes": (),
     "pseudolabels.saliency_model": (),  # a file: tried below
@@ -70,7 +76,7 @@ def changed(path: str, value: Any) -> str:
         "refiners": "[none]",
     }
     last = path.rpartition(".")[2]
-    if last in named:
+    if last in named and not isinstance(value, float):
         return named[last]
     if isinstance(value, bool):
         return str(not value).lower()
@@ -109,12 +115,17 @@ def keys(place: Path, *more: str, **options: Any) -> dict[str, str]:
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> tuple[str, ...]:
-    return tuple(stage for stage in ALL if one[stage] != other[stage])
+    return tuple(stage for stage in one if one[stage] != other[stage])
 
 
 @pytest.fixture(scope="module")
 def baseline(place) -> dict[str, str]:
     return keys(place)
+
+
+@pytest.fixture(scope="module")
+def end_to_end(place) -> dict[str, str]:
+    return keys(place, "mode=end-to-end")
 
 
 def test_the_same_settings_give_the_same_keys_again(place, baseline):
@@ -127,6 +138,61 @@ def test_each_setting_reruns_the_stages_that_depend_on_it(place, baseline, path,
         shutil.copytree(place / "data", place / "elsewhere", dirs_exist_ok=True)
         value = str(place / "elsewhere")
     assert differing(baseline, keys(place, f"{path}={value}")) == expected(path)
+
+
+def in_end_to_end_mode(path: str) -> tuple[str, ...]:
+    """The stages that depend on a setting there; other sections count for nothing."""
+    section = path.partition(".")[0]
+    if section in ("seed", "endtoend") or path.startswith(ONLINE_LABELS):
+        return END_TO_END
+    return ("evaluation",) if section == "evaluation" else ()
+
+
+END_TO_END_SETTINGS = [
+    *((p, v) for p, v in SETTINGS if p not in ("data.root", "pseudolabels.saliency_model")),
+    ("maps.source", "endtoend"),
+    ("data.train", None),
+    ("data.val", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), END_TO_END_SETTINGS, ids=[path for path, _ in END_TO_END_SETTINGS]
+)
+def test_each_setting_reruns_what_depends_on_it_in_end_to_end_mode(place, end_to_end, path, value):
+    if value is None:
+        shutil.copy(place / "data/splits/val.txt", place / "data/splits/other.txt")
+        value, expected = "other", END_TO_END
+    else:
+        expected = in_end_to_end_mode(path)
+    assert tuple(end_to_end) == END_TO_END
+    assert differing(end_to_end, keys(place, "mode=end-to-end", f"{path}={value}")) == expected
+
+
+def test_maps_of_the_end_to_end_network_put_it_in_the_place_of_the_classifier(
+    place, baseline, end_to_end
+):
+    other = keys(place, "maps.source=endtoend")
+    assert tuple(other) == ("endtoend", *FROM["maps"])
+    assert other["endtoend"] == end_to_end["endtoend"]
+    assert all(other[stage] != baseline[stage] for stage in FROM["maps"])
+
+
+@pytest.mark.parametrize("saliency", ["folder", "none"])
+def test_data_that_the_end_to_end_network_reads(tmp_path, saliency):
+    """Its validation curve reads the masks of val, but nothing reads those of train."""
+    make_folder(tmp_path / "data")
+    settings = ("mode=end-to-end", f"pseudolabels.saliency={saliency}")
+    before = keys(tmp_path, *settings)
+    mask_changed(tmp_path / "data")
+    after_train_mask = keys(tmp_path, *settings)
+    assert differing(before, after_train_mask) == ("evaluation",)
+    Image.fromarray(np.zeros((48, 40), np.uint8)).save(tmp_path / "data/masks/photo08.png")
+    after_val_mask = keys(tmp_path, *settings)
+    assert differing(after_train_mask, after_val_mask) == END_TO_END
+    saliency_changed(tmp_path / "data")
+    expected = END_TO_END if saliency == "folder" else ()
+    assert differing(after_val_mask, keys(tmp_path, *settings)) == expected
 
 
 def test_device_workers_and_run_name_are_in_no_key(place, baseline):
@@ -252,6 +318,7 @@ def edit(file: Path, old: str, new: str) -> None:
         ("getam/probe.py", "import torch\n", "import torch\n\nUNUSED = 1\n", FROM["maps"]),
         ("getam/config.py", "epochs: Positive = 10", "epochs: Positive = 11", ()),
         ("getam/losses.py", "IGNORE = 255", "IGNORE = 254", ALL),
+        ("getam/energy.py", "CHUNK = 1 << 22", "CHUNK = 1 << 21", ()),
     ],
 )
 def test_each_change_of_the_code_reruns_the_stages_that_import_it(

@@ -33,7 +33,21 @@ def loss(network, batch):
     return (network(batch[0]) - batch[1]).square().mean()
 
 
-def fit(scratch, workers=0, track=lambda iterable, **_: iterable, random_state=0, **settings):
+def figures(network, batch):
+    """A loss among other figures, one of them a vector."""
+    value = loss(network, batch)
+    return {"loss": value, "size": value.detach().sqrt(), "mean input": batch[0].mean(0)}
+
+
+def fit(
+    scratch,
+    workers=0,
+    track=lambda iterable, **_: iterable,
+    random_state=0,
+    loss=loss,
+    measure=lambda network: {},
+    **settings,
+):
     torch.manual_seed(0)
     network = Net()
     torch.manual_seed(random_state)
@@ -49,6 +63,7 @@ def fit(scratch, workers=0, track=lambda iterable, **_: iterable, random_state=0
         device="cpu",
         workers=workers,
         track=track,
+        measure=lambda: measure(network),
     )
     return network.state_dict(), history.epochs
 
@@ -59,12 +74,13 @@ def assert_same(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
+@pytest.mark.parametrize("loss", [loss, figures])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_killed_and_resumed_training_ends_in_the_same_weights(
-    tmp_path, monkeypatch, stop_after, optimizer
+def test_killed_and_resumed_training_ends_in_the_same_weights_and_curves(
+    tmp_path, monkeypatch, stop_after, optimizer, loss
 ):
-    whole, curve = fit(tmp_path / "whole", optimizer=optimizer)
+    whole, curve = fit(tmp_path / "whole", optimizer=optimizer, loss=loss)
     monkeypatch.setenv("GETAM_CHECKPOINT_SECONDS", "0")
 
     class Killed(Exception):
@@ -77,17 +93,52 @@ def test_killed_and_resumed_training_ends_in_the_same_weights(
             yield step
 
     with pytest.raises(Killed):
-        fit(tmp_path / "cut", track=kill, optimizer=optimizer)
+        fit(tmp_path / "cut", track=kill, optimizer=optimizer, loss=loss)
     taken = []
 
     def count(iterable, total, initial, **_):
         taken.append((initial, total))
         return iterable
 
-    resumed, resumed_curve = fit(tmp_path / "cut", track=count, optimizer=optimizer)
+    resumed, resumed_curve = fit(tmp_path / "cut", track=count, optimizer=optimizer, loss=loss)
     assert taken == [(stop_after, 6)]
     assert_same(whole, resumed)
     assert curve == resumed_curve
+
+
+def test_curves_hold_the_mean_of_every_figure_of_an_epoch(tmp_path):
+    _, curve = fit(tmp_path, loss=figures)
+    _, plain = fit(tmp_path / "plain")
+    assert [row["loss"] for row in curve] == [row["loss"] for row in plain]
+    for row in curve:
+        assert 0 < row["size"] < row["loss"] ** 0.5 + 1e-6  # of a mean of squares
+        assert row["mean input"] == pytest.approx([4.5] * 3, abs=1.2)
+
+
+def test_measurements_are_made_once_an_epoch_in_eval_mode_and_change_nothing(tmp_path):
+    def measure(network):
+        assert not network.training
+        return {"bias": network.head.bias.item()}
+
+    weights, curve = fit(tmp_path / "a", measure=measure)
+    assert_same(weights, fit(tmp_path / "b")[0])
+    assert len({row["bias"] for row in curve}) == 3
+    assert curve[-1]["bias"] == weights["head.bias"].item()
+
+
+def test_training_that_is_done_is_only_loaded_again(tmp_path):
+    whole, curve = fit(tmp_path)
+    steps = []
+
+    def count(iterable, **_):
+        for step in iterable:
+            steps.append(step)
+            yield step
+
+    again, again_curve = fit(tmp_path, track=count)
+    assert steps == []
+    assert_same(whole, again)
+    assert curve == again_curve
 
 
 def test_number_of_loader_workers_changes_nothing(tmp_path):

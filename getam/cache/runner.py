@@ -63,7 +63,7 @@ class Runner(Planner):
         call: Callable[[Callable[[Job], Any], Job], Any] = lambda function, job: function(job),
     ) -> None:
         super().__init__(store, stages, config, data, code_root, packages=packages)
-        self._context = context
+        self.context = context
         self._run_name = checked_run_name(run_name)
         self._info = info
         self._report = report
@@ -169,7 +169,7 @@ class Runner(Planner):
             folder=folder,
             inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
             config=ConfigView(stage.name, select(self._config, stage)),
-            context=self._context,
+            context=self.context,
         )
         faults.point("stage.called")
         metrics = self._call_function(function, job)

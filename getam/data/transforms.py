@@ -60,6 +60,12 @@ def normalise_images(images: Tensor, statistics: Statistics) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
+def image_pixels(images: Tensor, statistics: Statistics) -> Tensor:
+    """The pixels 0..255 that :func:`normalise_images` was given, as whole float32 numbers."""
+    mean, std = (torch.tensor(s, device=images.device).view(1, 3, 1, 1) for s in statistics)
+    return ((images.float() * std + mean) * 255).round().clamp(0, 255)
+
+
 def letterbox(image: np.ndarray, side: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:
     """An image with its long side resized to ``side``, padded right and below to a square.
 

@@ -39,14 +39,18 @@ class Reporter:
 
 
 def headline(metrics: Mapping[str, Any]) -> list[str]:
-    """The single figures among metrics, as words.
+    """The single figures and the curves among metrics, as words.
 
     >>> headline({"val mAP": 0.91234, "images": 900, "val AP": {"cat": 0.9}})
     ['val mAP 0.912', 'images 900']
+    >>> headline({"loss per epoch": [0.61234, 0.5]})
+    ['loss per epoch 0.612 0.500']
     """
     shown = []
     for name, value in metrics.items():
-        if isinstance(value, float):
+        if isinstance(value, list) and value and all(isinstance(v, float) for v in value):
+            shown.append(" ".join([name, *(f"{v:.3f}" for v in value)]))
+        elif isinstance(value, float):
             shown.append(f"{name} {value:.3f}")
         elif isinstance(value, (int, str)):
             shown.append(f"{name} {value}")

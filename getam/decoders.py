@@ -1,0 +1,77 @@
+"""Segmentation networks over a plain ViT: DeepLab, and the end-to-end network with DPT."""
+
+from __future__ import annotations
+
+import math
+
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
+from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder, DPTSegmentationHead
+from torch import Tensor, nn
+
+from getam.data.transforms import resize_maps
+
+LEVELS = 4  # of the DPT decoder: its coarsest is a 1/32 of the image
+
+
+class ViTDeepLab(nn.Module):
+    """The DeepLabV3 decoder (ASPP) over the patch features of a plain ViT.
+
+    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size).
+    """
+
+    def __init__(
+        self, encoder: nn.Module, num_classes: int, channels: int, atrous_rates: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.stride = encoder.patch_embed.feat_ratio()
+        self.decoder = DeepLabV3Decoder(
+            encoder.embed_dim, channels, atrous_rates, aspp_separable=False, aspp_dropout=0.1
+        )
+        self.head = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.encoder.forward_intermediates(
+            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return resize_maps(self.head(self.decoder(features)), images.shape[-2:])
+
+
+class ViTEndToEnd(nn.Module):
+    """A ViT classifier and a DPT decoder (arXiv 2103.13413) over features of four of its blocks.
+
+    ``encoder`` is a whole classifier: ``compute_maps(network.encoder, ...)`` explains the very
+    scores that :meth:`scores_and_logits` gives. Takes (B, 3, H, W) with H and W multiples of
+    ``stride``, so that the decoder's coarsest level has whole pixels.
+    """
+
+    def __init__(self, encoder: nn.Module, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        depth, patch = len(encoder.blocks), encoder.patch_embed.feat_ratio()
+        self.blocks = [max(0, depth * level // LEVELS - 1) for level in range(1, LEVELS + 1)]
+        # The decoder halves and doubles: patches of 14 pixels are decoded as if they had 16, and
+        # the logits are resized in the end.
+        decoded = 2 ** round(math.log2(patch))
+        self.stride = patch * max(1, 32 // decoded)
+        self.decoder = DPTDecoder(
+            [encoder.embed_dim] * LEVELS,
+            [decoded] * LEVELS,
+            intermediate_channels=[channels, 2 * channels, 4 * channels, 4 * channels],
+            fusion_channels=channels,
+        )
+        self.head = DPTSegmentationHead(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, num_classes, H, W)."""
+        return self.scores_and_logits(images)[1]
+
+    def scores_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores (B, C) and logits (B, num_classes, H, W) from one pass of the encoder."""
+        tokens, found = self.encoder.forward_intermediates(
+            images, indices=sorted(set(self.blocks)), return_prefix_tokens=True
+        )
+        by_block = dict(zip(sorted(set(self.blocks)), found))
+        features, prefix = zip(*(by_block[block] for block in self.blocks))
+        logits = self.head(self.decoder(features, prefix))
+        return self.encoder.forward_head(tokens), resize_maps(logits, images.shape[-2:])

@@ -1,0 +1,110 @@
+"""Overlays: maps and labels over their image, and sheets of several such panels.
+
+Images are (H, W, 3) uint8 RGB, maps (h, w) in [0, 1] of any grid, labels (H, W) uint8 in the VOC
+palette's colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from getam.data.palette import voc_palette
+
+GAP, LINE = 12, 20  # pixels between panels, and of a line of text
+SMALLEST, LARGEST = 240, 640  # long side of a panel
+
+Panel = tuple[str, np.ndarray]  # caption, image
+Colour = tuple[int, int, int]
+
+
+def class_colour(class_id: int) -> Colour:
+    """The colour of a label in the VOC palette.
+
+    >>> class_colour(1)
+    (128, 0, 0)
+    """
+    return tuple(voc_palette()[3 * class_id : 3 * class_id + 3])
+
+
+def enlarge(image_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) as (H, W) float32, bilinear as the maps are everywhere."""
+    return cv2.resize(image_map.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def heat(image: np.ndarray, image_map: np.ndarray, opacity: float = 0.65) -> np.ndarray:
+    """The map as heat over the image: dark violet at 0, yellow at 1."""
+    values = enlarge(image_map, image.shape[:2]).clip(0, 1)
+    colours = cv2.applyColorMap((values * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return _blend(image, colours[..., ::-1], np.full(values.shape, opacity, np.float32))
+
+
+def contour(panel: np.ndarray, image_map: np.ndarray, threshold: float) -> np.ndarray:
+    """The panel with a white line, edged in black, around where the map is above a threshold."""
+    above = (enlarge(image_map, panel.shape[:2]) > threshold).astype(np.uint8)
+    lines, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    drawn = np.ascontiguousarray(panel)
+    width = max(1, round(max(panel.shape[:2]) / 250))
+    cv2.drawContours(drawn, lines, -1, (0, 0, 0), 3 * width)
+    cv2.drawContours(drawn, lines, -1, (255, 255, 255), width)
+    return drawn
+
+
+def paint(image: np.ndarray, labels: np.ndarray, opacity: float = 0.65) -> np.ndarray:
+    """Labels (h, w) in their colours over the image; background (0) stays as it is."""
+    labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    return _blend(image, palette[labels], (labels > 0) * np.float32(opacity))
+
+
+def fit(image: np.ndarray, smallest: int = SMALLEST, largest: int = LARGEST) -> np.ndarray:
+    """The image with its long side between two bounds; enlarged pixels stay sharp."""
+    long = max(image.shape[:2])
+    side = min(max(long, smallest), largest)
+    if side == long:
+        return image
+    height, width = (max(1, round(n * side / long)) for n in image.shape[:2])
+    method = cv2.INTER_NEAREST if side > long else cv2.INTER_AREA
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def sheet(
+    title: str, panels: Sequence[Panel], legend: Sequence[tuple[str, Colour]] = ()
+) -> Image.Image:
+    """Panels of one height side by side, a caption under each, a legend of colours below."""
+    font, bold = ImageFont.load_default(14), ImageFont.load_default(17)
+    widths = [_panel_width(caption, image, font) for caption, image in panels]
+    height = max(image.shape[0] for _, image in panels)
+    entries = [_text_width(name, font) + 34 for name, _ in legend]
+    inner = max(sum(widths) + GAP * (len(panels) - 1), _text_width(title, bold), sum(entries))
+    rows = 2 * LINE + height + (LINE + GAP if legend else 0)
+    canvas = Image.new("RGB", (inner + 2 * GAP, rows + 3 * GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((GAP, GAP // 2), title, fill="black", font=bold)
+    left, top = GAP, GAP + LINE
+    for (caption, image), width in zip(panels, widths):
+        canvas.paste(Image.fromarray(image), (left, top))
+        draw.text((left, top + height + 3), caption, fill="#333333", font=font)
+        left += width + GAP
+    left, top = GAP, top + height + LINE + GAP
+    for (name, colour), width in zip(legend, entries):
+        draw.rectangle((left, top + 2, left + 14, top + 16), fill=colour, outline="#666666")
+        draw.text((left + 20, top), name, fill="#333333", font=font)
+        left += width
+    return canvas
+
+
+def _blend(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    mixed = image + (colours.astype(np.float32) - image) * opacity[..., None]
+    return mixed.round().astype(np.uint8)
+
+
+def _panel_width(caption: str, image: np.ndarray, font: ImageFont.FreeTypeFont) -> int:
+    return max(image.shape[1], _text_width(caption, font))
+
+
+def _text_width(text: str, font: ImageFont.FreeTypeFont) -> int:
+    return int(np.ceil(font.getlength(text)))

@@ -1,0 +1,202 @@
+"""endtoend: one network learns the classes, then segmentation from the labels it makes itself.
+
+needs   images and image-level labels of the train split; saliency, unless set to none; labels and
+        masks of val, where there are any, to score it and for the curve
+makes   network.safetensors, network.json, history.json, scores.npz (val probabilities)
+costs   the epochs of the first phase as the classifier, those of the second about two training
+        steps of the whole network each
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+
+from getam.cache import atomic_write
+from getam.data.images import read_image, read_saliency
+from getam.data.transforms import to_tensor, training_transform
+from getam.inference import Segmenter, segment
+from getam.joint import JointLoss
+from getam.losses import multi_label_soft_margin
+from getam.metrics import ConfusionMatrix
+from getam.networks import build_endtoend, normalisation, save_network
+from getam.saliency import SaliencyModel
+from getam.training import mix, train
+from stages.classifier import score
+from stages.common import check_saliency, multi_hot, open_data
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+    from getam.decoders import ViTEndToEnd
+
+Row = dict[str, Any]
+
+
+def run(job: Job) -> dict[str, Any]:
+    settings, context = job.config.endtoend, job.context
+    data = open_data(job)
+    records = _with_saliency(job, data)
+    build = {
+        "model": settings.model,
+        "num_classes": len(data.classes),
+        "image_size": settings.image_size,
+        "args": dict(settings.model_args),
+        "channels": settings.channels,
+    }
+    torch.manual_seed(job.config.seed)
+    weights = context.file("endtoend.weights", settings.weights)
+    network = build_endtoend(**build, weights=weights)
+
+    classification = _learn_classes(job, network, records)
+    joint = _learn_jointly(job, network, records, data)
+
+    save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes)
+    epochs = [{"phase": "classification", **row} for row in classification]
+    epochs += [{"phase": "joint", **_named(row, data.classes)} for row in joint]
+    (job.folder / "history.json").write_text(json.dumps(epochs, indent=1))
+    figures = {"loss": joint[-1]["loss"]}
+    figures |= score(job, network.encoder, settings.image_size, data)
+    if "val mIoU" in joint[-1]:
+        figures["val mIoU per epoch"] = [row["val mIoU"] for row in joint]
+    return {**figures, "epochs": epochs}
+
+
+def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) -> list[Row]:
+    """The first phase: the encoder alone, as the classifier stage trains it."""
+    settings = job.config.endtoend.classification
+    item = Items(records, settings, job.config, network)
+    return _train(
+        job,
+        "classification",
+        network,
+        len(records),
+        item.without_saliency,
+        lambda network, batch: multi_label_soft_margin(network.encoder(batch[0]), batch[1]),
+        seed=job.config.seed,
+    )
+
+
+def _learn_jointly(
+    job: Job, network: ViTEndToEnd, records: Sequence[Record], data: DataIndex
+) -> list[Row]:
+    """The second phase: labels of each batch by the network, then all losses at once."""
+    settings, labels = job.config.endtoend.joint, job.config.pseudolabels
+    network.requires_grad_(True)  # each phase freezes its own blocks
+    item = Items(records, settings, job.config, network)
+    return _train(
+        job,
+        "joint",
+        network,
+        len(records),
+        item.without_saliency if labels.saliency == "none" else item,
+        JointLoss(normalisation(network), settings.loss, job.config.maps, labels),
+        seed=mix(job.config.seed, 1),
+        measure=_validation(job, network, data),
+    )
+
+
+def _train(
+    job: Job,
+    phase: str,
+    network: ViTEndToEnd,
+    items: int,
+    item: Callable[[int], tuple[Tensor, ...]],
+    loss: Callable,
+    **options: Any,
+) -> list[Row]:
+    """One phase with its own optimiser and schedule; a finished one is only loaded again."""
+    context = job.context
+    history = train(
+        network,
+        items,
+        item,
+        loss,
+        job.config.endtoend[phase],
+        scratch=job.scratch / phase,
+        device=context.device,
+        workers=context.loader_workers,
+        track=context.track,
+        **options,
+    )
+    return history.epochs
+
+
+class Items:
+    """Index -> augmented image (3, S, S), image-level labels (C,) and salient pixels (S, S)."""
+
+    def __init__(
+        self, records: Sequence[Record], settings: Any, config: Any, network: ViTEndToEnd
+    ) -> None:
+        self.records = records
+        self.labels = torch.from_numpy(multi_hot(records, network.encoder.num_classes)).float()
+        self.threshold = config.pseudolabels.saliency_threshold
+        self.augment = training_transform(
+            config.endtoend.image_size,
+            settings.crop_scale,
+            settings.flip,
+            settings.color_jitter,
+            normalisation(network),
+        )
+
+    def __call__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        record = self.records[index]
+        image = read_image(record.image)
+        salient = read_saliency(record.saliency, image.shape[:2]) > self.threshold
+        mask = tv_tensors.Mask(torch.from_numpy(salient.astype(np.uint8)))
+        image, mask = self.augment(to_tensor(image), mask)
+        return image, self.labels[index], mask
+
+    def without_saliency(self, index: int) -> tuple[Tensor, Tensor]:
+        image = to_tensor(read_image(self.records[index].image))
+        return self.augment(image), self.labels[index]
+
+
+def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
+    """The labelled images to learn from; with an ONNX model, its maps are made once, as files."""
+    settings = job.config.pseudolabels
+    records = data.labelled(job.config.data.train)
+    check_saliency(settings.saliency, records, job.context.saliency or data.root / "saliency")
+    if settings.saliency != "onnx":
+        return list(records)
+    model = SaliencyModel(job.context.file("pseudolabels.saliency_model", settings.saliency_model))
+    folder = job.scratch / "saliency"
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [replace(record, saliency=folder / f"{record.id}.png") for record in records]
+    for record in job.context.track(records):
+        if not record.saliency.exists():
+            salient = model(read_image(record.image)) > settings.saliency_threshold
+            with atomic_write(record.saliency) as temporary:
+                Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
+    return records
+
+
+def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:
+    """val mIoU of the network as it is when called; nothing where val has no masks."""
+    records = [r for r in data.split(job.config.data.val) if r.mask is not None]
+    segmenter = Segmenter(network, job.config.endtoend.image_size, flip=False)
+
+    def measure() -> dict[str, float]:
+        confusion = ConfusionMatrix(len(data.classes) + 1)
+        images = ((record.id, read_image(record.image)) for record in records)
+        predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
+        for record, (_, image, probabilities) in zip(records, predicted):
+            mask = data.read_mask(record, image.shape[:2])
+            confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
+        return {"val mIoU": confusion.miou()}
+
+    return measure if records else dict
+
+
+def _named(row: Row, classes: Sequence[str]) -> Row:
+    """A row of the history, with a name for each label's share of the pixels."""
+    names = ("background", *classes, "ignored")
+    return {**row, "label share": dict(zip(names, row["label share"]))}

@@ -1,0 +1,63 @@
+"""One finished micro run that all tests of these commands look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from filelock import FileLock
+
+from pipeline import main
+from tests.conftest import TINY, Result, make_folder, pipeline
+
+
+class MicroRun:
+    """A folder with ``data/`` and ``artifacts/`` that is not to be changed."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.data, self.artifacts = place, place / "data", place / "artifacts"
+        self.settings = ("data.kind=folder", f"data.root={self.data}", *TINY)
+
+    def make(self) -> None:
+        make_folder(self.data)
+        run = pipeline("run", "--workers", "1", cwd=self.place, settings=self.settings)
+        assert run.code == 0, run
+
+    def artifact(self, stage: str) -> Path:
+        return next(p for p in (self.artifacts / stage).iterdir() if len(p.name) == 20)
+
+    def words(self, *arguments: object, more: tuple[str, ...] = ()) -> list[str]:
+        """A command line about this run."""
+        sets = [word for setting in (*self.settings, *more) for word in ("--set", setting)]
+        return [*map(str, arguments), "--artifacts", str(self.artifacts), *sets]
+
+    def __call__(self, *arguments: object, more: tuple[str, ...] = ()) -> Result:
+        """Run a command in this process; an exception of it comes out."""
+        done = CliRunner().invoke(main, self.words(*arguments, more=more))
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.output, done.output)
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory) -> MicroRun:
+    """The micro run, made by the first test process that asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    run = MicroRun(shared / "micro")
+    with FileLock(shared / "micro.lock"):
+        if not (shared / "micro.done").exists():
+            run.make()
+            (shared / "micro.done").touch()
+    return run
+
+
+def assert_one_sentence(result: Result, *parts: str) -> None:
+    """Exit code 1 and one line of error that says all of ``parts``."""
+    assert result.code == 1, result
+    message = result.err.splitlines()[-1]
+    assert message.startswith("Error: "), result
+    for part in parts:
+        assert part in message, (part, message)

@@ -1,0 +1,343 @@
+"""report: the file, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import fnmatch
+import io
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from getam.data.images import read_mask
+from getam.data.index import Record
+from getam.view.report import label_uri, map_uri, photo_uri, render
+from stages.commands.gallery import pick
+from tests.commands.conftest import assert_one_sentence
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def report(micro, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    made = micro("report", "-o", path)
+    assert made.code == 0, made
+    return path
+
+
+def block(report: Path) -> dict:
+    """The JSON block of a report."""
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', report.read_text()
+    )
+    return json.loads(found[1])
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_report_holds_the_chain_the_figures_and_both_splits(report, micro):
+    data = block(report)
+    stages = ["classifier", "maps", "pseudolabels", "deeplab", "evaluation"]
+    assert [row["stage"] for row in data["stages"]] == stages
+    assert all(micro.artifact(row["stage"]).name == row["key"] for row in data["stages"])
+    metrics = json.loads((micro.artifact("evaluation") / "metrics.json").read_text())
+    assert [row["value"] for row in data["rows"]] == [row["value"] for row in metrics]
+    titles = [chart["title"] for chart in data["charts"]]
+    assert titles == [
+        "Seeds at each threshold (train)",
+        "classifier: loss of each epoch",
+        "deeplab: loss of each epoch",
+    ]
+    assert [entry["split"] for entry in data["gallery"]["entries"]] == ["train"] * 8 + ["val"] * 4
+    assert "classifier.epochs = 2" in data["settings"]
+
+
+def test_gallery_images_are_those_of_the_artifacts(report, micro):
+    entries = {entry["id"]: entry for entry in block(report)["gallery"]["entries"]}
+    train, val = entries["photo01"], entries["photo09"]
+    label = next(one["uri"] for one in train["layers"] if one["layer"] == "label")
+    expected = read_mask(micro.artifact("pseudolabels") / "labels" / "photo01.png")
+    assert (np.array(decoded(label)) == expected).all()
+    assert [m["classId"] for m in train["maps"]] == [2]
+    assert decoded(train["maps"][0]["uri"]).size == (4, 4)
+    assert decoded(train["image"]).size == (48, 40) == tuple(train["size"])
+    captions = [one["caption"] for one in val["layers"]]
+    assert captions == ["prediction", "prediction + CRF", "ground truth"]
+    assert not val["maps"]
+
+
+def test_a_path_of_this_machine_is_not_in_the_report(report, micro):
+    assert str(micro.place) not in report.read_text()
+
+
+def test_fewer_images_are_the_worst_the_best_and_some_between():
+    records = [Record(f"{n:02}", Path(), ()) for n in range(30)]
+    scores = {r.id: (7 * n % 30) / 30 for n, r in enumerate(records)}
+    chosen = sorted(scores[r.id] * 30 for r in pick(records, scores, 9))
+    assert np.round(chosen).tolist()[:3] == [0, 1, 2]
+    assert np.round(chosen).tolist()[-3:] == [27, 28, 29]
+    assert len({r.id for r in pick(records, scores, 9)}) == 9
+    assert [r.id for r in pick(records, {}, 3)] == ["00", "10", "20"]
+
+
+def test_report_of_a_run_without_labels_and_evaluation(micro, tmp_path):
+    partial = micro("report", "-o", tmp_path / "r.html", more=("pseudolabels.quantile=0.5",))
+    assert partial.code == 0, partial
+    data = block(tmp_path / "r.html")
+    assert [row["status"] for row in data["stages"]] == ["cached", "cached", *["stale"] * 3]
+    assert data["rows"] == []
+    assert {entry["split"] for entry in data["gallery"]["entries"]} == {"train"}
+    assert all(entry["maps"] and entry["score"] is None for entry in data["gallery"]["entries"])
+
+
+def test_large_images_are_reduced_and_labels_keep_their_values():
+    image = np.zeros((600, 300, 3), np.uint8)
+    labels = np.zeros((600, 300), np.uint8)
+    labels[:300] = 200
+    assert decoded(photo_uri(image)).size == (128, 256)
+    small = decoded(label_uri(labels))
+    assert small.size == (128, 256)
+    assert set(np.unique(np.array(small))) == {0, 200}
+    assert small.info["transparency"] == 0
+    assert np.array(decoded(map_uri(np.array([[0, 0.5, 1]])))).tolist() == [[0, 128, 255]]
+
+
+def test_page_files_are_in_the_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    folder = ROOT / "getam" / "view" / "report"
+    patterns = config["options.package_data"]["getam.view.report"].split()
+    files = [p.name for p in folder.iterdir() if p.is_file() and p.suffix != ".py"]
+    assert len(files) == 7
+    assert [f for f in files if not any(fnmatch.fnmatch(f, p) for p in patterns)] == []
+
+
+def test_mistakes(micro, tmp_path):
+    nothing = micro("report", "-o", tmp_path / "r.html", more=("classifier.epochs=9", "seed=5"))
+    assert_one_sentence(nothing, "evaluation", "run --until evaluation")
+    assert not (tmp_path / "r.html").exists()
+    assert_one_sentence(micro("report", "-o", tmp_path), "got a folder", "report.html")
+    inside = micro("report", "-o", micro.artifact("maps") / "r.html")
+    assert_one_sentence(inside, "among the artifacts")
+    (tmp_path / "file").touch()
+    assert_one_sentence(micro("report", "-o", tmp_path / "file" / "r.html"), "cannot be written")
+
+
+# What follows needs a browser.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if found is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+DRAWN = (
+    "[...document.querySelectorAll('canvas')].slice(0, 3).every((canvas) =>"
+    " canvas.getContext('2d').getImageData(1, 1, 1, 1).data[3] === 255)"
+)
+
+
+class Page:
+    """A report in the browser, with everything that it complained of or asked for."""
+
+    def __init__(self, browser, path: Path, **options) -> None:
+        self.page = browser.new_page(**{"viewport": {"width": 1200, "height": 900}, **options})
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url[:40]))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("canvas")
+        self.page.evaluate("byId('gallery').scrollIntoView()")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what is in view is drawn."""
+        for _ in range(100):
+            self.page.evaluate(
+                "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
+            if self.page.evaluate(DRAWN):
+                return
+        raise AssertionError("the first canvases stay empty")
+
+    def pixels(self, layer: str) -> list[int]:
+        """The first canvas of a layer."""
+        self.settle()
+        return self.page.evaluate(
+            "(layer) => { const canvas = document.querySelector(`[data-layer=${layer}] canvas`);"
+            " return [...canvas.getContext('2d')"
+            ".getImageData(0, 0, canvas.width, canvas.height).data]; }",
+            layer,
+        )
+
+    def slide(self, name: str, value: float) -> None:
+        self.page.locator(f"#{name}").fill(str(value))
+
+    def headings(self) -> list[str]:
+        return self.page.locator(".entry h3").all_inner_texts()
+
+
+@pytest.fixture
+def page(browser, report):
+    opened = Page(browser, report)
+    yield opened
+    assert opened.problems == []
+    opened.page.close()
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    assert {url.partition(":")[0] for url in page.requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in page.requests) == 1
+
+
+def test_threshold_changes_the_map_and_nothing_else(page):
+    page.slide("threshold", 0)
+    low = {layer: page.pixels(layer) for layer in ("image", "map", "label")}
+    page.slide("threshold", 0.9)
+    high = {layer: page.pixels(layer) for layer in ("image", "map", "label")}
+    assert low["map"] != high["map"]
+    assert low["image"] == high["image"]
+    assert low["label"] == high["label"]
+    page.slide("threshold", 1)
+    assert page.pixels("map") == page.pixels("image")  # nothing is above 1
+    assert page.page.locator("#threshold-value").inner_text() == "1.00"
+
+
+def test_opacity_changes_overlays(page):
+    page.slide("opacity", 0)
+    assert page.pixels("truth") == page.pixels("image")
+    page.slide("opacity", 1)
+    assert page.pixels("truth") != page.pixels("image")
+
+
+def test_class_filter_and_its_map(page):
+    page.page.select_option("#class", label="dog")
+    data = page.page.evaluate("DATA.gallery.entries.filter((e) => e.split === 'train')")
+    expected = {entry["id"] for entry in data if 2 in entry["classes"]}
+    assert set(page.headings()) == expected
+    assert len(expected) < len(data)
+    captions = page.page.locator("[data-layer=map] figcaption").all_inner_texts()
+    assert set(captions) == {"map of dog"}
+    assert (
+        page.page.locator("#shown").inner_text()
+        == f"{len(expected)} of {len(expected)} images shown"
+    )
+
+
+def test_sorting(page):
+    scores = page.page.evaluate(
+        "Object.fromEntries(DATA.gallery.entries.map((e) => [e.id, e.score]))"
+    )
+    for order, direction in (("worst", 1), ("best", -1)):
+        page.page.select_option("#sort", order)
+        shown = [direction * scores[image_id] for image_id in page.headings()]
+        assert shown == sorted(shown)
+        assert len(shown) == 8
+    page.page.select_option("#sort", "random")
+    shuffled = page.headings()
+    page.page.select_option("#sort", "id")
+    assert page.headings() == sorted(shuffled) != shuffled
+
+
+def test_split_and_layer_switches(page):
+    page.page.get_by_label("val", exact=True).check()
+    assert page.headings()[0] in {f"photo{n:02}" for n in range(8, 12)}
+    assert page.page.locator("[data-layer=prediction]").count() == 8  # with and without CRF
+    assert page.page.get_by_label("map", exact=True).is_disabled()
+    page.page.get_by_label("prediction", exact=True).uncheck()
+    assert page.page.locator("[data-layer=prediction]").count() == 0
+    assert page.page.locator("[data-layer=truth]").count() == 4
+
+
+def test_keyboard_alone_works(page):
+    page.slide("threshold", 0.1)
+    before = page.pixels("map")
+    page.page.locator("#sort").focus()
+    page.page.keyboard.press("Tab")
+    assert page.page.evaluate("document.activeElement.id") == "threshold"
+    for _ in range(5):
+        page.page.keyboard.press("PageUp")
+    assert page.pixels("map") != before
+    page.page.get_by_label("train", exact=True).focus()
+    page.page.keyboard.press("ArrowRight")
+    assert page.page.locator("[data-layer=prediction]").count() > 0
+
+
+def test_every_control_and_picture_has_a_name(page):
+    unnamed = page.page.evaluate(
+        "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length).length"
+        " + [...document.querySelectorAll('canvas, svg')]"
+        ".filter((e) => e.getAttribute('role') !== 'img' || !e.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+    assert page.page.evaluate("document.querySelectorAll('canvas').length") > 8
+
+
+def test_phone_and_dark(browser, report):
+    phone = Page(browser, report, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = phone.page.evaluate(background)
+    phone.page.emulate_media(color_scheme="light")
+    assert phone.page.evaluate(background) != dark
+    assert phone.problems == []
+    phone.page.close()
+
+
+def test_names_cannot_break_the_page(browser, report, tmp_path):
+    data = block(report)
+    name = "</script><script>window.broken = 1</script><!--<b>&amp;{{data}}"
+    data["classes"][1]["name"] = name
+    data["gallery"]["entries"][0]["id"] = name
+    (tmp_path / "odd.html").write_text(render(name, data), encoding="utf-8")
+    odd = Page(browser, tmp_path / "odd.html")
+    odd.page.select_option("#sort", "id")
+    assert odd.page.title() == name
+    assert odd.page.locator("#class option").all_inner_texts()[2] == name
+    assert name in odd.headings()
+    assert odd.page.evaluate("window.broken") is None
+    assert odd.problems == []
+    odd.page.close()
+
+
+def test_250_photos_stay_small_and_open_at_once(browser, report, tmp_path):
+    """Photos of noise are the largest there are."""
+    rng = np.random.default_rng(0)
+    data = block(report)
+    entry = data["gallery"]["entries"][0]
+    photos = [photo_uri(rng.integers(0, 256, (192, 256, 3), dtype=np.uint8)) for _ in range(5)]
+    label = label_uri(rng.integers(0, 7, (48, 64), dtype=np.uint8).repeat(4, 0).repeat(4, 1))
+    layers = [{**one, "uri": label} for one in entry["layers"]]
+    data["gallery"]["entries"] = [
+        {**entry, "id": f"p{n}", "image": photos[n % 5], "size": [256, 192], "layers": layers}
+        for n in range(250)
+    ]
+    path = tmp_path / "large.html"
+    path.write_text(render("large", data), encoding="utf-8")
+    assert path.stat().st_size < 60e6
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        Page(browser, path).page.close()
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 2, seconds
