@@ -17,7 +17,10 @@ from tests.conftest import ROOT, make_folder
 from tests.trees import make_coco, make_voc
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
-OVERLAYS = {"paper_sgd.yaml": "folder.yaml"}  # not alone: on top of another
+OVERLAYS = {  # not alone: on top of another
+    "paper_sgd.yaml": "folder.yaml",
+    "endtoend_paper.yaml": "voc12.yaml",
+}
 BACKBONES = ("voc12.yaml", "voc12_vit.yaml", "voc12_deit.yaml", "voc12_deit_distilled.yaml")
 MICRO = (
     "classifier.weights=none",
@@ -32,6 +35,12 @@ MICRO = (
     "deeplab.image_size=64",
     "deeplab.batch_size=6",
     "deeplab.epochs=1",
+    "endtoend.weights=none",
+    "endtoend.model_args={embed_dim: 16, depth: 2, num_heads: 2}",
+    "endtoend.image_size=32",
+    "endtoend.channels=8",
+    "endtoend.classification={epochs: 1, batch_size: 6}",
+    "endtoend.joint={epochs: 1, batch_size: 6}",
     "evaluation.scales=[1.0]",
     "evaluation.crf.steps=1",
 )
@@ -61,13 +70,15 @@ def test_a_dry_run_resolves_on_a_miniature_of_its_data(name, roots, tmp_path):
     result = CliRunner().invoke(main, ["run", "--dry-run", *words, *root, *place])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.output.splitlines() if "would run" in line]
-    assert len(lines) == (6 if config.data.kind == "coco" else 5)
+    stages = 2 if config.mode == "end-to-end" else 5
+    assert len(lines) == stages + (config.data.kind == "coco")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_model_exists_and_has_weights_in_timm(name):
     config = load_config(files(name))
-    for model in (config.classifier.model, config.deeplab.encoder):
+    explained = config.endtoend if config.mode == "end-to-end" else config.classifier
+    for model in (explained.model, config.deeplab.encoder):
         assert timm.is_model(model), model
         assert timm.get_pretrained_cfg(model).has_weights, model
 
@@ -83,6 +94,19 @@ def test_each_published_backbone_goes_through_one_step_of_every_stage(name, root
     history = json.loads((made["deeplab"] / "history.json").read_text())
     assert len(history) == 1
     assert len(list((made["pseudolabels"] / "labels").iterdir())) == 6
+    assert "network + CRF" in (made["evaluation"] / "table.txt").read_text()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_each_published_backbone_goes_through_one_step_end_to_end(name, roots, tmp_path):
+    model = load_config([ROOT / "configs" / name]).classifier.model
+    settings = (f"data.root={roots['voc']}", *MICRO, f"endtoend.model={model}")
+    overlaid = [ROOT / "configs" / name, ROOT / "configs" / "endtoend_paper.yaml"]
+    config = load_config(overlaid, settings)
+    runner = open_runner(config, tmp_path / "artifacts", device="cpu", workers=1)
+    made = runner.run(runner.plan())
+    assert [*made] == ["endtoend", "evaluation"]
+    assert json.loads((made["endtoend"] / "network.json").read_text())["model"] == model
     assert "network + CRF" in (made["evaluation"] / "table.txt").read_text()
 
 
