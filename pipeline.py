@@ -18,11 +18,14 @@ from stages.chain import ORDER, comparison
 from stages.commands import cli
 from stages.commands.options import (
     artifacts_option,
+    config_option,
     device_option,
     exits_cleanly,
+    set_option,
     with_config,
     workers_option,
 )
+from stages.team import open_team
 from stages.workspace import open_runner
 
 
@@ -56,28 +59,33 @@ def run(
     only: str | None,
     force: tuple[str, ...],
     device: str | None,
-    workers: int | None,
+    workers: int | str | None,
     name: str,
     dry_run: bool,
 ) -> None:
     """Bring every stage up to date; without options: the embedded example, whole."""
-    reporter = Reporter(sys.stderr)
-    runner = open_runner(
-        load_config(configs, assignments),
-        artifacts,
-        device=device,
-        workers=workers,
-        track=track,
-        run_name=name,
-        report=reporter,
-    )
-    plan = runner.plan(until=until, only=only, force=force)
-    if dry_run:
-        click.echo("\n".join(plan_lines(plan)))
-        return
-    with warnings.catch_warnings():
-        warnings.showwarning = reporter.warning
-        made = runner.run(plan)
+    with open_team(device) as team:
+        if not team.leads:
+            team.help()
+            return
+        reporter = Reporter(sys.stderr)
+        runner = open_runner(
+            load_config(configs, assignments),
+            artifacts,
+            device=team.device,
+            workers=workers,
+            track=track,
+            run_name=name,
+            report=reporter,
+            call=team.call,
+        )
+        plan = runner.plan(until=until, only=only, force=force)
+        if dry_run:
+            click.echo("\n".join(plan_lines(plan)))
+            return
+        with warnings.catch_warnings():
+            warnings.showwarning = reporter.warning
+            made = runner.run(plan)
     click.echo(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
         click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
@@ -99,6 +107,25 @@ def status(
         click.echo(json.dumps(listed, indent=1))
     else:
         click.echo(status_table(rows))
+
+
+@main.command("data")
+@config_option
+@set_option
+@click.option("--deep", is_flag=True, help="Decode every file and look at all mask values.")
+@click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
+@exits_cleanly
+def data_command(
+    configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+) -> None:
+    """Check a data set: counts, pairs, sizes, unreadable files; exit 1 if something is wrong."""
+    from getam.view.data_report import data_report
+    from stages.workspace import check_data
+
+    found = check_data(load_config(configs, assignments), deep)
+    click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
+    if found["problems"]:
+        raise UserError(f"{len(found['problems'])} problems with this data set.")
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """Typed settings: the defaults, in one place, of everything that can be set.
 
 The defaults are the embedded example. A YAML file in ``configs/`` holds only what differs from
-them; ``--set section.field=value`` differs once more. Unknown names are errors that suggest the
-nearest known one.
+them, or from the file that its line ``extends: OTHER.yaml`` names; ``--set section.field=value``
+differs once more. Unknown names are errors that suggest the nearest known one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from getam.errors import UserError
 
@@ -51,11 +51,26 @@ class Shapes(Settings):
 class Data(Settings):
     """Where images, image-level labels, masks, saliency and splits come from."""
 
-    kind: Literal["shapes", "folder"] = "shapes"
+    kind: Literal["shapes", "folder", "voc", "coco"] = "shapes"
     root: str | None = Field(None, description="data folder; not part of any key")
     train: str = Field("train", description="split to learn from")
     val: str = Field("val", description="split to measure on")
+    test: str | None = Field(None, description="split to predict only, for an evaluation server")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="of these alone: the others vanish from labels and are ignored in masks",
+    )
+    saliency: str = Field("saliency", description="folder of saliency maps, below root or anywhere")
+    difficult: bool = Field(True, description="of voc: objects marked difficult count as labels")
     shapes: Shapes = Shapes()
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("expected each class once")
+        return names
 
 
 class Training(Settings):
@@ -251,7 +266,7 @@ def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
     """
     merged: dict[str, Any] = {}
     for file in files:
-        merged = _merge(merged, _read_yaml(Path(file)))
+        merged = _merge(merged, _read_yaml(Path(file), (Path(file).resolve(),)))
     for assignment in assignments:
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
@@ -271,7 +286,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -283,7 +298,18 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
-    return content
+    return _over_base(content, file, extending)
+
+
+def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from."""
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    other = (file.parent / str(base)).resolve()
+    if other in extending:
+        raise UserError(f"{file}: extends: {base} leads back to this file. Take one of them out.")
+    return _merge(_read_yaml(other, (*extending, other)), content)
 
 
 def _parse_assignment(text: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from getam import ranks
+
 IGNORE = 255
 
 
@@ -21,10 +23,12 @@ def multi_label_soft_margin(logits: Tensor, targets: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labelled pixels; logits (B, K, H, W), labels (B, H, W) with 255 ignored.
 
-    Without a labelled pixel the loss is 0 (and so is its gradient), not NaN.
+    Without a labelled pixel the loss is 0 (and so is its gradient), not NaN. In several processes
+    the mean over them is that over all their pixels.
     """
     total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    labelled = ranks.mean((labels != IGNORE).sum().float())
+    return total / labelled.clamp(min=1)
 
 
 def background_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

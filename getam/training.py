@@ -2,7 +2,9 @@
 
 Nothing random depends on what ran before: the order of an epoch follows from (seed, epoch), the
 augmentation of an image from (seed, epoch, image), dropout from (seed, step). So a run that was
-killed and resumed, or one with another number of workers, takes the same steps.
+killed and resumed, or one with another number of workers, takes the same steps. Several processes
+(see ``getam.ranks``) share each batch: its loss and gradient are those of the whole, and only
+dropout differs.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from getam import ranks
 from getam.cache import atomic_write
+from getam.errors import UserError
 from getam.networks import encoder_parameters, freeze_blocks
 
 Item = tuple[Tensor, ...]
@@ -63,10 +67,19 @@ class Batches:
     """Batches of (epoch, index) from step ``start`` on; every epoch is one permutation.
 
     The incomplete batch at the end of an epoch is dropped (batch normalisation wants full ones).
+    Of several processes each has its share of every batch.
+
+    Raises:
+        UserError: a batch that the processes cannot share equally.
     """
 
     def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
         self.items, self.batch_size = items, min(batch_size, items)
+        if self.batch_size % ranks.count():
+            raise UserError(
+                f"batch_size: got batches of {self.batch_size} images for {ranks.count()} "
+                f"processes, expected a multiple of {ranks.count()}, an equal share for each."
+            )
         self.per_epoch = items // self.batch_size
         self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
 
@@ -81,7 +94,7 @@ class Batches:
                 order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.items)
                 known = epoch
             chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-            yield [(epoch, int(index)) for index in chosen]
+            yield [(epoch, int(index)) for index in ranks.share(chosen)]
 
 
 def train(
@@ -114,6 +127,7 @@ def train(
         measure: further figures at the end of each epoch, of the network in eval mode.
 
     Raises:
+        UserError: a batch that several processes cannot share equally.
         RuntimeError: a loss that is not finite.
     """
     network.to(device)
@@ -123,6 +137,7 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
     state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
     step, history = state.load()
+    ranks.wait()  # none writes the next checkpoint while another still reads this one
     batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
     loader = DataLoader(
         SeededItems(items, make_item, seed),
@@ -131,20 +146,22 @@ def train(
         pin_memory=device.startswith("cuda"),
     )
     network.train()
+    parallel = ranks.in_parallel(network)
     running = {name: total.to(device) for name, total in state.running.items()}
     for batch in track(loader, total=batches.total, initial=step, unit="step"):
         factor = schedule(step, batches.total, settings)
         for group, rate in zip(optimizer.param_groups, rates):
             group["lr"] = rate * factor
-        torch.manual_seed(mix(seed, 2, step))
+        torch.manual_seed(mix(seed, 2, step, *([ranks.rank()] if ranks.rank() else [])))
         with autocast():
-            value = loss(network, tuple(t.to(device, non_blocking=True) for t in batch))
+            value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
         figures = value if isinstance(value, dict) else {"loss": value}
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(figures["loss"]).backward()
         scaler.step(optimizer)
         scaler.update()
-        running = {name: running.get(name, 0) + f.detach() for name, f in figures.items()}
+        means = {name: ranks.mean(figure.detach()) for name, figure in figures.items()}
+        running = {name: running.get(name, 0) + mean for name, mean in means.items()}
         step += 1
         if step % batches.per_epoch == 0:
             means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
@@ -156,7 +173,7 @@ def train(
             history.epochs.append({**means, **measure()})
             network.train()
             running = {}
-        if step == batches.total or state.is_due():
+        if not ranks.rank() and (step == batches.total or state.is_due()):
             state.save(step, history, running)
     network.eval()
     return history

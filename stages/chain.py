@@ -1,11 +1,12 @@
 """The chain of stages: what each needs and which settings and data it depends on.
 
 This table is all that decides what reruns; a stage is imported only when it runs. A stage sees
-no other settings than those named here.
+no other settings than those named here, and ``data.classes``, which every stage over data reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from getam.cache import Stage
@@ -39,7 +40,7 @@ def chain(config: Config) -> list[Stage]:
 def _stages(config: Config) -> list[Stage]:
     explained = _explained(config)
     if config.mode == "end-to-end":
-        return [explained, _evaluation(explained.name)]
+        return [explained, _evaluation(config, explained.name)]
     supervised = config.deeplab.labels == "masks"
     deeplab_needs = [] if supervised else ["pseudolabels"]
     if config.deeplab.weights == "classifier":
@@ -67,7 +68,9 @@ def _stages(config: Config) -> list[Stage]:
             reads=("seed", "data.train", "deeplab"),
             data=("images", "labels", *(["masks"] if supervised else [])),
         ),
-        _evaluation(explained.name, "maps", "pseudolabels", "deeplab", reads=("deeplab.labels",)),
+        _evaluation(
+            config, explained.name, "maps", "pseudolabels", "deeplab", reads=("deeplab.labels",)
+        ),
     ]
 
 
@@ -88,13 +91,13 @@ def _explained(config: Config) -> Stage:
     )
 
 
-def _evaluation(*needs: str, reads: tuple[str, ...] = ()) -> Stage:
+def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Stage:
     return Stage(
         name="evaluation",
         function="stages.evaluation:run",
         needs=needs,
-        reads=(*SPLITS, "evaluation", *reads),
-        data=("images", "labels", "masks"),
+        reads=(*SPLITS, "data.test", "evaluation", *reads),
+        data=("images", "labels", "masks", *(["test"] if config.data.test else [])),
     )
 
 
@@ -116,19 +119,25 @@ def comparison(config: Config) -> list[Stage]:
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
-    return stages if config.data.kind == "folder" else [_generated(), *map(_on_generated, stages)]
+    """The stages over a kind of data, before them the one that makes it where there is one."""
+    kind = config.data.kind
+    if kind == "shapes":
+        made = Stage(name="data", function="stages.data:run", reads=("data.shapes",))
+        return [made, *(_on(stage, "data") for stage in stages)]
+    if kind == "coco":
+        reads = (*SPLITS, "data.test")
+        made = Stage(name="data", function="stages.coco:run", reads=reads, data=("annotations",))
+        files = ("images", "saliency", "test")
+        return [made, *(_on(stage, "data", files=files) for stage in stages)]
+    return [_on(stage, files=stage.data) for stage in stages]
 
 
-def _generated() -> Stage:
-    return Stage(name="data", function="stages.data:run", reads=("data.shapes",))
-
-
-def _on_generated(stage: Stage) -> Stage:
-    """The same stage over the generated data: it depends on how that is made, not on files."""
+def _on(stage: Stage, *needs: str, files: Sequence[str] = ()) -> Stage:
+    """A stage over data made by ``needs``: of files it depends on those parts in ``files``."""
     return Stage(
         name=stage.name,
         function=stage.function,
-        needs=("data", *stage.needs),
-        reads=stage.reads,
-        data=(),
+        needs=(*needs, *stage.needs),
+        reads=(*stage.reads, "data.classes"),
+        data=tuple(part for part in stage.data if part in files),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from getam import ranks
 from getam.data.images import read_image
 from getam.data.transforms import to_tensor, training_transform
 from getam.losses import multi_label_soft_margin
@@ -23,6 +24,8 @@ from getam.training import train
 from stages.common import batches, class_scores, multi_hot, open_data, per_class, square_batch
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from getam.cache import Job
     from getam.data.index import DataIndex
 
@@ -63,17 +66,25 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
+    figures = score(job, network, settings.image_size, data)
+    if ranks.rank():
+        return {}
     save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
-    return {"loss": history.epochs[-1]["loss"], **score(job, network, settings.image_size, data)}
+    return {"loss": history.epochs[-1]["loss"], **figures}
 
 
 def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> dict[str, Any]:
-    """Average precision on val, per class and their mean; keeps the probabilities."""
+    """Average precision on val, per class and their mean; the leader keeps the probabilities."""
     records = data.labelled(job.config.data.val)
     statistics, device = normalisation(classifier), job.context.device
-    images = (square_batch(b, image_size, statistics, device) for b in batches(records, 32))
-    scores = class_scores(classifier, images)
+    parts = [
+        class_scores(classifier, iter([square_batch(batch, image_size, statistics, device)]))
+        for batch in ranks.share([*batches(records, 32)])
+    ]
+    scores = np.concatenate(ranks.gather(parts))
+    if ranks.rank():
+        return {}
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)
     precisions = per_class(data.classes, average_precision(scores, labels))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam.data.folder import read_folder
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, to_square
 from getam.errors import UserError
+from stages.datasets import open_index
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def open_data(job: Job) -> DataIndex:
-    """The data set of this run: the generated one, or the user's folder."""
-    return read_folder(job.inputs.get("data", job.context.root))
+    """The data set of this run: the user's, or what the data stage made."""
+    return open_index(job.context, job.inputs.get("data"), job.config.data.classes)
 
 
 def explained(job: Job) -> Path:
@@ -30,12 +30,12 @@ def explained(job: Job) -> Path:
     return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
 
 
-def check_saliency(source: str, records: Sequence[Record], root: Path) -> None:
-    """Raise UserError if saliency is to be from the folder and an image has none."""
+def check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
+    """Raise UserError if saliency is to be from the ``folder`` and an image has none."""
     missing = [r.id for r in records if r.saliency is None]
     if source == "folder" and missing:
         raise UserError(
-            f"{root / 'saliency'}: got no saliency map for {len(missing)} of {len(records)} "
+            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
             f"pseudolabels.saliency to onnx or none."
         )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.data.images import image_size, read_image, read_mask
+from getam.data.images import read_image
 from getam.data.transforms import resize_maps
 from getam.metrics import ThresholdSweep
 from getam.networks import load_classifier, network_build
@@ -82,7 +82,7 @@ def _measure(
         dict(job.config.pseudolabels.pamr),
         dict(job.config.pseudolabels.crf),
         thresholds,
-        len(data.classes),
+        data.without_records(),
     )
     sweeps = [ThresholdSweep(len(data.classes) + 1, thresholds) for _ in settings.refiners]
     done = parallel(joblib.delayed(refine)(*chunk) for chunk in chunks)
@@ -107,16 +107,23 @@ class Refine:
     """Scores the maps of some images under each refiner; travels to worker processes."""
 
     def __init__(
-        self, refiners: Sequence[str], pamr: dict, crf: dict, thresholds: np.ndarray, classes: int
+        self,
+        refiners: Sequence[str],
+        pamr: dict,
+        crf: dict,
+        thresholds: np.ndarray,
+        data: DataIndex,
     ) -> None:
-        self.refiners, self.thresholds, self.classes = refiners, thresholds, classes
+        self.refiners, self.thresholds, self.data = refiners, thresholds, data
         self.pamr = {"iterations": pamr["iterations"], "dilations": tuple(pamr["dilations"])}
         self.crf = {name: value for name, value in crf.items() if name != "enabled"}
 
     def __call__(self, records: Sequence[Record], seeds: Sequence[Seeds]) -> list[ThresholdSweep]:
-        sweeps = [ThresholdSweep(self.classes + 1, self.thresholds) for _ in self.refiners]
+        sweeps = [
+            ThresholdSweep(len(self.data.classes) + 1, self.thresholds) for _ in self.refiners
+        ]
         for record, (_, class_ids, maps) in zip(records, seeds):
-            mask = read_mask(record.mask, image_size(record.image), self.classes)
+            mask = self.data.read_mask(record)
             image = read_image(record.image)
             peaks = maps.max(axis=(1, 2), keepdims=True)
             maps = torch.from_numpy(maps / np.maximum(peaks, 1e-30))

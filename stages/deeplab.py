@@ -9,13 +9,14 @@ costs   epochs x images x a training step of the network; the longest stage
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torchvision import tv_tensors
 
+from getam import ranks
 from getam.data.images import read_image, read_mask
 from getam.data.transforms import to_tensor, training_transform
 from getam.errors import UserError
@@ -26,14 +27,14 @@ from stages.common import explained, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
-    from getam.data.index import Record
+    from getam.data.index import DataIndex, Record
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.deeplab, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    masks = _masks(job, records)
+    read = _labels_of(job, data, records)
 
     build = {
         "encoder": settings.encoder,
@@ -59,7 +60,7 @@ def run(job: Job) -> dict[str, Any]:
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image = read_image(records[index].image)
-        mask = read_mask(masks[index], image.shape[:2], len(data.classes))
+        mask = read(records[index], image.shape[:2])
         return augment(to_tensor(image), tv_tensors.Mask(torch.from_numpy(mask)))
 
     loss = SEGMENTATION[settings.loss]
@@ -76,14 +77,20 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
+    if ranks.rank():
+        return {}
     save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 
 
-def _masks(job: Job, records: Sequence[Record]) -> list[Path]:
+def _labels_of(
+    job: Job, data: DataIndex, records: Sequence[Record]
+) -> Callable[[Record, tuple[int, int]], np.ndarray]:
+    """What reads the labels (H, W) of a record to learn from."""
     if job.config.deeplab.labels == "pseudolabels":
-        return [job.inputs["pseudolabels"] / "labels" / f"{r.id}.png" for r in records]
+        folder = job.inputs["pseudolabels"] / "labels"
+        return lambda r, size: read_mask(folder / f"{r.id}.png", size, len(data.classes))
     missing = [r.id for r in records if r.mask is None]
     if missing:
         raise UserError(
@@ -91,4 +98,4 @@ def _masks(job: Job, records: Sequence[Record]) -> list[Path]:
             f"{len(missing)} of {len(records)}, {missing[0]!r} first. Add masks/ID.png, or train "
             f"on the pseudo labels."
         )
-    return [r.mask for r in records]
+    return data.read_mask

@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from getam.cache import atomic_write
-from getam.data.images import read_image, read_mask, read_saliency
+from getam.data.images import read_image, read_saliency
 from getam.data.transforms import to_tensor, training_transform
 from getam.inference import Segmenter, segment
 from getam.joint import JointLoss
@@ -164,7 +164,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     """The labelled images to learn from; with an ONNX model, its maps are made once, as files."""
     settings = job.config.pseudolabels
     records = data.labelled(job.config.data.train)
-    check_saliency(settings.saliency, records, data.root)
+    check_saliency(settings.saliency, records, job.context.saliency or data.root / "saliency")
     if settings.saliency != "onnx":
         return list(records)
     model = SaliencyModel(job.context.file("pseudolabels.saliency_model", settings.saliency_model))
@@ -189,7 +189,7 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
         images = ((record.id, read_image(record.image)) for record in records)
         predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
         for record, (_, image, probabilities) in zip(records, predicted):
-            mask = read_mask(record.mask, image.shape[:2], len(data.classes))
+            mask = data.read_mask(record, image.shape[:2])
             confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
         return {"val mIoU": confusion.miou()}
 

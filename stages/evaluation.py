@@ -1,7 +1,8 @@
 """evaluation: one table over everything that can be measured.
 
 needs   the stages before it; masks for whatever is to be measured against masks
-makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF)
+makes   metrics.json, table.txt, predictions/ID.png of the val split (predictions_crf/ with CRF);
+        of data.test those as well, and results/: what an evaluation server takes
 costs   scales x flips forward passes per val image; dense CRF about half a second each and core
 """
 
@@ -16,8 +17,9 @@ import joblib
 import numpy as np
 import torch
 
+from getam import ranks
 from getam.cache import atomic_write
-from getam.data.images import image_size, read_image, read_mask
+from getam.data.images import read_image, read_mask
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
@@ -32,7 +34,7 @@ from getam.metrics import (
 from getam.networks import load_network, network_build
 from getam.refinement import dense_crf
 from getam.view.table import evaluation_table
-from stages.common import explained, open_data, per_class
+from stages.common import batches, explained, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -57,6 +59,13 @@ def run(job: Job) -> dict[str, Any]:
         rows.append(_network(job, data, held_out, "network", PLAIN))
         if job.config.evaluation.crf.enabled:
             rows.append(_network(job, data, held_out, "network + CRF", SMOOTHED))
+
+    if job.config.data.test:
+        _predict(job, data.split(job.config.data.test))
+        _write_results(job, data, data.split(job.config.data.test))
+    ranks.wait()
+    if ranks.rank():
+        return {}
 
     (job.folder / "metrics.json").write_text(json.dumps(rows, indent=1))
     (job.folder / "table.txt").write_text(evaluation_table(rows, data.classes))
@@ -84,11 +93,12 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
     sweep = ThresholdSweep(len(data.classes) + 1, np.arange(count) / count)
-    for record in job.context.track(records):
+    for record in job.context.track(ranks.share(records)):
         class_ids, image_maps, _ = maps.read(record.id)
-        mask = _mask(record, data)
+        mask = data.read_mask(record)
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
         sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
+    sweep = ranks.add_up(sweep)
     threshold, miou = sweep.best()
     best = int(np.searchsorted(sweep.thresholds, threshold))
     iou = sweep.iou()[best]
@@ -143,17 +153,13 @@ def _row(
     }
 
 
-def _mask(record: Record, data: DataIndex) -> np.ndarray:
-    return read_mask(record.mask, image_size(record.image), len(data.classes))
-
-
 def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> ConfusionMatrix:
-    """One confusion matrix over all images, read one at a time."""
+    """One confusion matrix over all images, read one at a time, and over all processes."""
     confusion = ConfusionMatrix(len(data.classes) + 1)
-    for record in records:
-        mask = _mask(record, data)
+    for record in ranks.share(records):
+        mask = data.read_mask(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
-    return confusion
+    return ranks.add_up(confusion)
 
 
 def _predict(job: Job, records: Sequence[Record]) -> None:
@@ -163,13 +169,25 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
     segmenter = Segmenter(network, side, settings.scales, settings.flip)
     write = Writer(job.folder, dict(settings.crf))
-    todo = [r for r in records if not write.last(r.id).exists()]
+    own = [r for batch in ranks.share([*batches(records, settings.batch_size)]) for r in batch]
+    todo = [r for r in own if not write.last(r.id).exists()]
     images: Iterator = ((r.id, read_image(r.image)) for r in todo)
     probabilities = segment(segmenter, images, settings.batch_size)
     parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
     done = parallel(joblib.delayed(write)(*one) for one in probabilities)
-    for _ in context.track(done, total=len(records), initial=len(records) - len(todo)):
+    for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
         pass
+    ranks.wait()
+
+
+def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
+    """The final predictions, in the mask values of the data set, where its server wants them."""
+    made = job.folder / (SMOOTHED if job.config.evaluation.crf.enabled else PLAIN)
+    folder = job.folder / data.results
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in ranks.share(records):
+        labels = read_mask(made / f"{record.id}.png")
+        write_label_png(folder / f"{record.id}.png", data.mask_values(labels))
 
 
 class Writer:

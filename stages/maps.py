@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from getam import ranks
 from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, resize_maps, to_square
@@ -39,14 +40,15 @@ def run(job: Job) -> dict[str, Any]:
     explain = Explainer(network, image_size, settings, len(data.classes))
 
     job.scratch.mkdir(exist_ok=True)
-    shards = []
-    todo = list(batches(records, SHARD))
-    for number, shard in enumerate(context.track(todo, unit="shard")):
-        path = job.scratch / f"{number:05}.h5"
-        shards.append(path)
+    parts = [*batches(records, SHARD)]
+    shards = [job.scratch / f"{number:05}.h5" for number in range(len(parts))]
+    for path, part in context.track(ranks.share([*zip(shards, parts)]), unit="shard"):
         if not path.exists():
             with atomic_write(path) as temporary:
-                write_shard(temporary, explain(shard), explain.grid)
+                write_shard(temporary, explain(part), explain.grid)
+    ranks.wait()
+    if ranks.rank():
+        return {}
     merge_shards(
         job.folder / "maps.h5",
         shards,

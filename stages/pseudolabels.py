@@ -2,6 +2,7 @@
 
 needs   maps; saliency maps from the data folder or an ONNX model, unless set to none
 makes   labels/ID.png: VOC palette, 0 background, 1..C, 255 ignore
+        --workers dask://host:port has them made by a Dask cluster that sees the same paths
 costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as much again
 """
 
@@ -24,6 +25,7 @@ from getam.mapfile import MapFile
 from getam.refinement import dense_crf, normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, check_saliency, open_data
+from stages.processes import processes
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -36,22 +38,22 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    check_saliency(settings.saliency, records, data.root)
+    check_saliency(settings.saliency, records, context.saliency or data.root / "saliency")
 
-    folder = job.folder / "labels"
+    folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)
     todo = [r for r in records if not (folder / f"{r.id}.png").exists()]
     label = Labeller(
-        MapFile(job.inputs["maps"] / "maps.h5"),
+        MapFile(job.inputs["maps"].absolute() / "maps.h5"),
         settings,
         context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
         folder,
     )
-    run_parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
-    done = run_parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
-    chunks = -(-len(todo) // CHUNK)
-    for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
-        pass
+    with processes(context) as parallel:
+        done = parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
+        chunks = -(-len(todo) // CHUNK)
+        for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
+            pass
     return {"images": len(records), "saliency": settings.saliency}
 
 

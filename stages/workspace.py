@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from getam import ranks
 from getam.cache import DataPart, FileDigests, Runner, Stage, Store, library_versions
-from getam.config import Config
-from getam.data.folder import read_folder
+from getam.config import Config, Data
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
 from stages.chain import chain
@@ -35,13 +35,16 @@ LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-mod
 class Context:
     """What a run brings along that no result depends on: places, device, workers, progress.
 
+    ``index`` is the user's data set, read once; of COCO only its photos are in it.
     ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
     setting itself then holds the file's content digest.
     """
 
     root: Path | None = None
+    index: DataIndex | None = None
+    saliency: Path | None = None
     wanted_device: str | None = None
-    wanted_workers: int | None = None
+    wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     track: Callable[..., Any] = lambda iterable, **_: iterable
 
@@ -68,8 +71,16 @@ class Context:
 
     @property
     def workers(self) -> int:
-        """Processes for work on the CPU."""
-        return self.wanted_workers or _cores()
+        """Processes for work on the CPU; those of a team on one machine share its cores."""
+        wanted = _cores() if self.cluster else self.wanted_workers or _cores()
+        return max(1, wanted // ranks.count_here())
+
+    @property
+    def cluster(self) -> str | None:
+        """The address (``tcp://HOST:PORT``) of the Dask scheduler that labels are made with."""
+        if not isinstance(self.wanted_workers, str):
+            return None
+        return self.wanted_workers.replace("dask://", "tcp://", 1)
 
     @property
     def loader_workers(self) -> int:
@@ -86,7 +97,7 @@ def open_runner(
     artifacts: Path,
     *,
     device: str | None = None,
-    workers: int | None = None,
+    workers: int | str | None = None,
     track: Callable[..., Any] = lambda iterable, **_: iterable,
     stages_of: Callable[[Config], list[Stage]] = chain,
     **options: Any,
@@ -99,13 +110,15 @@ def open_runner(
     store = Store(artifacts)
     settings, files = _by_content(config, store.files)
     stages = stages_of(config)
-    context = Context(None, device, workers, files, track)
+    context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     data = {}
-    if config.data.kind == "folder":
+    if config.data.kind != "shapes":
         context.root = _root(config)
+        context.saliency = context.root / config.data.saliency
+        index = read_data(config, context.root, context.saliency)
         used = {part for stage in stages for part in stage.data}
-        index = read_folder(context.root)
-        data = data_parts(index, config.data.train, config.data.val, used, store.files)
+        data = data_parts(index, config.data, used, store.files)
+        context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
@@ -114,20 +127,95 @@ def open_runner(
     return Runner(store, stages, settings, data, CODE, context, info=info, **options)
 
 
+def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
+    """The user's data set as its files tell it; of COCO the photos alone.
+
+    Raises:
+        UserError: what the kind of data expects is missing or wrong.
+    """
+    data = config.data
+    if data.kind == "voc":
+        from getam.data.voc import read_voc
+
+        splits = [name for name in (data.train, data.val, data.test) if name]
+        return read_voc(root, saliency, splits, data.difficult)
+    if data.kind == "coco":
+        from getam.data.coco import read_coco_photos
+
+        return read_coco_photos(root, saliency)
+    from getam.data.folder import read_folder
+
+    return read_folder(root, saliency)
+
+
+def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
+    """What a data set has and what is wrong with it (see ``getam.data.check``).
+
+    Raises:
+        UserError: it cannot be read at all.
+    """
+    from getam.data.check import check
+
+    data = config.data
+    if data.kind == "shapes":
+        raise UserError(
+            "data.kind: shapes is generated and needs no check. Add --set data.kind=folder, voc or "
+            "coco, and data.root."
+        )
+    root = _root(config)
+    expected = {}
+    if data.kind == "coco":
+        from getam.data.coco import read_coco
+
+        index = read_coco(root, root / data.saliency)
+    elif data.kind == "voc":
+        from getam.data.voc import SIZES, read_voc
+
+        expected = SIZES
+        index = read_voc(root, root / data.saliency, difficult=data.difficult)
+    else:
+        index = read_data(config, root, root / data.saliency)
+    return check(
+        index.subset(data.classes),
+        [name for name in (data.train, data.val, data.test) if name],
+        deep=deep,
+        needs_saliency=config.pseudolabels.saliency == "folder",
+        expected=expected,
+    )
+
+
 def data_parts(
-    index: DataIndex, train: str, val: str, parts: Collection[str], digests: FileDigests
+    index: DataIndex, data: Data, parts: Collection[str], digests: FileDigests
 ) -> dict[str, DataPart]:
-    """Content fingerprints of a data set, apart for images, labels, saliency and masks."""
-    splits = (train, val)
-    records = {record.id: record for name in splits for record in index.split(name)}.values()
+    """Content fingerprints of a data set, apart for what stages read apart.
+
+    images, labels, saliency and masks are those of the train and val split; test are the images
+    of the test split, annotations the files that COCO's labels and masks are made from.
+    """
+    splits = (data.train, data.val)
+    records = {record.id: record for name in splits for record in index.split(name)}
+    of_splits = records.values()
     tables = {
-        "labels": lambda: _label_items(index, splits, records),
-        "images": lambda: _file_items(records, "image", digests),
-        "saliency": lambda: _file_items(records, "saliency", digests),
-        "masks": lambda: _file_items(records, "mask", digests),
-        "val_masks": lambda: _file_items(index.split(val), "mask", digests),
+        "images": lambda: _file_items(of_splits, "image", digests),
+        "labels": lambda: _label_items(index, splits, of_splits),
+        "saliency": lambda: _file_items(of_splits, "saliency", digests),
+        "masks": lambda: _file_items(of_splits, "mask", digests),
+        "val_masks": lambda: _file_items(index.split(data.val), "mask", digests),
+        "test": lambda: _file_items(index.split(data.test), "image", digests),
+        "annotations": lambda: _annotation_items(index, data, digests),
     }
     return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
+
+
+def _annotation_items(index: DataIndex, data: Data, digests: FileDigests) -> dict[str, str]:
+    """The annotation file of each split; without one, the ids of its images."""
+    from getam.data.coco import annotation_files
+
+    splits = [name for name in (data.train, data.val, data.test) if name]
+    files = {name: file for name, file in annotation_files(index.root).items() if name in splits}
+    hashed = digests.digest(files.values())
+    listed = {n: " ".join(r.id for r in index.split(n)) for n in splits if n not in files}
+    return {name: hashed[file] for name, file in files.items()} | listed
 
 
 def _file_items(records: Iterable[Record], attribute: str, digests: FileDigests) -> dict[str, str]:
@@ -140,12 +228,12 @@ def _file_items(records: Iterable[Record], attribute: str, digests: FileDigests)
 def _label_items(
     index: DataIndex, splits: Sequence[str], records: Iterable[Record]
 ) -> dict[str, str]:
-    items = {"classes.txt": " ".join(index.classes)}
+    items = {"classes.txt": "\n".join(index.classes)}
     for name in splits:
         items[f"splits/{name}.txt"] = " ".join(record.id for record in index.split(name))
     for record in records:
         labels = record.labels
-        named = None if labels is None else " ".join(index.classes[c - 1] for c in labels)
+        named = None if labels is None else ", ".join(index.classes[c - 1] for c in labels)
         items[record.id] = "not labelled" if named is None else f"labelled {named}"
     return items
 
@@ -176,7 +264,7 @@ def _root(config: Config) -> Path:
             "data.root is not set: expected the data folder. Add --set data.root=FOLDER, or "
             "root: FOLDER under data: in the config file."
         )
-    return Path(config.data.root).expanduser()
+    return Path(config.data.root).expanduser().absolute()
 
 
 def _cores() -> int:

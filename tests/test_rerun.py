@@ -32,6 +32,10 @@ OTHER = {
     "data.kind": None,  # another chain: tried by the embedded example
     "data.train": None,  # another split: tried below
     "data.val": None,
+    "data.test": None,  # in test_voc
+    "data.classes": None,  # tried below
+    "data.saliency": None,
+    "data.difficult": (),  # of voc alone
     "mode": None,  # other chains: tried below
     "maps.source": None,
     "endtoend.weights": None,
@@ -260,6 +264,13 @@ def test_each_change_of_the_data_reruns_the_stages_that_read_it(tmp_path, change
     shutil.rmtree(tmp_path / "data")
     shutil.copytree(tmp_path / "kept", tmp_path / "data")
     assert keys(tmp_path) == before
+
+
+def test_a_subset_of_classes_reruns_all_and_another_place_of_saliency_nothing(place, baseline):
+    assert differing(baseline, keys(place, "data.classes=[dog]")) == ALL
+    shutil.copytree(place / "data" / "saliency", place / "salient", dirs_exist_ok=True)
+    assert keys(place, f"data.saliency={place / 'salient'}") == baseline
+    assert differing(baseline, keys(place, "data.saliency=nowhere")) == FROM["pseudolabels"]
 
 
 def test_masks_count_for_the_supervised_line(tmp_path):

@@ -23,6 +23,7 @@ _EXPORTS = {
     "atomic_write_bytes": "getam.cache.files",
     "atomic_write_json": "getam.cache.files",
     "gc": "getam.cache.checks",
+    "in_threads": "getam.cache.files",
     "library_versions": "getam.cache.manifest",
     "verify": "getam.cache.checks",
 }

@@ -43,7 +43,8 @@ class Runner(Planner):
 
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
-    `report` is told of each event.
+    `report` is told of each event. `call` calls the function of a stage with its job, for
+    instance in several processes at once.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Runner(Planner):
         packages: Sequence[str] = ("stages", "getam"),
         info: Callable[[], Mapping[str, Any]] = dict,
         report: Callable[[Event], None] = lambda event: None,
+        call: Callable[[Callable[[Job], Any], Job], Any] = lambda function, job: function(job),
     ) -> None:
         super().__init__(store, stages, config, data, code_root, packages=packages)
-        self._context = context
+        self.context = context
         self._run_name = checked_run_name(run_name)
         self._info = info
         self._report = report
+        self._call_function = call
         self._runs = Runs(store.root)
 
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
@@ -166,10 +169,10 @@ class Runner(Planner):
             folder=folder,
             inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
             config=ConfigView(stage.name, select(self._config, stage)),
-            context=self._context,
+            context=self.context,
         )
         faults.point("stage.called")
-        metrics = function(job)
+        metrics = self._call_function(function, job)
         faults.point("stage.returned")
         late = set(self._ingredients[stage.name]["code"]) & set(sys.modules) - loaded
         self._check_code(stage, late)

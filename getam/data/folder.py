@@ -1,7 +1,11 @@
-"""A data folder: ``images/``, ``labels.csv``, and optional ``masks/ saliency/ splits/``.
+"""A data folder: ``images/``, a label table, and optional ``masks/ saliency/ splits/``.
 
 images/ID.jpg|.jpeg|.png|...    the photos; ID is the file name without its suffix
 labels.csv                      header ``image,classes``; class names separated by spaces
+labels.json                     or this instead: {"ID": ["class name", ...], ...}
+images/CLASS/NAME.jpg|...       or this: no table, one class per image, the name of its
+                                sub-folder; ID is then CLASS_NAME, and masks/ and saliency/
+                                may have sub-folders as well
 classes.txt                     one class name a line, ids 1..C in this order
                                 (without it: the names in the table, sorted)
 splits/NAME.txt                 one ID a line (without the folder: every image is in
@@ -14,80 +18,93 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from getam.data.files import IMAGES, MASKS, SALIENCY, find_files, read_ids, read_lines
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+Table = dict[str, list[str]]
 
 
-def read_folder(root: Path) -> DataIndex:
+def read_folder(
+    root: Path, saliency: Path | None = None, images: Sequence[Path] | None = None
+) -> DataIndex:
     """Index a data folder; opens no image.
+
+    Args:
+        saliency: folder of the saliency maps, instead of ``saliency/``.
+        images: folders of the photos, instead of ``images/``.
 
     Raises:
         UserError: a missing folder or table, an unknown class, a label or a split line for an
             image that is not there, an id that leaves the folder.
     """
     root = Path(root)
-    images = _files(root, "images", SUFFIXES, required=True)
-    masks = _files(root, "masks", (".png",))
-    saliency = _files(root, "saliency", (".png", ".jpg", ".jpeg"))
-    table = _read_table(root, images)
-    classes = _read_classes(root, table)
+    tables = [root / name for name in ("labels.csv", "labels.json") if (root / name).is_file()]
+    if len(tables) == 2:
+        raise UserError(f"{root}: got labels.csv and labels.json, expected one. Remove the other.")
+    nested = not tables and _has_folders(root / "images")
+    photos = _photos(root, images, nested)
+    masks = find_files(root / "masks", MASKS, nested)
+    salient = find_files(saliency or root / "saliency", SALIENCY, nested)
+    file = tables[0] if tables else root / "labels.csv"
+    if nested:
+        table = {image_id: [path.parent.name] for image_id, path in photos.items()}
+    else:
+        table = _read_json(file) if file.suffix == ".json" else _read_csv(file, photos)
+    for image_id in table:
+        _require_image(image_id, photos, file)
+    classes = _read_classes(root, table, file)
     numbers = {name: number for number, name in enumerate(classes, start=1)}
 
     def record(image_id: str) -> Record:
         names = table.get(image_id)
         labels = None if names is None else tuple(sorted({numbers[name] for name in names}))
         return Record(
-            image_id, images[image_id], labels, masks.get(image_id), saliency.get(image_id)
+            image_id, photos[image_id], labels, masks.get(image_id), salient.get(image_id)
         )
 
-    splits = _read_splits(root, images)
+    splits = _read_splits(root, photos)
     return DataIndex(root, classes, {name: [*map(record, ids)] for name, ids in splits.items()})
 
 
-def _files(
-    root: Path, name: str, suffixes: Iterable[str], required: bool = False
-) -> dict[str, Path]:
-    folder = root / name
-    if not folder.is_dir():
-        if required:
+def _has_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.is_dir() for entry in os.scandir(folder))
+
+
+def _photos(root: Path, folders: Sequence[Path] | None, nested: bool) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders or [root / "images"]:
+        if not folder.is_dir():
             raise UserError(
-                f"{folder}: this folder is missing. Expected a data folder with {name}/ and "
+                f"{folder}: this folder is missing. Expected a data folder with {folder.name}/ and "
                 f"labels.csv; set data.root to it."
             )
-        return {}
-    inside = os.path.realpath(folder)
-    found: dict[str, Path] = {}
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() not in suffixes or not entry.is_file():
-                continue
-            if entry.is_symlink() and not _is_inside(os.path.realpath(entry.path), inside):
-                raise UserError(
-                    f"{entry.path}: this link leaves the data folder. Put the file itself there."
-                )
-            if stem in found:
-                raise UserError(
-                    f"{entry.path}: got a second file for image {stem!r} beside "
-                    f"{found[stem].name}, expected one. Rename or remove one of them."
-                )
-            found[stem] = Path(entry.path)
+        found |= find_files(folder, IMAGES, nested)
     return found
 
 
-def _is_inside(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
+def _read_json(file: Path) -> Table:
+    try:
+        table = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON in UTF-8 ({error}).") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: got a {type(table).__name__}, expected {{image id: [classes]}}.")
+    for image_id, names in table.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(
+                f"{file}: image {image_id!r} has {names!r}, expected a list of class names."
+            )
+    return table
 
 
-def _read_table(root: Path, images: Mapping[str, Path]) -> dict[str, list[str]]:
-    file = root / "labels.csv"
-    table: dict[str, list[str]] = {}
+def _read_csv(file: Path, images: Mapping[str, Path]) -> Table:
+    table: Table = {}
     for number, row in enumerate(_rows(file), start=2):
         if not row:
             continue
@@ -99,7 +116,7 @@ def _read_table(root: Path, images: Mapping[str, Path]) -> dict[str, list[str]]:
         image_id, names = row[0].strip(), row[1].split()
         if image_id not in images and os.path.splitext(image_id)[0] in images:
             image_id = os.path.splitext(image_id)[0]
-        _require_image(image_id, images, file, number)
+        _require_image(image_id, images, f"{file}, line {number}")
         if image_id in table:
             raise UserError(f"{file}, line {number}: image {image_id!r} has a line above already.")
         table[image_id] = names
@@ -113,7 +130,7 @@ def _rows(file: Path) -> list[list[str]]:
     except OSError as error:
         raise UserError(
             f"{file}: cannot read the label table ({error.strerror}). Expected a CSV file with "
-            f"the header image,classes."
+            f"the header image,classes, a labels.json, or a sub-folder of images/ per class."
         ) from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text. Save the table as UTF-8.") from None
@@ -123,21 +140,21 @@ def _rows(file: Path) -> list[list[str]]:
     return rows[1:]
 
 
-def _require_image(image_id: str, images: Mapping[str, Path], file: Path, number: int) -> None:
+def _require_image(image_id: str, images: Mapping[str, Path], where: str | Path) -> None:
     if image_id not in images:
         raise UserError(
-            f"{file}, line {number}: got {image_id!r}, but images/ has no such image. Add the "
-            f"image or remove the line."
+            f"{where}: got {image_id!r}, but images/ has no such image. Add the image or remove "
+            f"the line."
         )
 
 
-def _read_classes(root: Path, table: Mapping[str, list[str]]) -> tuple[str, ...]:
+def _read_classes(root: Path, table: Table, labels: Path) -> tuple[str, ...]:
     file = root / "classes.txt"
     used = sorted({name for names in table.values() for name in names})
     if not file.is_file():
         classes = used
     else:
-        classes = file.read_text(encoding="utf-8-sig").split()
+        classes = [name for _, name in read_lines(file)]
         twice = sorted({name for name in classes if classes.count(name) > 1})
         if twice:
             raise UserError(f"{file}: class {twice[0]!r} stands there twice, expected once.")
@@ -145,19 +162,17 @@ def _read_classes(root: Path, table: Mapping[str, list[str]]) -> tuple[str, ...]
         raise UserError(f"{file}: got {len(classes)} classes, expected 1 to 254.")
     for name in used:
         if name not in classes:
-            raise UserError(_unknown_class(root, file, name, classes, table))
+            raise UserError(_unknown_class(labels, name, classes, table))
     return tuple(classes)
 
 
-def _unknown_class(
-    root: Path, file: Path, name: str, classes: list[str], table: Mapping[str, list[str]]
-) -> str:
+def _unknown_class(file: Path, name: str, classes: list[str], table: Table) -> str:
     image_id = next(image_id for image_id, names in table.items() if name in names)
     near = difflib.get_close_matches(name, classes, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Add it to {file.name} or mend the table."
+    hint = f"Did you mean {near[0]!r}?" if near else "Add it to classes.txt or mend the table."
     return (
-        f"{root / 'labels.csv'}: image {image_id!r} has the class {name!r}, expected one of "
-        f"{file.name} ({', '.join(classes)}). {hint}"
+        f"{file}: image {image_id!r} has the class {name!r}, expected one of classes.txt "
+        f"({', '.join(classes)}). {hint}"
     )
 
 
@@ -166,16 +181,5 @@ def _read_splits(root: Path, images: Mapping[str, Path]) -> dict[str, list[str]]
     if not folder.is_dir():
         ids = list(images)
         return {"train": [i for n, i in enumerate(ids) if n % 5 != 4], "val": ids[4::5]}
-    splits: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.txt")):
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        ids = []
-        for number, line in enumerate(lines, start=1):
-            if image_id := line.strip():
-                _require_image(image_id, images, file, number)
-                ids.append(image_id)
-        if len(set(ids)) != len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
-            raise UserError(f"{file}: image {twice!r} stands there twice, expected once.")
-        splits[file.stem] = ids
-    return splits
+    files = sorted(folder.glob("*.txt"))
+    return {file.stem: read_ids(file, images, "images/") for file in files}

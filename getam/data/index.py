@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from getam.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image. ``labels`` are class ids 1..C in rising order; None: not labelled."""
+    """One image. ``labels`` are class ids 1..C in rising order; None: not labelled.
+
+    ``()`` is an image with none of the classes: background alone.
+    """
 
     id: str
     image: Path
@@ -22,11 +31,21 @@ class Record:
 
 @dataclass(frozen=True)
 class DataIndex:
-    """Class names (id 1 first), and the records of each split in the order of its list."""
+    """Class names (id 1 first), and the records of each split in the order of its list.
+
+    ``mask_classes`` are the classes by the values of the mask files (value 1 first), where they
+    are not ``classes`` themselves; ``lists`` is the folder of the split lists, as errors name it;
+    ``results`` is where an evaluation server expects predictions; ``hints`` say of a split that
+    is missing where to get it.
+    """
 
     root: Path
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Record]] = field(repr=False)
+    mask_classes: tuple[str, ...] = ()
+    lists: str = "splits"
+    results: str = "results"
+    hints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> Sequence[Record]:
         """The records of a split.
@@ -36,14 +55,15 @@ class DataIndex:
         """
         if name not in self.splits:
             known = ", ".join(self.splits) or "none"
-            raise UserError(
-                f"{self.root}: there is no split {name!r} (known: {known}). Add "
-                f"splits/{name}.txt with one image id per line, or set data.train and data.val."
+            remedy = self.hints.get(name) or (
+                f"Add {self.lists}/{name}.txt with one image id per line, or set data.train and "
+                f"data.val."
             )
+            raise UserError(f"{self.root}: there is no split {name!r} (known: {known}). {remedy}")
         if not self.splits[name]:
             raise UserError(
                 f"{self.root}: split {name!r} is empty, expected at least one image id in "
-                f"splits/{name}.txt."
+                f"{self.lists}/{name}.txt."
             )
         return self.splits[name]
 
@@ -60,3 +80,75 @@ class DataIndex:
                 f"expected image-level labels for at least one."
             )
         return records
+
+    def subset(self, names: Sequence[str] | None) -> DataIndex:
+        """The same images with only the classes ``names``, whose ids are 1.. in that order.
+
+        The other classes vanish from the labels, and are ignored (255) in the masks. An image
+        that is left without a label stays, as one of background alone. None: all classes.
+
+        Raises:
+            UserError: a name that is no class.
+        """
+        if names is None or tuple(names) == self.classes:
+            return self
+        for name in names:
+            if name not in self.classes:
+                raise UserError(self._unknown_class(name))
+        numbers = {self.classes.index(name) + 1: n for n, name in enumerate(names, start=1)}
+
+        def relabelled(record: Record) -> Record:
+            if record.labels is None:
+                return record
+            kept = sorted(numbers[c] for c in record.labels if c in numbers)
+            return replace(record, labels=tuple(kept))
+
+        splits = {name: [*map(relabelled, records)] for name, records in self.splits.items()}
+        known = self.mask_classes or self.classes
+        return replace(self, classes=tuple(names), splits=splits, mask_classes=known)
+
+    def without_records(self) -> DataIndex:
+        """What is needed to read masks, and little to send to another process."""
+        return replace(self, splits={})
+
+    def _unknown_class(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self.classes, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(self.classes)}."
+        return f"data.classes: {self.root} has no class {name!r}. {hint}"
+
+    def read_mask(self, record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The mask of an image as (H, W) uint8: 0 background, class ids, 255 ignore.
+
+        Every mask of a data set is read here, so that a subset of classes counts everywhere.
+
+        Args:
+            size: (H, W) that the mask must have; without it that of the image, from its header.
+
+        Raises:
+            UserError: as ``getam.data.images.read_mask``.
+        """
+        from getam.data.images import image_size, read_mask
+
+        size = size or image_size(record.image)
+        mask = read_mask(record.mask, size, len(self.mask_classes or self.classes))
+        return self._class_ids[mask] if self.mask_classes else mask
+
+    def mask_values(self, labels: np.ndarray) -> np.ndarray:
+        """Class ids (no 255) as the values that the mask files have for these classes."""
+        return self._values[labels]
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        import numpy as np
+
+        known = self.mask_classes or self.classes
+        return np.array([0, *(known.index(name) + 1 for name in self.classes)], np.uint8)
+
+    @cached_property
+    def _class_ids(self) -> np.ndarray:
+        """(256,): value in a mask file -> class id."""
+        import numpy as np
+
+        lookup = np.full(256, 255, np.uint8)
+        lookup[self._values] = np.arange(len(self._values))
+        return lookup

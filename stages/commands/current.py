@@ -13,11 +13,10 @@ import numpy as np
 
 from getam.cache import StatusRow
 from getam.config import Config
-from getam.data.folder import read_folder
-from getam.data.images import image_size, read_mask
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
 from getam.mapfile import MapFile
+from stages.datasets import open_index
 from stages.workspace import open_runner
 
 
@@ -79,8 +78,9 @@ class CurrentRun:
 
     @cached_property
     def data(self) -> DataIndex:
-        """The data set: the generated one, or the user's folder."""
-        return read_folder(self.folder("data") if "data" in self.rows else self._root())
+        """The data set: the user's, or what the data stage made."""
+        made = self.folder("data") if "data" in self.rows else None
+        return open_index(self.runner.context, made, self.config.data.classes)
 
     @cached_property
     def maps(self) -> MapFile:
@@ -90,9 +90,6 @@ class CurrentRun:
             UserError: there are none for these settings.
         """
         return MapFile(self.folder("maps") / "maps.h5")
-
-    def _root(self) -> Path:
-        return Path(self.config.data.root).expanduser()
 
     def split(self, stage: str) -> str:
         """The split that a stage's maps or labels are of."""
@@ -135,7 +132,7 @@ class CurrentRun:
         """The mask (H, W) of an image; None where it has none."""
         if record.mask is None:
             return None
-        return read_mask(record.mask, image_size(record.image), len(self.data.classes))
+        return self.data.read_mask(record)
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:

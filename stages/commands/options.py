@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -24,6 +25,20 @@ def exits_cleanly(command: Callable) -> Callable:
             raise click.ClickException(str(error)) from None
 
     return guarded
+
+
+class Workers(click.ParamType):
+    """A number of processes, or the address of a Dask scheduler."""
+
+    name = "N or dask://host:port"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        text = str(value)
+        if re.fullmatch(r"dask://[^/\s]+:\d+", text):
+            return text
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+        self.fail(f"got {text!r}, expected a number from 1 on, or dask://host:port.", param, ctx)
 
 
 artifacts_option = click.option(
@@ -56,7 +71,10 @@ device_option = click.option(
     "--device", help="Such as cuda:1 or cpu; by default a GPU where there is one."
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(1), help="Processes; by default one per core."
+    "--workers",
+    type=Workers(),
+    help="Processes; by default one per core. A Dask scheduler makes the pseudo labels with its "
+    "workers.",
 )
 
 

@@ -1,0 +1,136 @@
+"""Time per image and peak memory of every stage while the number of images grows.
+
+    python benchmarks/scale.py [--images 2000,6000,20000] [--place DIR] [--json FILE]
+
+Runs the chain on generated images of 96 px, each stage in a process of its own: a narrow ViT with
+patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px, one epoch per network.
+Each stage has a start of some seconds (imports, worker processes), so what is compared is the
+time of each further image: from the first to the second size, and from the second to the third.
+Flat means a ratio of about 1, and no more memory with 20,000 images than with 2,000. Then the
+labels of the most images are made by one process and by two. Takes an hour or two at the default
+sizes, on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from getam.view.table import text_table  # noqa: E402
+from stages.chain import ORDER  # noqa: E402
+
+VIT = "{patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}"
+SETTINGS = (
+    "classifier.weights=none",
+    "deeplab.weights=none",
+    f"classifier.model_args={VIT}",
+    f"deeplab.encoder_args={VIT}",
+    "classifier.epochs=1",
+    "deeplab.epochs=1",
+    "deeplab.channels=8",
+    "evaluation.crf.steps=1",
+)
+
+
+def run_stage(place: Path, images: int, stage: str, workers: int, *options: str) -> dict[str, Any]:
+    """One stage in a process: seconds by its manifest, peak MiB of its largest process."""
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    data = ["--set", f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"]
+    arguments = ["run", "--only", stage, "--workers", str(workers), "--device", "cpu", *options]
+    command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *words, *data]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)}: ended with {os.waitstatus_to_exitcode(status)}")
+    manifest = json.loads((artifact(place, stage) / "manifest.json").read_text())
+    return {
+        "images": images,
+        "stage": stage,
+        "seconds": manifest["seconds"],
+        "peak MiB": usage.ru_maxrss / 1024,
+    }
+
+
+def artifact(place: Path, stage: str) -> Path:
+    return next(p for p in (place / "artifacts" / stage).iterdir() if p.is_dir())
+
+
+def map_bytes(place: Path) -> float:
+    """Bytes on the disk per class map."""
+    path = artifact(place, "maps") / "maps.h5"
+    with h5py.File(path) as file:
+        assert file["maps"].shape[1:] == (24, 24)
+        return path.stat().st_size / len(file["maps"])
+
+
+def flatness(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Per stage: ms of each further image between the sizes, the last over the first; memory."""
+    body = []
+    for stage in ORDER:
+        own = [row for row in rows if row["stage"] == stage]
+        pairs = list(pairwise(own))
+        further = [1000 * growth(a, b, "seconds") for a, b in pairs]
+        ratio = further[-1] / further[0] if further[0] else float("nan")
+        more = 1024 * growth(own[0], own[-1], "peak MiB")
+        peaks = (f"{row['peak MiB']:.0f}" for row in own)
+        body.append(
+            [stage, *(f"{ms:.2f}" for ms in further), f"{ratio:.2f}", *peaks, f"{more:.1f}"]
+        )
+    return body
+
+
+def growth(one: dict[str, Any], other: dict[str, Any], what: str) -> float:
+    """Of a figure, per further image."""
+    return (other[what] - one[what]) / (other["images"] - one["images"])
+
+
+def measure(place: Path, images: list[int]) -> dict[str, Any]:
+    rows, sizes = [], {}
+    for count in images:
+        there = place / str(count)
+        there.mkdir()
+        for stage in ORDER:
+            click.echo(f"{count} images: {stage}", err=True)
+            rows.append(run_stage(there, count, stage, workers=2))
+        sizes[count] = map_bytes(there)
+    force = ("--force", "pseudolabels")
+    alone, both = (run_stage(there, count, "pseudolabels", n, *force) for n in (1, 2))
+    efficiency = alone["seconds"] / (2 * both["seconds"])
+    return {"rows": rows, "bytes per class map": sizes, "efficiency of two": efficiency}
+
+
+@click.command()
+@click.option("--images", default="2000,6000,20000", show_default=True, help="Sizes, rising.")
+@click.option("--place", type=click.Path(path_type=Path), help="Where the data are put meanwhile.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
+def main(images: str, place: Path | None, file: Path | None) -> None:
+    counts = sorted({int(count) for count in images.split(",")})
+    if len(counts) < 3:
+        raise click.UsageError("--images: expected at least three sizes, such as 2000,6000,20000.")
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        found = measure(Path(folder), counts)
+    further = [f"ms {a} to {b}" for a, b in pairwise(counts)]
+    header = ["stage", *further, "ratio", *(f"MiB {n}" for n in counts), "KiB more per image"]
+    click.echo(text_table(header, flatness(found["rows"])))
+    for count, size in found["bytes per class map"].items():
+        click.echo(f"a class map of 24 x 24 with {count} images: {size:.0f} bytes")
+    click.echo(f"labels by two processes: {found['efficiency of two']:.2f} of twice as fast")
+    if file:
+        file.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Checking a data set before hours are spent on it: counts, pairs, sizes, values, coverage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from getam.cache import in_threads
+from getam.data.images import image_size, read_image, read_saliency
+from getam.data.index import DataIndex, Record
+from getam.data.palette import voc_palette
+from getam.errors import UserError
+
+READERS = 8  # threads: reading headers waits for the disk
+
+
+class Seen(NamedTuple):
+    """What was found of one image: (H, W), colours of its mask, mask values, and what is wrong."""
+
+    size: tuple[int, int] | None
+    colours: str | None
+    values: frozenset[int]
+    problems: tuple[str, ...]
+
+
+def check(
+    index: DataIndex,
+    used: Sequence[str],
+    *,
+    deep: bool = False,
+    needs_saliency: bool = False,
+    expected: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """What a data set has and what is wrong with it, as JSON values.
+
+    Reads the headers of the images, masks and saliency maps of the splits ``used`` (about 0.1 ms
+    a file), with ``deep`` all their pixels.
+
+    Args:
+        used: the splits to learn from, to measure on, and to predict, in this order.
+        needs_saliency: a missing saliency map of the first split is a problem.
+        expected: images that a split has officially.
+
+    Returns:
+        ``splits``, ``classes``, ``sizes``, ``masks``, ``problems`` (what will fail or mislead) and
+        ``notes`` (what is worth knowing), each with its remedy.
+    """
+    problems = _missing_splits(index, used)
+    used = [name for name in used if index.splits.get(name)]
+    records = {record.id: record for name in used for record in index.split(name)}
+    seen = in_threads(lambda record: _look(index, record, deep), [*records.values()], READERS)
+    problems += _overlap(index, used[:2])
+    problems += [problem for one in seen for problem in one.problems]
+    problems += _coverage(index, used[:1], needs_saliency)
+    return {
+        "root": str(index.root),
+        "splits": {name: _split_row(index.splits[name], name in used) for name in index.splits},
+        "classes": _class_rows(index, used),
+        "sizes": _sizes([one.size for one in seen if one.size]),
+        "masks": {
+            "colours": dict(Counter(one.colours for one in seen if one.colours)),
+            "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
+        },
+        "problems": problems,
+        "notes": _notes(index, used, expected or {}),
+    }
+
+
+def _missing_splits(index: DataIndex, used: Sequence[str]) -> list[str]:
+    return [problem for name in used if (problem := _missing_split(index, name))]
+
+
+def _missing_split(index: DataIndex, name: str) -> str | None:
+    try:
+        index.split(name)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
+    if len(used) < 2 or used[0] == used[1]:
+        return []
+    first, second = ({record.id for record in index.split(name)} for name in used)
+    both = sorted(first & second)
+    if not both:
+        return []
+    return [
+        f"{len(both)} images are in {used[0]} and in {used[1]}, {both[0]!r} first: what is "
+        f"learnt from cannot be measured on. Take them out of one list."
+    ]
+
+
+def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> list[str]:
+    problems = []
+    for name in used:
+        records = index.split(name)
+        counts = Counter(label for record in records for label in record.labels or ())
+        absent = [c for n, c in enumerate(index.classes, start=1) if not counts[n]]
+        if absent:
+            problems.append(
+                f"{name} has no image of {', '.join(absent)}: these cannot be learnt. Add images, "
+                f"or name the others in data.classes."
+            )
+        missing = [record.id for record in records if record.saliency is None]
+        if needs_saliency and missing:
+            problems.append(
+                f"{name} has no saliency map for {len(missing)} of {len(records)} images, "
+                f"{missing[0]!r} first. Put ID.png for each into the folder data.saliency (made "
+                f"by any saliency model), or set pseudolabels.saliency to onnx or none."
+            )
+    return problems
+
+
+def _notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
+    notes = []
+    for name in used:
+        records = index.split(name)
+        if expected.get(name, len(records)) != len(records):
+            notes.append(f"{name} has {len(records)} images, officially {expected[name]}.")
+        unlabelled = sum(record.labels is None for record in records)
+        if unlabelled and name == used[0]:
+            notes.append(
+                f"{unlabelled} of {len(records)} images of {name} are not labelled: the "
+                f"classifier does not learn from them, and they get maps of predicted classes."
+            )
+        without = sum(record.mask is None for record in records)
+        if without and name in used[:2]:
+            notes.append(
+                f"{without} of {len(records)} images of {name} have no mask: nothing is measured "
+                f"on them."
+            )
+    return notes
+
+
+def _split_row(records: Sequence[Record], used: bool) -> dict[str, Any]:
+    return {
+        "used": used,
+        "images": len(records),
+        "labelled": sum(record.labels is not None for record in records),
+        "background only": sum(record.labels == () for record in records),
+        "masks": sum(record.mask is not None for record in records),
+        "saliency": sum(record.saliency is not None for record in records),
+    }
+
+
+def _class_rows(index: DataIndex, used: Sequence[str]) -> list[dict[str, Any]]:
+    counts = {
+        name: Counter(label for record in index.split(name) for label in record.labels or ())
+        for name in used
+    }
+    return [
+        {"id": number, "name": name, "images": {split: counts[split][number] for split in used}}
+        for number, name in enumerate(index.classes, start=1)
+    ]
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, list[int]] | None:
+    """(width, height) of the smallest, the median and the largest image by area."""
+    if not sizes:
+        return None
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    chosen = {"smallest": 0, "median": len(ordered) // 2, "largest": -1}
+    return {name: [ordered[n][1], ordered[n][0]] for name, n in chosen.items()}
+
+
+def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
+    problems: list[str] = []
+    size, colours, values = None, None, frozenset()
+    try:
+        size = read_image(record.image).shape[:2] if deep else image_size(record.image)
+    except UserError as error:
+        return Seen(None, None, values, (str(error),))
+    try:
+        if record.saliency is not None:
+            read_saliency(record.saliency, size) if deep else _same_size(record.saliency, size)
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        if record.mask is not None:
+            colours = _mask_colours(record.mask, size)
+            values = frozenset(_values(index, record, size)) if deep else values
+    except UserError as error:
+        problems.append(str(error))
+    return Seen(size, colours, values, tuple(problems))
+
+
+def _values(index: DataIndex, record: Record, size: tuple[int, int]) -> list[int]:
+    import numpy as np
+
+    return np.flatnonzero(np.bincount(index.read_mask(record, size).ravel())).tolist()
+
+
+def _same_size(path: Path, size: tuple[int, int]) -> None:
+    found = image_size(path)
+    if found != size:
+        raise UserError(
+            f"{path}: got {found[1]} x {found[0]}, expected {size[1]} x {size[0]} as its image "
+            f"has (width x height). Make it again at the size of the image."
+        )
+
+
+def _mask_colours(path: Path, size: tuple[int, int]) -> str:
+    """How a mask shows its class ids, from its header: VOC palette, other palette or grey."""
+    _same_size(path, size)
+    with Image.open(path) as image:
+        if image.mode == "L":
+            return "grey"
+        if image.mode == "P":
+            colours = image.palette.palette
+            return "VOC palette" if voc_palette().startswith(colours) else "other palette"
+    raise UserError(
+        f"{path}: got a mask in mode {image.mode}, expected a palette or grey PNG whose values "
+        f"are class ids. Convert colours to class ids first."
+    )

@@ -1,0 +1,153 @@
+"""``data`` says what a data set has, what is wrong with it and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from getam.data.voc import LISTS
+from pipeline import main
+from tests.conftest import ROOT, pipeline
+from tests.trees import VOC_SETTINGS, make_coco, make_voc
+
+
+def data(*settings: str, arguments=()) -> tuple[int, str]:
+    sets = [word for setting in settings for word in ("--set", setting)]
+    result = CliRunner().invoke(main, ["data", *arguments, *sets])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def found(*settings: str, arguments=()) -> dict:
+    _, out = data(*settings, arguments=("--json", *arguments))
+    return json.loads(out[: out.rindex("}") + 1])
+
+
+@pytest.fixture
+def voc(tmp_path) -> Path:
+    return make_voc(tmp_path / "VOC2012")
+
+
+def on(root: Path, *more: str) -> tuple[str, ...]:
+    return (*VOC_SETTINGS, f"data.root={root}", *more)
+
+
+def test_a_whole_tree_has_counts_per_split_and_class_and_no_problem(voc):
+    told = found(*on(voc, "data.classes=[cat, dog, person]"), arguments=["--deep"])
+    assert told["problems"] == []
+    assert told["splits"]["train_aug"] == {
+        "used": True,
+        "images": 6,
+        "labelled": 6,
+        "background only": 0,
+        "masks": 6,
+        "saliency": 6,
+    }
+    assert told["splits"]["test"]["labelled"] == 0
+    assert told["splits"]["train"]["used"] is False
+    images = {row["name"]: row["images"]["train_aug"] for row in told["classes"]}
+    assert images == {"cat": 3, "dog": 3, "person": 2}
+    assert told["sizes"]["median"] == [52, 40]
+    assert told["masks"] == {"colours": {"VOC palette": 7, "grey": 2}, "values": [0, 1, 2, 3, 255]}
+    assert "train_aug has 6 images, officially 10582." in told["notes"]
+
+
+def test_classes_without_an_image_are_a_problem(voc):
+    code, out = data(*on(voc))
+    assert code == 1
+    assert "train_aug has no image of aeroplane, bicycle" in out
+    assert "data.classes" in out
+
+
+def test_missing_list_missing_saliency_and_overlap_are_named(voc):
+    (voc / LISTS / "train_aug.txt").unlink()
+    (voc / "saliency" / "2007_000001.png").unlink()
+    (voc / LISTS / "val.txt").write_text("2007_000001\n2009_000001\n")
+    problems = found(*on(voc, "data.train=train"))["problems"]
+    text = "\n".join(problems)
+    assert "1 images are in train and in val, '2007_000001' first" in text
+    assert "no saliency map for 1 of 4 images, '2007_000001' first" in text
+    without = found(*on(voc, "data.train=train", "pseudolabels.saliency=none"))["problems"]
+    assert not any("saliency map" in problem for problem in without)
+    assert "10,582 ids" in "\n".join(found(*on(voc))["problems"])
+
+
+def test_unreadable_files_and_pairs_that_do_not_fit_are_named_without_decoding(voc):
+    (voc / "JPEGImages" / "2007_000002.jpg").write_bytes(b"no image")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(voc / "saliency" / "2007_000003.png")
+    mask = voc / "SegmentationClass" / "2007_000004.png"
+    Image.fromarray(np.zeros((40, 52, 3), np.uint8)).save(mask)
+    problems = "\n".join(found(*on(voc))["problems"])
+    assert "2007_000002.jpg: cannot read this image" in problems
+    assert "saliency/2007_000003.png: got 9 x 9, expected 52 x 40" in problems
+    assert "SegmentationClass/2007_000004.png: got a mask in mode RGB" in problems
+
+
+def test_deep_finds_cut_files_and_unknown_values(voc):
+    image = voc / "JPEGImages" / "2007_000002.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
+    values = np.full((40, 52), 77, np.uint8)
+    Image.fromarray(values).save(voc / "SegmentationClass" / "2007_000003.png")
+    classes = "data.classes=[cat, dog, person]"
+    assert found(*on(voc, classes))["problems"] == []
+    problems = "\n".join(found(*on(voc, classes), arguments=["--deep"])["problems"])
+    assert "2007_000002.jpg" in problems
+    assert "got the value 77" in problems
+
+
+def test_coco_labels_are_counted_from_the_annotations(tmp_path):
+    pytest.importorskip("pycocotools")
+    root = make_coco(tmp_path / "coco")
+    told = found(
+        "data.kind=coco",
+        f"data.root={root}",
+        "data.train=train2014",
+        "data.val=val2014",
+        "pseudolabels.saliency=none",
+    )
+    assert told["problems"] == []
+    images = {row["name"]: row["images"]["train2014"] for row in told["classes"]}
+    assert images == {"person": 5, "traffic light": 1, "dog": 5}
+    assert told["splits"]["train2014"]["background only"] == 1
+
+
+def test_the_report_of_a_folder_is_readable_text(folder):
+    code, out = data("data.kind=folder", f"data.root={folder}")
+    assert code == 0, out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["train", "8", "8", "0", "8", "8", "used"] in lines
+    assert ["2", "dog", "4", "2"] in lines
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(folder):
+    (folder / "images" / "photo02.png").unlink()
+    result = pipeline(
+        "data", cwd=folder, settings=("data.kind=folder", f"data.root={folder}"), project=ROOT
+    )
+    assert result.code == 1
+    assert "labels.csv, line 4" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_generated_data_need_no_check():
+    code, out = data()
+    assert code == 1
+    assert "needs no check" in out
+
+
+def test_it_needs_no_torch(folder):
+    import subprocess
+
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import pipeline\n"
+        "pipeline.main(sys.argv[2:], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    words = ["data", "--set", "data.kind=folder", "--set", f"data.root={folder}"]
+    subprocess.run([sys.executable, "-c", code, str(ROOT), *words], check=True, cwd=folder)
