@@ -24,8 +24,9 @@ import torch.nn.functional as F
 
 from getam import refinement
 from getam.completion import complete_labels
+from getam.crf import dense_crf
 from getam.metrics import ConfusionMatrix, ThresholdSweep
-from getam.refinement import DILATIONS, dense_crf, normalise, pamr
+from getam.refinement import DILATIONS, normalise, pamr
 
 
 def neighbours_by_convolution(x: torch.Tensor, centre: bool, folded: bool) -> torch.Tensor:

@@ -11,7 +11,7 @@ _EXPORTS = {
     "compute_maps": "getam.maps",
     "complete_labels": "getam.completion",
     "pamr": "getam.refinement",
-    "dense_crf": "getam.refinement",
+    "dense_crf": "getam.crf",
 }
 
 __all__ = list(_EXPORTS)

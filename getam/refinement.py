@@ -1,34 +1,22 @@
-"""Refining class maps with the image itself: PAMR, normalisation, dense CRF.
-
-Pure functions. PAMR is Araslanov & Roth 2020 (arXiv 2005.08104), the dense CRF is Krähenbühl &
-Koltun 2011 as the library `pydensecrf` computes it.
+"""Refining class maps with the image itself: PAMR (Araslanov & Roth 2020, arXiv 2005.08104), and
+normalisation. Pure functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-__all__ = ["CRF_PRESETS", "dense_crf", "normalise", "pamr"]
+__all__ = ["normalise", "pamr"]
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
-
-# Settings of `dense_crf` as they are used for labels, and for predictions at test time.
-CRF_PRESETS = {
-    "labels": {"bilateral_sxy": 80, "bilateral_srgb": 13, "bilateral_compat": 10, "steps": 10},
-    "predictions": {"bilateral_sxy": 83, "bilateral_srgb": 5, "bilateral_compat": 4, "steps": 20},
-}
 
 # On a CPU, bands of rows are spread over threads. They fit a core's second-level cache, and are
 # small enough that torch does not split each of the many small operations over threads itself.
 _BAND_ELEMENTS = (1 << 15) - 1
-
-_SMALLEST_PROBABILITY = 1e-5
 
 
 @torch.inference_mode(False)  # its tensors could not be written to by threads
@@ -236,95 +224,3 @@ def normalise(maps: torch.Tensor) -> torch.Tensor:
             "expected none below 0 and no NaN: clamp them with .clamp(min=0)."
         )
     return maps / (maps.amax(dim=(-2, -1), keepdim=True) + 1e-5)
-
-
-def dense_crf(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    gaussian_sxy: float = 3,
-    gaussian_compat: float = 3,
-    bilateral_sxy: float = 80,
-    bilateral_srgb: float = 13,
-    bilateral_compat: float = 10,
-    steps: int = 10,
-) -> np.ndarray:
-    """Mean-field inference in a fully connected CRF over the given labels (`pydensecrf`).
-
-    Unary energy `-log(max(p, 1e-5))`; Potts pairwise terms with a Gaussian kernel on position and
-    a bilateral one on position and colour. Cost grows with labels x pixels x steps, so pass the
-    background and the classes of this image only. `CRF_PRESETS` names usual settings:
-    `dense_crf(image, p, **CRF_PRESETS["predictions"])`.
-
-    Args:
-        image: (H, W, 3) uint8.
-        probabilities: (K, H, W) in [0, 1], one row per label.
-        gaussian_sxy: reach of the smoothing kernel, in pixels.
-        gaussian_compat: its weight.
-        bilateral_sxy: reach of the colour kernel, in pixels.
-        bilateral_srgb: reach of the colour kernel, in grey levels of 0..255.
-        bilateral_compat: its weight.
-        steps: mean-field iterations.
-
-    Returns:
-        (K, H, W) float32, summing to one over K; ones where K is 1, there is nothing to decide.
-
-    Raises:
-        ValueError: shapes, types or values do not fit.
-        ImportError: the library is missing.
-
-    >>> image = np.zeros((4, 6, 3), dtype=np.uint8)
-    >>> dense_crf(image, np.full((2, 4, 6), 0.5), steps=1).shape
-    (2, 4, 6)
-    """
-    unary = _unary(image, probabilities)
-    labels, height, width = probabilities.shape
-    if labels == 1:
-        return np.ones((1, height, width), dtype=np.float32)
-    crf = _import_pydensecrf().DenseCRF2D(width, height, labels)
-    crf.setUnaryEnergy(unary)
-    crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-    crf.addPairwiseBilateral(
-        sxy=bilateral_sxy,
-        srgb=bilateral_srgb,
-        rgbim=np.require(image, requirements=["C", "W"]),  # read-only buffers are refused
-        compat=bilateral_compat,
-    )
-    return np.array(crf.inference(steps), dtype=np.float32).reshape(labels, height, width)
-
-
-def _unary(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f"Got an image of shape {image.shape} and type {image.dtype}, "
-            "expected (H, W, 3) uint8: colours last, 0..255."
-        )
-    if probabilities.ndim != 3 or not len(probabilities):
-        raise ValueError(
-            f"Got probabilities of shape {probabilities.shape}, expected (K, H, W) with K >= 1."
-        )
-    if probabilities.shape[1:] != image.shape[:2]:
-        raise ValueError(
-            f"Got an image of {image.shape[:2]} and probabilities of {probabilities.shape[1:]} "
-            "(height, width), expected the same: resize the probabilities to the image."
-        )
-    # Comparisons with NaN are false, so this catches them too.
-    if not (probabilities.min() >= 0 and probabilities.max() <= 1 + 1e-4):
-        raise ValueError(
-            f"Got probabilities from {probabilities.min():g} to {probabilities.max():g}, "
-            "expected [0, 1] without NaN: apply a softmax to logits first."
-        )
-    clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1, dtype=np.float32, casting="unsafe")
-    np.negative(np.log(clipped, out=clipped), out=clipped)
-    return clipped.reshape(len(probabilities), -1)
-
-
-def _import_pydensecrf() -> ModuleType:
-    try:
-        import pydensecrf.densecrf
-    except ImportError as error:
-        raise ImportError(
-            "The dense CRF needs the module pydensecrf: pip install pydensecrf2 "
-            "(the package named pydensecrf does not build any more), or switch the CRF off."
-        ) from error
-    return pydensecrf.densecrf

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from getam.crf import dense_crf
 from getam.inference import Segmenter, segment
-from getam.refinement import dense_crf
 
 WORKING = 1024  # pixels of the long side; more than networks of this kind take in
 OVERLAP = 1 / 4  # share of a tile's side that it has in common with the next, at least

@@ -18,8 +18,8 @@ from getam import ranks
 from getam.data.images import read_image
 from getam.data.transforms import to_tensor, training_transform
 from getam.losses import multi_label_soft_margin
-from getam.metrics import average_precision, mean_average_precision
 from getam.networks import build_classifier, normalisation, save_network
+from getam.scores import average_precision, mean_average_precision
 from getam.training import train
 from stages.common import batches, class_scores, multi_hot, open_data, per_class, square_batch
 

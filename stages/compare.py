@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
+from getam.crf import dense_crf
 from getam.data.images import read_image
 from getam.data.transforms import resize_maps
 from getam.metrics import ThresholdSweep
 from getam.networks import load_classifier, network_build
-from getam.refinement import dense_crf, normalise, pamr
+from getam.refinement import normalise, pamr
 from getam.view.plot import threshold_curves
 from getam.view.table import percent, text_table
 from stages.common import batches, explained, open_data

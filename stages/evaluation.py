@@ -19,20 +19,15 @@ import torch
 
 from getam import ranks
 from getam.cache import atomic_write
+from getam.crf import dense_crf
 from getam.data.images import read_image, read_mask
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
 from getam.mapfile import MapFile
-from getam.metrics import (
-    ConfusionMatrix,
-    ThresholdSweep,
-    average_precision,
-    f1,
-    mean_average_precision,
-)
+from getam.metrics import ConfusionMatrix, ThresholdSweep
 from getam.networks import load_network, network_build
-from getam.refinement import dense_crf
+from getam.scores import average_precision, f1, mean_average_precision
 from getam.view.table import evaluation_table
 from stages.common import batches, explained, open_data, per_class
 
@@ -123,6 +118,7 @@ def _pseudo_labels(job: Job, data: DataIndex, records: Sequence[Record]) -> dict
             confusion.iou(),
         ),
         "ignored": confusion.ignored_share,
+        "foreground recall": confusion.foreground_recall,
     }
 
 

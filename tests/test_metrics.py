@@ -7,14 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from getam.metrics import (
-    IGNORE,
-    ConfusionMatrix,
-    ThresholdSweep,
-    average_precision,
-    f1,
-    mean_average_precision,
-)
+from getam.metrics import IGNORE, ConfusionMatrix, ThresholdSweep
+from getam.scores import average_precision, f1, mean_average_precision
 
 
 def random_labels(rng, num_classes, shape, ignored=0.1):

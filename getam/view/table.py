@@ -61,6 +61,7 @@ def _further(row: Mapping[str, Any]) -> str:
         parts.append(f"best threshold {row['best threshold']:g}")
     if "ignored" in row:
         parts.append(f"{percent(row['ignored'])} % ignored")
+        parts.append(f"{percent(row['foreground recall'])} % of the foreground found")
     if "trained on" in row:
         parts.append(f"trained on {row['trained on']}")
     return ", ".join(parts)
