@@ -105,7 +105,16 @@ def test_read_only_artifacts_can_still_be_looked_at(place):
     assert status.code == 0, status
     rows = {row["stage"]: row["status"] for row in json.loads(status.out)}
     assert [rows[stage] for stage in MADE] == ["cached"] * 3
-    assert pipeline(*UNTIL, "--dry-run", cwd=place, settings=settings(place)).code == 0
+    for command in (
+        (*UNTIL, "--dry-run"),
+        ("inspect", "maps"),
+        ("inspect", "pseudolabels", "photo00", "-o", "look"),
+        ("report", "-o", "report.html"),
+    ):
+        done = pipeline(*command, cwd=place, settings=settings(place))
+        assert done.code == 0, f"{command} {done}"
+    assert (place / "look" / "pseudolabels" / "photo00.png").exists()
+    assert (place / "report.html").exists()
     assert {p: p.lstat().st_mtime_ns for p in [root, *root.rglob("*")]} == before
     for path in before:
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
