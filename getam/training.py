@@ -148,7 +148,13 @@ def train(
     network.train()
     parallel = ranks.in_parallel(network)
     running = {name: total.to(device) for name, total in state.running.items()}
-    for batch in track(loader, total=batches.total, initial=step, unit="step"):
+
+    def current() -> str:
+        in_epoch = step % batches.per_epoch
+        mean = running["loss"].item() / in_epoch if in_epoch else history.epochs[-1]["loss"]
+        return f"loss {mean:.3f}"
+
+    for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
         factor = schedule(step, batches.total, settings)
         for group, rate in zip(optimizer.param_groups, rates):
             group["lr"] = rate * factor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -221,3 +223,17 @@ def test_balanced_loss_weighs_background_and_foreground_alike():
     background = cross_entropy(logits[..., :3], labels[..., :3])
     foreground = cross_entropy(logits[..., 3:], labels[..., 3:])
     assert torch.isclose(balanced_cross_entropy(logits, labels), background + foreground)
+
+
+def test_progress_of_a_training_shows_the_mean_loss_of_the_epoch_so_far(tmp_path):
+    shown = []
+
+    def watch(iterable, figure, **_):
+        for batch in iterable:
+            yield batch
+            shown.append(figure())
+
+    _, curve = fit(tmp_path, track=watch)
+    assert len(shown) == 6  # two steps in each of three epochs
+    assert shown[1::2] == [f"loss {row['loss']:.3f}" for row in curve]
+    assert all(re.fullmatch(r"loss \d+\.\d{3}", text) for text in shown)

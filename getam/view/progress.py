@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,12 +17,14 @@ def track(
     unit: str = "image",
     stream: Any = None,
     every: float = 15,
+    figure: Callable[[], str] | None = None,
 ) -> Iterator[T]:
     """Yield from ``iterable`` while showing how far it is, its rate and the time left.
 
     Args:
         total: of all items, those done in an earlier run (``initial``) included.
         every: seconds between plain lines where ``stream`` (stderr) is not a terminal.
+        figure: what to show beside it, such as the current loss; asked once a second at most.
     """
     stream = stream or sys.stderr
     if total is None and hasattr(iterable, "__len__"):
@@ -30,13 +32,29 @@ def track(
     if stream.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(iterable, total=total, initial=initial, unit=unit, leave=False, file=stream)
+        bar = tqdm(iterable, total=total, initial=initial, unit=unit, leave=False, file=stream)
+        yield from _with_figure(bar, figure)
     else:
-        yield from _plain(iterable, total, initial, unit, stream, every)
+        yield from _plain(iterable, total, initial, unit, stream, every, figure)
+
+
+def _with_figure(bar: Any, figure: Callable[[], str] | None) -> Iterator[Any]:
+    shown = 0.0
+    for item in bar:
+        yield item
+        if figure and time.monotonic() - shown >= 1:  # it may have to wait for a GPU
+            bar.set_postfix_str(figure(), refresh=False)
+            shown = time.monotonic()
 
 
 def _plain(
-    iterable: Iterable[T], total: int | None, done: int, unit: str, stream: Any, every: float
+    iterable: Iterable[T],
+    total: int | None,
+    done: int,
+    unit: str,
+    stream: Any,
+    every: float,
+    figure: Callable[[], str] | None,
 ) -> Iterator[T]:
     began = said = time.monotonic()
     first = done
@@ -48,7 +66,8 @@ def _plain(
             rate = (done - first) / (now - began)
             left = f", {duration((total - done) / rate)} left" if total else ""
             of = f"/{total}" if total else ""
-            print(f"  {done}{of} {unit}s, {rate:.2g}/s{left}", file=stream, flush=True)
+            also = f", {figure()}" if figure else ""
+            print(f"  {done}{of} {unit}s, {rate:.2g}/s{left}{also}", file=stream, flush=True)
             said = now
 
 
