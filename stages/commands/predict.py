@@ -14,7 +14,7 @@ from PIL import Image
 
 from getam.cache import atomic_write, atomic_write_json
 from getam.config import Config
-from getam.data.folder import SUFFIXES
+from getam.data.files import IMAGES
 from getam.data.images import read_image
 from getam.data.palette import write_label_png
 from getam.errors import UserError
@@ -56,14 +56,14 @@ def _photos(given: Path, output: Path) -> list[tuple[str, Path]]:
         if _is_ours(given, output):
             raise UserError(f"{given}: this photo is where predictions go. Choose another -o.")
         return [(given.stem, given)]
-    files = (f for f in sorted(given.rglob("*")) if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = (f for f in sorted(given.rglob("*")) if f.suffix.lower() in IMAGES and f.is_file())
     photos = [
         (file.relative_to(given).with_suffix("").as_posix(), file)
         for file in files
         if not _is_ours(file, output)
     ]
     if not photos:
-        raise UserError(f"{given}: got no photo in this folder, expected {', '.join(SUFFIXES)}.")
+        raise UserError(f"{given}: got no photo in this folder, expected {', '.join(IMAGES)}.")
     return photos
 
 
