@@ -8,7 +8,6 @@ import fnmatch
 import io
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -310,8 +309,8 @@ def test_names_cannot_break_the_page(browser, report, tmp_path):
     odd.page.close()
 
 
-def test_250_photos_stay_small_and_open_at_once(browser, report, tmp_path):
-    """Photos of noise are the largest there are."""
+def test_report_of_250_photos_stays_small_and_opens(browser, report, tmp_path):
+    """Photos of noise are the largest there are; benchmarks/report.py says how quickly it opens."""
     rng = np.random.default_rng(0)
     data = block(report)
     entry = data["gallery"]["entries"][0]
@@ -325,9 +324,6 @@ def test_250_photos_stay_small_and_open_at_once(browser, report, tmp_path):
     path = tmp_path / "large.html"
     path.write_text(render("large", data), encoding="utf-8")
     assert path.stat().st_size < 60e6
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        Page(browser, path).page.close()
-        seconds.append(time.monotonic() - start)
-    assert min(seconds) < 2, seconds
+    large = Page(browser, path)
+    assert large.problems == []
+    large.page.close()
