@@ -252,7 +252,7 @@ class Config(Settings):
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
     endtoend: EndToEnd = EndToEnd(
         classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
-        joint=Joint(epochs=7, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
+        joint=Joint(epochs=8, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
     )
     evaluation: Evaluation = Evaluation(scales=(1.0, 1.5))  # 12 x 12 patches are coarse
     compare: Compare = Compare()
