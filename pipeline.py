@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from getam.cache import Store, gc, verify
-from getam.config import load_config
+from getam.config_files import load_config
 from getam.errors import UserError
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.progress import duration, track

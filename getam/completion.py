@@ -6,12 +6,12 @@ Section 3.3 of GETAM (arXiv 2112.02841). Pure functions of arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-__all__ = ["IGNORE", "complete_labels"]
+__all__ = ["IGNORE", "complete_labels", "completion_options"]
 
 IGNORE = 255
 
@@ -91,6 +91,18 @@ def complete_labels(
     if opening:
         labels[_opened(labels != 0, opening) == 0] = 0
     return labels
+
+
+def completion_options(settings: Any) -> dict[str, Any]:
+    """The keyword arguments of label completion that a section of settings stands for.
+
+    Args:
+        settings: the fields of ``getam.config.PseudoLabels``; without ``completion`` no quantile
+            is exceeded.
+    """
+    names = ("rule", "background_power", "opening", "fallback")
+    options = {name: getattr(settings, name) for name in names}
+    return {**options, "quantile": settings.quantile if settings.completion else 1.0}
 
 
 def _beats_background(strongest: np.ndarray, background_power: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from getam.completion import completion_options
 from getam.completion_batch import complete_batch, gather_present
 from getam.data.transforms import resize_maps
 from getam.maps import compute_maps
@@ -64,16 +65,8 @@ def label_maps(
         refined = pamr(pixels, maps, settings.pamr.iterations, dilations)
     else:
         refined = resize_maps(maps, pixels.shape[-2:])
-    return complete_batch(
-        normalise(refined),
-        class_ids,
-        saliency,
-        rule=settings.rule,
-        quantile=settings.quantile if settings.completion else 1.0,
-        background_power=settings.background_power,
-        opening=settings.opening,
-        fallback=settings.fallback,
-    )
+    options = completion_options(settings)
+    return complete_batch(normalise(refined), class_ids, saliency, **options)
 
 
 def label_shares(labels: Tensor, classes: int) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.completion import complete_labels
+from getam.completion import complete_labels, completion_options
 from getam.crf import dense_crf
 from getam.data.images import read_image, read_saliency
 from getam.data.palette import write_label_png
@@ -118,17 +118,7 @@ class Labeller:
     def complete(
         self, maps: np.ndarray, class_ids: np.ndarray, saliency: np.ndarray | None
     ) -> np.ndarray:
-        settings = self.settings
-        return complete_labels(
-            maps,
-            class_ids,
-            saliency,
-            rule=settings.rule,
-            quantile=settings.quantile if settings.completion else 1.0,
-            background_power=settings.background_power,
-            opening=settings.opening,
-            fallback=settings.fallback,
-        )
+        return complete_labels(maps, class_ids, saliency, **completion_options(self.settings))
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Dense CRF over background and the image's own classes; decides ignored pixels too."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.config import load_config
+from getam.config_files import load_config
 from getam.data.coco import draw_mask, read_instances
 from getam.data.folder import read_folder
 from getam.data.palette import voc_palette

@@ -9,7 +9,7 @@ import pytest
 import timm
 from click.testing import CliRunner
 
-from getam.config import load_config
+from getam.config_files import load_config
 from getam.errors import UserError
 from pipeline import main
 from stages.workspace import open_runner

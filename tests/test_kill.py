@@ -26,7 +26,7 @@ import stages.evaluation
 import stages.maps
 import stages.pseudolabels
 from getam.cache import CacheError, faults
-from getam.config import load_config
+from getam.config_files import load_config
 from stages.workspace import open_runner
 from tests.conftest import TINY
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from getam.config import Config, load_config
+from getam.config import Config
+from getam.config_files import load_config
 from stages import workspace
 from stages.chain import ONLINE_LABELS
 from stages.workspace import open_runner

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.config import load_config
+from getam.config_files import load_config
 from getam.data.images import read_mask
 from getam.data.palette import voc_palette
 from getam.data.voc import CLASSES, LISTS, read_voc

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from getam.config import load_config
+from getam.config_files import load_config
 from stages.commands.current import CurrentRun
 from stages.commands.inspect import overlays
 

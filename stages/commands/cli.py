@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from getam.config import load_config
+from getam.config_files import load_config
 from getam.view.progress import track
 from stages.commands.options import device_option, with_config
 

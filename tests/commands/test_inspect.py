@@ -86,7 +86,7 @@ def test_iou_of_the_table_is_that_of_the_evaluation(micro):
 
 
 def test_a_class_that_a_label_lost_is_named(micro, tmp_path):
-    from getam.config import load_config
+    from getam.config_files import load_config
     from getam.data.palette import write_label_png
     from stages.commands.current import CurrentRun
     from stages.commands.figures import label_table
