@@ -18,10 +18,7 @@ interleaved rounds; of each the best round counts, as other work on the machine 
 from __future__ import annotations
 
 import copy
-import json
 import os
-import time
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,6 +26,7 @@ from pathlib import Path
 import click
 import timm
 import torch
+from rounds import best_rounds, tell, time_rounds
 from torch import Tensor, nn
 
 from getam.maps import METHODS, compute_maps
@@ -111,27 +109,6 @@ RIVALS = {
 }
 
 
-def time_rounds(
-    contenders: dict[str, Callable[[], object]], rounds: int, device: str
-) -> Iterator[dict[str, float]]:
-    """Seconds of one run of each, per round; every second round in reverse order."""
-    for number in range(-1, rounds):
-        seconds = {}
-        for name in list(contenders)[:: -1 if number % 2 else 1]:
-            _wait(device)
-            start = time.perf_counter()
-            contenders[name]()
-            _wait(device)
-            seconds[name] = time.perf_counter() - start
-        if number >= 0:  # the first is a warm-up
-            yield seconds
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
 def draw_targets(batch: int) -> Tensor:
     """(batch, CLASSES): two classes in the first half of the images, one in the others."""
     targets = torch.zeros(batch, CLASSES)
@@ -176,19 +153,13 @@ def main(name, size, batch, device, dtype, method, threads, rounds, only, json_f
 
 
 def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict) -> None:
-    """Ratios of the best rounds first, then images per second."""
-    best = {name: min(seconds[name] for seconds in taken) for name in taken[0]}
+    """Ratios, and images per second."""
+    best = best_rounds(taken)
     ratios = {"getam / forward": best["getam"] / best["forward"]}
     for rival in [name for name in best if name not in ("forward", "getam")]:
         ratios[f"{rival} / getam"] = best[rival] / best["getam"]
     speeds = {name: settings["batch"] / seconds for name, seconds in best.items()}
-    for pair, ratio in ratios.items():
-        click.echo(f"{pair:24} {ratio:8.2f}")
-    for name, speed in speeds.items():
-        click.echo(f"{name:24} {speed:8.2f} images/s")
-    if json_file:
-        found = {"ratios": ratios, "images_per_second": speeds, "seconds": taken}
-        json_file.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
+    tell(ratios, speeds, "images/s", taken, json_file, settings)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ DILATIONS = (1, 2, 4, 8, 12, 24)
 
 # On a CPU, bands of rows are spread over threads. They fit a core's second-level cache, and are
 # small enough that torch does not split each of the many small operations over threads itself.
+# Images of a single band are small: several at once, split by torch, cost fewer operations.
 _BAND_ELEMENTS = (1 << 15) - 1
+_GROUP_ELEMENTS = 1 << 18
 
 
 @torch.inference_mode(False)  # its tensors could not be written to by threads
@@ -38,7 +40,8 @@ def pamr(
     dilation, the centre counted once per dilation (Araslanov & Roth 2020, arXiv 2005.08104).
 
     Work grows with pixels x 8 dilations x classes x iterations. Memory is dominated by the weights:
-    8 x dilations floats a pixel, of one image at a time on a CPU and of the whole batch elsewhere.
+    8 x dilations floats a pixel, on a CPU of one image (or some small ones) at a time, elsewhere of
+    the whole batch.
 
     Args:
         images: (B, 3, H, W), 0..255, any dtype. Any other number of channels works too.
@@ -65,14 +68,24 @@ def pamr(
     result = masks.new_empty((*masks.shape[:2], *size), dtype=result_dtype)
     if not result.numel():
         return result
-    # One image at a time keeps a CPU's caches warm; other devices want everything in one launch.
-    chunk = 1 if images.device.type == "cpu" else max(1, len(images))
+    chunk, rows = _portions(images, masks)
     for image, mask, out in zip(images.split(chunk), masks.split(chunk), result.split(chunk)):
         image, mask = image.to(dtype), mask.to(dtype)
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
-        out.copy_(_refine(image, mask, iterations, dilations) if iterations else mask)
+        out.copy_(_refine(image, mask, iterations, dilations, rows) if iterations else mask)
     return result
+
+
+def _portions(images: torch.Tensor, masks: torch.Tensor) -> tuple[int, int]:
+    """How many images at a time, and rows of a band: all but on a CPU, where caches count."""
+    if images.device.type != "cpu":
+        return max(1, len(images)), images.shape[-2]
+    height, width = images.shape[-2:]
+    widest = width * max(images.shape[1], masks.shape[1])
+    if widest * height <= _BAND_ELEMENTS:
+        return max(1, _GROUP_ELEMENTS // (widest * height)), height
+    return 1, max(1, _BAND_ELEMENTS // widest)
 
 
 def _check_pamr(
@@ -95,10 +108,9 @@ def _check_pamr(
 
 
 def _refine(
-    image: torch.Tensor, mask: torch.Tensor, iterations: int, dilations: Sequence[int]
+    image: torch.Tensor, mask: torch.Tensor, iterations: int, dilations: Sequence[int], rows: int
 ) -> torch.Tensor:
-    on_cpu = mask.device.type == "cpu"
-    radius, rows = max(dilations), _band_rows(image, mask) if on_cpu else mask.shape[-2]
+    radius = max(dilations)
     weights = image.new_empty((len(image), 8 * len(dilations), *image.shape[-2:]))
     weight_bands = [band.unbind(1) for band in weights.unsqueeze(2).split(rows, dim=-2)]
     # Two padded buffers take turns, so that neighbours are plain views and nothing is copied.
@@ -107,7 +119,7 @@ def _refine(
     sums = [inside.split(rows, dim=-2) for inside in insides]
     neighbours = [_neighbour_bands(buffer, dilations, rows) for buffer in buffers]
     colours = _neighbour_bands(_pad(image, radius), dilations, rows)
-    threads = torch.get_num_threads() if on_cpu else 1
+    threads = min(torch.get_num_threads(), len(weight_bands))
     with ThreadPoolExecutor(threads) as pool:
         run = pool.map if threads > 1 else map
         list(run(_weigh, image.split(rows, dim=-2), colours, weight_bands))
@@ -179,11 +191,6 @@ def _neighbour_bands(
     ]
     views = [padded[..., y : y + height, x : x + width].split(rows, dim=-2) for y, x in offsets]
     return list(zip(*views))
-
-
-def _band_rows(image: torch.Tensor, mask: torch.Tensor) -> int:
-    widest = max(image[..., 0, :].numel(), mask[..., 0, :].numel())
-    return max(1, _BAND_ELEMENTS // widest)
 
 
 def _pad(x: torch.Tensor, radius: int) -> torch.Tensor:
