@@ -36,6 +36,15 @@ TINY = (
     "endtoend.joint.batch_size=4",
 )
 """Settings of networks so small that a whole run takes seconds."""
+EXAMPLE = (
+    *TINY,
+    "data.shapes.train=8",
+    "data.shapes.val=4",
+    "data.shapes.size=48",
+    "pseudolabels.opening=3",
+    "pseudolabels.pamr.dilations=[1, 2]",
+)
+"""The embedded example on such networks, with a dozen images of its own."""
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -28,21 +28,13 @@ import stages.pseudolabels
 from getam.cache import CacheError, faults
 from getam.config_files import load_config
 from stages.workspace import open_runner
-from tests.conftest import TINY
+from tests.conftest import EXAMPLE
 
-SETTINGS = (
-    *TINY,
-    "data.shapes.train=8",
-    "data.shapes.val=4",
-    "data.shapes.size=48",
-    "pseudolabels.opening=3",
-    "pseudolabels.pamr.dilations=[1, 2]",
-)
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def attempt(
-    place: Path, fault: str = "", kill_after: float | None = None, settings=SETTINGS
+    place: Path, fault: str = "", kill_after: float | None = None, settings=EXAMPLE
 ) -> int | str:
     """Run the chain in a fork: 0 done, "killed", or the sentence of a full disk."""
     (place / "sentence.txt").unlink(missing_ok=True)
@@ -139,7 +131,7 @@ def test_killed_at_every_write_point_it_ends_in_the_same_artifacts(tmp_path, who
 
 def test_the_end_to_end_network_killed_in_each_phase_ends_in_the_same_weights_and_curves(tmp_path):
     """Two phases of four steps; a checkpoint follows each."""
-    settings = (*SETTINGS, "mode=end-to-end")
+    settings = (*EXAMPLE, "mode=end-to-end")
     whole = tmp_path / "whole"
     whole.mkdir()
     assert attempt(whole, settings=settings) == 0
