@@ -1,7 +1,8 @@
 """The chain killed with SIGKILL, and run out of disk, again and again: nothing is lost.
 
 One process imports torch; each attempt is a fork of it that runs the chain until a fault strikes.
-The embedded example, small, on networks that take milliseconds.
+The embedded example, small, on networks that take milliseconds. How many faults struck is
+printed: ``pytest -n 0 -rP tests/test_kill.py | grep faults``.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def _run(place: Path, fault: str, settings: tuple[str, ...]) -> int:
         faults._ORDER = fault
         stages.maps.SHARD = 3
         log = (place / "work.jsonl").open("a")
+        failed = (place / "failed.txt").open("a")
 
         def track(iterable, total=None, initial=0, unit="", **_):
             print(json.dumps([unit, initial, total]), file=log, flush=True)
@@ -68,8 +70,14 @@ def _run(place: Path, fault: str, settings: tuple[str, ...]) -> int:
                 if unit == "step":
                     faults.point("step")
 
+        def report(event):
+            if event.kind == "failed":
+                print(event.stage, file=failed, flush=True)
+
         config = load_config((), settings)
-        runner = open_runner(config, place / "artifacts", device="cpu", workers=1, track=track)
+        runner = open_runner(
+            config, place / "artifacts", device="cpu", workers=1, track=track, report=report
+        )
         runner.run(runner.plan())
     except CacheError as error:
         (place / "sentence.txt").write_text(str(error))
@@ -116,14 +124,17 @@ def test_killed_at_every_write_point_it_ends_in_the_same_artifacts(tmp_path, who
         place = tmp_path / str(passage)
         place.mkdir()
         for name in names:
-            if attempt(place, f"{name}:{passage}") == "killed":
+            outcome = attempt(place, f"{name}:{passage}")
+            if outcome == "killed":
                 killed_at.append(name)
             else:  # done before it passed that point so often: start over
+                assert outcome == 0
                 assert digests(place) == whole
                 shutil.rmtree(place / "artifacts")
         assert attempt(place) == 0
         assert digests(place) == whole
         work += resumed(place)
+    print(f"faults: {len(killed_at)} kills at {len(names)} kinds of write points")
     assert len(killed_at) >= 25
     assert set(killed_at) == set(names)
     assert "step" in {unit for unit, _, _ in work}
@@ -136,36 +147,40 @@ def test_the_end_to_end_network_killed_in_each_phase_ends_in_the_same_weights_an
     whole.mkdir()
     assert attempt(whole, settings=settings) == 0
     assert set(digests(whole)) == {"data", "endtoend", "evaluation"}
-    for step, goes_on_at in {1: [1], 4: [4], 6: [4, 2], 8: [4, 4]}.items():
+    kills = {1: [1], 4: [4], 6: [4, 2], 8: [4, 4]}  # after this step, and where it goes on
+    for step, goes_on_at in kills.items():
         place = tmp_path / str(step)
         place.mkdir()
         assert attempt(place, f"step:{step}", settings=settings) == "killed"
         assert attempt(place, settings=settings) == 0
         assert digests(place) == digests(whole)
         assert [initial for unit, initial, _ in resumed(place) if unit == "step"] == goes_on_at
+    print(f"faults: {len(kills)} kills in the phases of the end-to-end network")
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_artifacts(tmp_path, whole):
     moments = random.Random(0)
     kills = 0
     while kills < 40:
-        if attempt(tmp_path, kill_after=moments.uniform(0.02, 0.8)) == "killed":
+        outcome = attempt(tmp_path, kill_after=moments.uniform(0.02, 0.8))
+        if outcome == "killed":
             kills += 1
         else:  # done before it was killed: start over
+            assert outcome == 0
             assert digests(tmp_path) == whole
             shutil.rmtree(tmp_path / "artifacts")
+    print(f"faults: {kills} kills at random moments")
     assert attempt(tmp_path) == 0
     assert digests(tmp_path) == whole
 
 
-def test_disk_full_at_every_point_is_one_sentence_and_the_next_run_goes_on(tmp_path, whole):
-    sentences = 0
-    for n in range(1, 40):
-        outcome = attempt(tmp_path, f"enospc@*:{n * 3}")
-        if outcome == 0:
-            break
+def test_disk_full_in_every_stage_is_one_sentence_and_the_next_run_goes_on(tmp_path, whole):
+    """Each attempt gets one write point further than the one before it did."""
+    full = 0
+    while (outcome := attempt(tmp_path, f"enospc@*:{full + 1}")) != 0:
         assert str(outcome).startswith("No space left while "), outcome
-        sentences += 1
-    assert sentences >= 10
-    assert attempt(tmp_path) == 0
+        full += 1
+    failed = (tmp_path / "failed.txt").read_text().split()
+    print(f"faults: {full} full disks, {len(failed)} of them inside a stage")
+    assert set(failed) == set(whole)
     assert digests(tmp_path) == whole
