@@ -112,6 +112,7 @@ def test_curves_hold_the_mean_of_every_figure_of_an_epoch(tmp_path):
     _, curve = fit(tmp_path, loss=figures)
     _, plain = fit(tmp_path / "plain")
     assert [row["loss"] for row in curve] == [row["loss"] for row in plain]
+    assert len(curve) == 3
     for row in curve:
         assert 0 < row["size"] < row["loss"] ** 0.5 + 1e-6  # of a mean of squares
         assert row["mean input"] == pytest.approx([4.5] * 3, abs=1.2)

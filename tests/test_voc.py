@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from PIL import Image
 
 from getam.config_files import load_config
 from getam.data.images import read_mask
-from getam.data.palette import voc_palette
+from getam.data.palette import voc_palette, write_label_png
 from getam.data.voc import CLASSES, LISTS, read_voc
 from getam.errors import UserError
+from stages.evaluation import _write_results
 from stages.workspace import open_runner
 from tests.conftest import TINY, pipeline
 from tests.trees import VOC_OBJECTS, VOC_SETTINGS, VOC_SPLITS, make_voc, voc_mask, voc_xml
@@ -188,9 +190,19 @@ def test_a_subset_gives_the_same_numbers_as_relabelling_by_hand(place):
     labels = [m["pseudolabels"] / "labels" / "2007_000004.png" for m in (chosen, by_hand)]
     assert (read_mask(labels[0]) == read_mask(labels[1])).all()
     assert set(np.unique(read_mask(labels[0]))) <= {0, 255}  # a person: background, or unknown
-    results = chosen["evaluation"] / "results/VOC2012/Segmentation/comp6_test_cls"
-    for path in results.iterdir():  # the server knows dog as 12 and cat as 8
-        assert set(np.unique(read_mask(path))) <= {0, 8, 12}
+
+
+def test_results_of_a_subset_have_the_values_that_the_server_knows(tree, tmp_path):
+    index = read_voc(tree).subset(["dog", "cat"])
+    made = tmp_path / "predictions"
+    made.mkdir()
+    for name in ("2010_000001", "2010_000002"):
+        write_label_png(made / f"{name}.png", np.array([[0, 1, 2]], np.uint8))
+    evaluation = SimpleNamespace(crf=SimpleNamespace(enabled=False))
+    job = SimpleNamespace(folder=tmp_path, config=SimpleNamespace(evaluation=evaluation))
+    _write_results(job, index, index.split("test"))
+    paths = [*(tmp_path / "results/VOC2012/Segmentation/comp6_test_cls").iterdir()]
+    assert [read_mask(path).tolist() for path in paths] == [[[0, 12, 8]]] * 2
 
 
 def metrics(made: dict[str, Path]) -> list[dict]:

@@ -68,6 +68,7 @@ def test_nothing_half_made_is_seen_as_done(kills: list, full_disks: list) -> Non
 
 def test_next_run_ends_as_if_nothing_had_happened(kills: list, full_disks: list) -> None:
     expected = artifacts_of(kills[-1][0])
+    assert {Path(name).parts[1] for name in expected} == set(STAGES)
     for folder, _, _, second, lines in (*kills, *full_disks):
         assert second == 0, (folder, lines)
         assert artifacts_of(folder) == expected, folder

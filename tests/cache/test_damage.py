@@ -115,13 +115,13 @@ def test_artifact_under_the_name_of_another_is_not_taken_for_it(project) -> None
 
 def test_flipped_input_is_made_anew_before_a_stage_uses_it(project) -> None:
     project.run()
+    whole = project.outputs()
     flip_unseen(project.folder("labels") / "deep" / "a.txt")
-    expected = project.outputs()
     project.config["figures"] = {"title": "new"}
     assert project.run(until="figures") == ["labels", "figures"]
     text = (project.folder("figures") / "figures.txt").read_text()
     assert text == "a1\n2\n3\n|b1\n2\n3\nnew"
-    assert expected != project.outputs()
+    assert whole.items() <= project.outputs().items()
 
 
 def test_input_that_breaks_between_its_check_and_its_use_is_made_anew(project) -> None:

@@ -45,7 +45,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_settings_reach_worker_processes() -> None:
     config = pickle.loads(pickle.dumps(view("maps")))
     assert config.maps.method == "getam"
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="stage 'maps' has no config 'seed'"):
         _ = config.seed
 
 

@@ -34,5 +34,7 @@ def test_inspect_shows_predictions_and_says_that_there_are_no_maps(joint, tmp_pa
 def test_predict_takes_the_network_of_the_run(joint, tmp_path):
     done = joint("predict", joint.data / "images", "-o", tmp_path, "--device", "cpu")
     assert done.code == 0, done
-    for file in (joint.artifact("evaluation") / "predictions").glob("*.png"):
+    files = [*(joint.artifact("evaluation") / "predictions").glob("*.png")]
+    assert len(files) == 4
+    for file in files:
         assert (read_mask(tmp_path / "predictions" / file.name) == read_mask(file)).all()

@@ -40,7 +40,9 @@ def labels(folder: Path, name: str) -> np.ndarray:
 def test_predictions_are_those_of_the_evaluation(micro, tmp_path, options, name):
     done = predict(micro, micro.data / "images", to=tmp_path, options=options)
     assert done.code == 0, done
-    for file in (micro.artifact("evaluation") / name).glob("*.png"):
+    files = [*(micro.artifact("evaluation") / name).glob("*.png")]
+    assert len(files) == 4
+    for file in files:
         assert (labels(tmp_path, file.stem) == read_mask(file)).all()
 
 
