@@ -50,7 +50,7 @@ class Steps:
         self.config = Config()
         self.statistics = normalisation(network)
         weights = self.config.endtoend.joint.loss
-        self.loss = JointLoss(self.statistics, weights, self.config.maps, self.config.pseudolabels)
+        self.loss = JointLoss(network.encoder, weights, self.config.maps, self.config.pseudolabels)
         self.pixels = torch.randint(0, 256, (batch, 3, size, size), device=device).float()
         self.images = normalise_images(self.pixels, self.statistics)
         self.targets = draw_targets(batch, classes).to(device)

@@ -62,9 +62,13 @@ class ViTEndToEnd(nn.Module):
         )
         self.head = DPTSegmentationHead(channels, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes, H, W)."""
-        return self.scores_and_logits(images)[1]
+    def forward(self, images: Tensor, with_scores: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, num_classes, H, W), or what :meth:`scores_and_logits` gives.
+
+        DistributedDataParallel follows only what is called through here.
+        """
+        both = self.scores_and_logits(images)
+        return both if with_scores else both[1]
 
     def scores_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores (B, C) and logits (B, num_classes, H, W) from one pass of the encoder."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from getam.data.transforms import Statistics, image_pixels, resize_maps
-from getam.decoders import ViTEndToEnd
+from getam.data.transforms import image_pixels, resize_maps
 from getam.energy import dense_energy
 from getam.losses import (
     IGNORE,
@@ -20,31 +19,35 @@ from getam.losses import (
     multi_label_soft_margin,
     saliency_loss,
 )
+from getam.networks import normalisation
 from getam.online import label_shares, online_labels
 
 
 class JointLoss:
     """The loss of a batch, for :func:`getam.training.train`.
 
+    In several processes each makes the labels of its own images; the mean of every figure over
+    them is that of the whole batch.
+
     Args:
-        statistics: mean and standard deviation the images are normalised with.
+        classifier: the encoder of the network that is trained; it makes the labels.
         weights: the fields of ``getam.config.LossWeights``.
         maps, labels: what :func:`getam.online.online_labels` takes.
     """
 
-    def __init__(self, statistics: Statistics, weights: Any, maps: Any, labels: Any) -> None:
-        self.statistics, self.weights, self.maps, self.labels = statistics, weights, maps, labels
+    def __init__(self, classifier: nn.Module, weights: Any, maps: Any, labels: Any) -> None:
+        self.classifier, self.weights, self.maps, self.labels = classifier, weights, maps, labels
 
-    def __call__(self, network: ViTEndToEnd, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def __call__(self, network: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Images (B, 3, H, W), image-level labels (B, C) and, where there is saliency, salient
         pixels (B, H, W) -> ``loss``, its terms (not weighted), and ``label share`` (C + 2,)."""
         images, targets = batch[:2]
         saliency = batch[2].bool() if len(batch) > 2 else None
-        pixels = image_pixels(images, self.statistics)
+        pixels = image_pixels(images, normalisation(self.classifier))
         labels = online_labels(
-            network.encoder, images, pixels, targets, saliency, self.maps, self.labels
+            self.classifier, images, pixels, targets, saliency, self.maps, self.labels
         )
-        scores, logits = network.scores_and_logits(images)
+        scores, logits = network(images, with_scores=True)
         terms = self.terms(scores.float(), logits.float(), targets, labels, saliency, pixels)
         total = sum(getattr(self.weights, name) * term for name, term in terms.items())
         return {"loss": total, **terms, "label share": label_shares(labels, targets.shape[1])}

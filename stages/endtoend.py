@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import tv_tensors
 
+from getam import ranks
 from getam.cache import atomic_write
 from getam.data.images import read_image, read_saliency
 from getam.data.transforms import to_tensor, training_transform
@@ -54,17 +55,19 @@ def run(job: Job) -> dict[str, Any]:
     }
     torch.manual_seed(job.config.seed)
     weights = context.file("endtoend.weights", settings.weights)
-    network = build_endtoend(**build, weights=weights)
+    network = build_endtoend(**build, weights=weights).to(context.device)
 
     classification = _learn_classes(job, network, records)
     joint = _learn_jointly(job, network, records, data)
 
+    figures = score(job, network.encoder, settings.image_size, data)
+    if ranks.rank():
+        return {}
     save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes)
     epochs = [{"phase": "classification", **row} for row in classification]
     epochs += [{"phase": "joint", **_named(row, data.classes)} for row in joint]
     (job.folder / "history.json").write_text(json.dumps(epochs, indent=1))
-    figures = {"loss": joint[-1]["loss"]}
-    figures |= score(job, network.encoder, settings.image_size, data)
+    figures = {"loss": joint[-1]["loss"], **figures}
     if "val mIoU" in joint[-1]:
         figures["val mIoU per epoch"] = [row["val mIoU"] for row in joint]
     return {**figures, "epochs": epochs}
@@ -77,10 +80,10 @@ def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) ->
     return _train(
         job,
         "classification",
-        network,
+        network.encoder,
         len(records),
         item.without_saliency,
-        lambda network, batch: multi_label_soft_margin(network.encoder(batch[0]), batch[1]),
+        lambda encoder, batch: multi_label_soft_margin(encoder(batch[0]), batch[1]),
         seed=job.config.seed,
     )
 
@@ -98,7 +101,7 @@ def _learn_jointly(
         network,
         len(records),
         item.without_saliency if labels.saliency == "none" else item,
-        JointLoss(normalisation(network), settings.loss, job.config.maps, labels),
+        JointLoss(network.encoder, settings.loss, job.config.maps, labels),
         seed=mix(job.config.seed, 1),
         measure=_validation(job, network, data),
     )
@@ -107,7 +110,7 @@ def _learn_jointly(
 def _train(
     job: Job,
     phase: str,
-    network: ViTEndToEnd,
+    network: nn.Module,
     items: int,
     item: Callable[[int], tuple[Tensor, ...]],
     loss: Callable,
@@ -171,11 +174,12 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     folder = job.scratch / "saliency"
     folder.mkdir(parents=True, exist_ok=True)
     records = [replace(record, saliency=folder / f"{record.id}.png") for record in records]
-    for record in job.context.track(records):
+    for record in job.context.track(ranks.share(records)):
         if not record.saliency.exists():
             salient = model(read_image(record.image)) > settings.saliency_threshold
             with atomic_write(record.saliency) as temporary:
                 Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
+    ranks.wait()
     return records
 
 
@@ -186,12 +190,13 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
 
     def measure() -> dict[str, float]:
         confusion = ConfusionMatrix(len(data.classes) + 1)
-        images = ((record.id, read_image(record.image)) for record in records)
+        own = ranks.share(records)
+        images = ((record.id, read_image(record.image)) for record in own)
         predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
-        for record, (_, image, probabilities) in zip(records, predicted):
+        for record, (_, image, probabilities) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])
             confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
-        return {"val mIoU": confusion.miou()}
+        return {"val mIoU": ranks.add_up(confusion).miou()}
 
     return measure if records else dict
 

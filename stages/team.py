@@ -7,8 +7,7 @@ folder's records; it is the run that one process would be. For each stage in ``T
 the job to the others, which until then wait, and all call the stage's function together. There
 each process takes its share (``getam.ranks``): shards of the maps, batches to predict, its part of
 each training batch. So the results are those of one process, and no key knows the number of
-processes. The other stages are the leader's, with all its cores; so is ``endtoend``, whose loss
-calls the parts of its network one by one, which DistributedDataParallel does not follow.
+processes. The other stages are the leader's, with all its cores.
 
 All processes need the same code, and the data and artifacts folders at the same paths. When one
 fails, torchrun ends the others; the next run goes on from the shards and checkpoints.
@@ -30,7 +29,7 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.cache import Job
 
-TOGETHER = ("classifier", "maps", "deeplab", "evaluation")
+TOGETHER = ("classifier", "endtoend", "maps", "deeplab", "evaluation")
 _PATIENCE = timedelta(days=30)  # a stage of the leader's alone may take long
 
 

@@ -145,7 +145,7 @@ def test_gradients_of_the_joint_step_are_those_of_its_loss_on_ready_made_labels(
     """The released code accumulates the gradients of its map passes into the weights' own."""
     statistics = normalisation(network)
     batch = batch_of(records, statistics)
-    loss = JointLoss(statistics, LossWeights(), MAPS, LABELS)
+    loss = JointLoss(network.encoder, LossWeights(), MAPS, LABELS)
     labels, pixels = labelled(network, batch), image_pixels(batch[0], statistics)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
@@ -171,7 +171,7 @@ def test_each_weight_scales_its_term_and_every_term_is_told(network, records):
 
     def figures(**weights: float) -> dict[str, float]:
         none = dict.fromkeys(terms, 0.0)
-        loss = JointLoss(statistics, LossWeights(**{**none, **weights}), MAPS, LABELS)
+        loss = JointLoss(network.encoder, LossWeights(**{**none, **weights}), MAPS, LABELS)
         return loss(network, batch)
 
     everything = figures(**dict.fromkeys(terms, 1.0))
@@ -187,7 +187,7 @@ def test_each_weight_scales_its_term_and_every_term_is_told(network, records):
 def test_without_saliency_there_is_no_saliency_term(network, records):
     statistics = normalisation(network)
     images, targets, _ = batch_of(records, statistics)
-    loss = JointLoss(statistics, LossWeights(), MAPS, LABELS)
+    loss = JointLoss(network.encoder, LossWeights(), MAPS, LABELS)
     assert "saliency" not in loss(network, (images, targets))
 
 
