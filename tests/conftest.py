@@ -96,6 +96,17 @@ def pipeline(
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def torchrun(*words: str, cwd: Path) -> Result:
+    """Run ``torchrun --nproc-per-node 2`` on the CPU."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [sys.executable, *launcher, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
 class Result:
     """Exit code and output of a command."""
 

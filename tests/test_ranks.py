@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -19,7 +16,7 @@ from getam import ranks
 from getam.batchnorm import join_batchnorm
 from getam.errors import UserError
 from getam.training import Batches
-from tests.conftest import ROOT, TINY, Result, pipeline
+from tests.conftest import ROOT, TINY, Result, pipeline, torchrun
 
 pytest.importorskip("accelerate")
 
@@ -32,16 +29,6 @@ SETTINGS = (
     "evaluation.batch_size=3",
     "pseudolabels.pamr.iterations=1",
 )
-
-
-def torchrun(*words: str, cwd: Path) -> Result:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    command = [sys.executable, *launcher, *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def run_by_two(cwd: Path, *settings: str, arguments: tuple[str, ...] = ()) -> Result:
