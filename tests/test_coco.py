@@ -105,15 +105,6 @@ def test_the_whole_chain_runs_on_coco(whole, place):
     assert [*rows[1]["per class"]] == ["background", "person", "traffic light", "dog"]
 
 
-def test_the_end_to_end_mode_runs_on_coco(whole, place):
-    config = load_config((), settings(place / "coco", "mode=end-to-end", "evaluation.crf.steps=1"))
-    runner = open_runner(config, place / "artifacts", device="cpu", workers=1, run_name="joint")
-    made = runner.run(runner.plan())
-    assert [*made] == ["data", "endtoend", "evaluation"]
-    rows = json.loads((made["evaluation"] / "metrics.json").read_text())
-    assert ("network", "val2014", 4) in [(r["what"], r["split"], r["images"]) for r in rows]
-
-
 def test_what_the_data_stage_makes_is_a_data_folder_without_images(whole, place, photos):
     folders = [place / "coco" / name for name in ("train2014", "val2014")]
     index = read_folder(artifact(place, "data"), images=folders)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import timm
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from getam.config_files import load_config
 from getam.errors import UserError
 from pipeline import main
-from stages.workspace import open_runner
 from tests.conftest import ROOT, make_folder
 from tests.trees import make_coco, make_voc
 
@@ -61,13 +60,26 @@ def files(name: str) -> list[Path]:
     return [ROOT / "configs" / name for name in names]
 
 
+def run(configs: list[Path], artifacts: Path, *settings: str, options=()) -> Result:
+    words = [word for file in configs for word in ("--config", str(file))]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    place = ("--artifacts", str(artifacts), "--device", "cpu", "--workers", "1")
+    return CliRunner().invoke(main, ["run", *words, *sets, *place, *options])
+
+
+def run_all(configs: list[Path], artifacts: Path, *settings: str) -> dict[str, Path]:
+    """The artifact of each stage."""
+    result = run(configs, artifacts, *settings)
+    assert result.exit_code == 0, result.output
+    keys = json.loads((artifacts / "runs" / "default.json").read_text())["keys"]
+    return {stage: artifacts / stage / key for stage, key in keys.items()}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_dry_run_resolves_on_a_miniature_of_its_data(name, roots, tmp_path):
     config = load_config(files(name))
-    words = [word for file in files(name) for word in ("--config", str(file))]
-    root = ["--set", f"data.root={roots[config.data.kind]}"]
-    place = ["--artifacts", str(tmp_path / "artifacts")]
-    result = CliRunner().invoke(main, ["run", "--dry-run", *words, *root, *place])
+    root = f"data.root={roots[config.data.kind]}"
+    result = run(files(name), tmp_path / "artifacts", root, options=["--dry-run"])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.output.splitlines() if "would run" in line]
     stages = 2 if config.mode == "end-to-end" else 5
@@ -86,11 +98,10 @@ def test_every_model_exists_and_has_weights_in_timm(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_each_published_backbone_goes_through_one_step_of_every_stage(name, roots, tmp_path):
     """The real architecture at random weights, as narrow and shallow as it can be."""
-    config = load_config([ROOT / "configs" / name], (f"data.root={roots['voc']}", *MICRO))
-    runner = open_runner(config, tmp_path / "artifacts", device="cpu", workers=1)
-    made = runner.run(runner.plan())
+    config, root = ROOT / "configs" / name, f"data.root={roots['voc']}"
+    made = run_all([config], tmp_path / "artifacts", root, *MICRO)
     build = json.loads((made["classifier"] / "network.json").read_text())
-    assert build["model"] == config.classifier.model
+    assert build["model"] == load_config([config]).classifier.model
     history = json.loads((made["deeplab"] / "history.json").read_text())
     assert len(history) == 1
     assert len(list((made["pseudolabels"] / "labels").iterdir())) == 6
@@ -102,9 +113,7 @@ def test_each_published_backbone_goes_through_one_step_end_to_end(name, roots, t
     model = load_config([ROOT / "configs" / name]).classifier.model
     settings = (f"data.root={roots['voc']}", *MICRO, f"endtoend.model={model}")
     overlaid = [ROOT / "configs" / name, ROOT / "configs" / "endtoend_paper.yaml"]
-    config = load_config(overlaid, settings)
-    runner = open_runner(config, tmp_path / "artifacts", device="cpu", workers=1)
-    made = runner.run(runner.plan())
+    made = run_all(overlaid, tmp_path / "artifacts", *settings)
     assert [*made] == ["endtoend", "evaluation"]
     assert json.loads((made["endtoend"] / "network.json").read_text())["model"] == model
     assert "network + CRF" in (made["evaluation"] / "table.txt").read_text()
