@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 import stages.endtoend
+from getam import ranks
 from getam.config import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_image, read_saliency
+from getam.data.index import Record
 from getam.data.transforms import image_pixels, normalise_images, to_square, to_tensor
 from getam.joint import JointLoss
 from getam.mapfile import MapFile, merge_shards, write_shard
@@ -198,11 +200,13 @@ def test_images_without_a_class_are_background_where_they_are_not_salient(networ
     assert set(labels.unique().tolist()) <= {0, 255}
 
 
-def test_saliency_of_a_model_is_made_once_and_decides_as_in_the_label_stage(tmp_path, monkeypatch):
+@pytest.fixture
+def brightness(monkeypatch) -> list[np.ndarray]:
+    """A saliency model that finds what is bright; the images it has seen."""
     seen = []
 
     class Brightness:
-        """Stands in for an ONNX file: salient is what is bright."""
+        """Stands in for an ONNX file."""
 
         def __init__(self, path: str) -> None:
             assert path == "model.onnx"
@@ -212,17 +216,36 @@ def test_saliency_of_a_model_is_made_once_and_decides_as_in_the_label_stage(tmp_
             return (image.max(2) / 255).astype(np.float32)
 
     monkeypatch.setattr(stages.endtoend, "SaliencyModel", Brightness)
-    data = read_folder(make_folder(tmp_path / "data"))
+    return seen
+
+
+def saliency_of_a_model(place: Path) -> list[Record]:
+    data = read_folder(place / "data")
     labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
     config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
-    job = SimpleNamespace(config=config, context=Context(), scratch=tmp_path / "scratch")
+    job = SimpleNamespace(config=config, context=Context(), scratch=place / "scratch")
+    return stages.endtoend._with_saliency(job, data)
+
+
+def test_saliency_of_a_model_is_made_once_and_decides_as_in_the_label_stage(tmp_path, brightness):
+    make_folder(tmp_path / "data")
     for _ in range(2):  # the second time as after a kill
-        records = stages.endtoend._with_saliency(job, data)
-    assert len(seen) == len(records) == 8
-    for record, image in zip(records, seen):
-        kept = read_saliency(record.saliency, image.shape[:2]) > labels.saliency_threshold
-        np.testing.assert_array_equal(kept, image.max(2) / 255 > labels.saliency_threshold)
+        records = saliency_of_a_model(tmp_path)
+    assert len(brightness) == len(records) == 8
+    for record, image in zip(records, brightness):
+        kept = read_saliency(record.saliency, image.shape[:2]) > 0.35
+        np.testing.assert_array_equal(kept, image.max(2) / 255 > 0.35)
         assert 0 < kept.mean() < 1
+
+
+def test_each_process_makes_its_share_of_the_saliency(tmp_path, brightness, monkeypatch):
+    monkeypatch.setattr(ranks, "wait", lambda: None)  # here they run one after the other
+    make_folder(tmp_path / "data")
+    for rank in range(3):
+        with ranks.together(ranks.Group(rank, 3, None)):
+            records = saliency_of_a_model(tmp_path)
+    assert len(brightness) == len(records) == 8
+    assert all(record.saliency.is_file() for record in records)
 
 
 def test_pixels_come_back_from_normalised_images():
