@@ -120,7 +120,9 @@ def train(
         items: number of training images.
         make_item: index -> tensors of one image, with augmentation from torch's random state.
         loss: (network, batch on the device) -> scalar, or the scalar as ``"loss"`` among other
-            figures (scalars or vectors) whose means over an epoch the history tells.
+            figures (scalars or vectors) whose means over an epoch the history tells. Gradients
+            are to flow through a call of the network, not of its parts: of several processes it is
+            a DistributedDataParallel.
         settings: the fields of ``getam.config.Training``.
         seed: of everything random here.
         scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
