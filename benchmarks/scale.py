@@ -3,12 +3,13 @@
     python benchmarks/scale.py [--images 2000,6000,20000] [--place DIR] [--json FILE]
 
 Runs the chain on generated images of 96 px, each stage in a process of its own: a narrow ViT with
-patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px, one epoch per network.
-Each stage has a start of some seconds (imports, worker processes), so what is compared is the
-time of each further image: from the first to the second size, and from the second to the third.
-Flat means a ratio of about 1, and no more memory with 20,000 images than with 2,000. Then the
-labels of the most images are made by one process and by two. Takes an hour or two at the default
-sizes, on a machine that does nothing else.
+patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px, one epoch per network;
+the end-to-end network, the slowest, learns from a tenth of the images.
+Each stage has a start of some seconds (imports, worker processes), so what is compared is the CPU
+time of each further image, which other work on the machine hardly changes: from the first to the
+second size, and from the second to the third. Flat means a ratio of about 1, and no more memory
+with 20,000 images than with 2,000. Then the labels of the most images are made by one process and
+by two; that wants a machine that does nothing else. Takes an hour at the default sizes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,16 +42,26 @@ SETTINGS = (
     "classifier.epochs=1",
     "deeplab.epochs=1",
     "deeplab.channels=8",
+    "endtoend.weights=none",
+    f"endtoend.model_args={VIT}",
+    "endtoend.channels=8",
+    "endtoend.classification.epochs=1",
+    "endtoend.joint.epochs=1",
     "evaluation.crf.steps=1",
 )
 
 
 def run_stage(place: Path, images: int, stage: str, workers: int, *options: str) -> dict[str, Any]:
-    """One stage in a process: seconds by its manifest, peak MiB of its largest process."""
-    words = [word for setting in SETTINGS for word in ("--set", setting)]
-    data = ["--set", f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"]
-    arguments = ["run", "--only", stage, "--workers", str(workers), "--device", "cpu", *options]
-    command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *words, *data]
+    """One stage in a process: seconds by its manifest, CPU seconds, MiB of its largest process."""
+    joint = stage == "endtoend"
+    saliency = f"pseudolabels.saliency={'folder' if joint else 'features'}"
+    data = f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"
+    words = [word for setting in (*SETTINGS, saliency, data) for word in ("--set", setting)]
+    click.echo(f"{images} images: {stage}", err=True)
+    mode = "end-to-end" if joint else "multi-stage"
+    arguments = ["run", "--mode", mode, "--only", stage, "--workers", str(workers)]
+    arguments += ["--device", "cpu", *options]
+    command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -60,8 +72,14 @@ def run_stage(place: Path, images: int, stage: str, workers: int, *options: str)
         "images": images,
         "stage": stage,
         "seconds": manifest["seconds"],
+        "CPU seconds": usage.ru_utime + usage.ru_stime,
         "peak MiB": usage.ru_maxrss / 1024,
     }
+
+
+def run_stages(place: Path, images: int, stages: Iterable[str]) -> list[dict[str, Any]]:
+    place.mkdir()
+    return [run_stage(place, images, stage, workers=2) for stage in stages]
 
 
 def artifact(place: Path, stage: str) -> Path:
@@ -77,12 +95,12 @@ def map_bytes(place: Path) -> float:
 
 
 def flatness(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Per stage: ms of each further image between the sizes, the last over the first; memory."""
+    """Per stage: CPU ms of each further image between sizes, the last over the first; memory."""
     body = []
     for stage in ORDER:
         own = [row for row in rows if row["stage"] == stage]
         pairs = list(pairwise(own))
-        further = [1000 * growth(a, b, "seconds") for a, b in pairs]
+        further = [1000 * growth(a, b, "CPU seconds") for a, b in pairs]
         ratio = further[-1] / further[0] if further[0] else float("nan")
         more = 1024 * growth(own[0], own[-1], "peak MiB")
         peaks = (f"{row['peak MiB']:.0f}" for row in own)
@@ -101,10 +119,8 @@ def measure(place: Path, images: list[int]) -> dict[str, Any]:
     rows, sizes = [], {}
     for count in images:
         there = place / str(count)
-        there.mkdir()
-        for stage in ORDER:
-            click.echo(f"{count} images: {stage}", err=True)
-            rows.append(run_stage(there, count, stage, workers=2))
+        rows += run_stages(there, count, [stage for stage in ORDER if stage != "endtoend"])
+        rows.append(run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1])
         sizes[count] = map_bytes(there)
     force = ("--force", "pseudolabels")
     alone, both = (run_stage(there, count, "pseudolabels", n, *force) for n in (1, 2))
@@ -122,7 +138,7 @@ def main(images: str, place: Path | None, file: Path | None) -> None:
         raise click.UsageError("--images: expected at least three sizes, such as 2000,6000,20000.")
     with tempfile.TemporaryDirectory(dir=place) as folder:
         found = measure(Path(folder), counts)
-    further = [f"ms {a} to {b}" for a, b in pairwise(counts)]
+    further = [f"CPU ms {a} to {b}" for a, b in pairwise(counts)]
     header = ["stage", *further, "ratio", *(f"MiB {n}" for n in counts), "KiB more per image"]
     click.echo(text_table(header, flatness(found["rows"])))
     for count, size in found["bytes per class map"].items():

@@ -112,6 +112,17 @@ class Maps(Settings):
     predicted_above: Share = Field(0.5, description="class probability, for unlabelled images")
 
 
+class Foreground(Settings):
+    """Object or ground by the patch features of the network, for ``pseudolabels.saliency``."""
+
+    block: int | None = Field(
+        None, ge=0, description="whose output is taken; None: two thirds of the depth"
+    )
+    scale: float = Field(1.5, gt=0, description="of the side of the network's images")
+    images: Positive = Field(200, description="at most, to learn from, evenly from the train split")
+    batch_size: Positive = 16
+
+
 class Pamr(Settings):
     """Pixel-adaptive mask refinement."""
 
@@ -135,8 +146,9 @@ class Crf(Settings):
 class PseudoLabels(Settings):
     """From maps to one label per pixel: PAMR, normalising, label completion, dense CRF."""
 
-    saliency: Literal["folder", "onnx", "none"] = Field(
-        "folder", description="supervision beyond image labels, unless none"
+    saliency: Literal["folder", "onnx", "features", "none"] = Field(
+        "folder",
+        description="folder and onnx: supervision beyond image labels; features: the network's own",
     )
     saliency_model: str | None = Field(None, description="ONNX file, for saliency: onnx")
     saliency_threshold: Share = 0.5
@@ -240,11 +252,12 @@ class Config(Settings):
     data: Data = Data()
     classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()
+    foreground: Foreground = Foreground()
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
     deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
     endtoend: EndToEnd = EndToEnd(
         classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
-        joint=Joint(epochs=8, batch_size=16, lr_encoder=2e-4, crop_scale=(0.8, 1.0)),
+        joint=Joint(epochs=7, batch_size=8, lr_encoder=2e-4, lr_head=2e-3, crop_scale=(0.7, 1.0)),
     )
     evaluation: Evaluation = Evaluation(scales=(1.0, 1.5))  # 12 x 12 patches are coarse
     compare: Compare = Compare()

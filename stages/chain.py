@@ -10,11 +10,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from getam.cache import Stage
+from getam.errors import UserError
 
 if TYPE_CHECKING:
     from getam.config import Config
 
-ORDER = ("data", "classifier", "endtoend", "maps", "pseudolabels", "deeplab", "evaluation")
+ORDER = (
+    "data",
+    "classifier",
+    "endtoend",
+    "maps",
+    "foreground",
+    "pseudolabels",
+    "deeplab",
+    "evaluation",
+)
 SPLITS = ("data.train", "data.val")
 ONLINE_LABELS = (
     "maps.method",
@@ -45,6 +55,14 @@ def _stages(config: Config) -> list[Stage]:
     deeplab_needs = [] if supervised else ["pseudolabels"]
     if config.deeplab.weights == "classifier":
         deeplab_needs.insert(0, explained.name)
+    own = config.pseudolabels.saliency == "features"
+    foreground = Stage(
+        name="foreground",
+        function="stages.foreground:run",
+        needs=(explained.name, "maps"),
+        reads=("data.train", "foreground"),
+        data=("images", "labels"),
+    )
     return [
         explained,
         Stage(
@@ -54,10 +72,11 @@ def _stages(config: Config) -> list[Stage]:
             reads=("data.train", "maps"),
             data=("images", "labels"),
         ),
+        *([foreground] if own else []),
         Stage(
             name="pseudolabels",
             function="stages.pseudolabels:run",
-            needs=("maps",),
+            needs=("maps", "foreground") if own else ("maps",),
             reads=("data.train", "pseudolabels"),
             data=("images", "labels", *_saliency(config)),
         ),
@@ -77,6 +96,12 @@ def _stages(config: Config) -> list[Stage]:
 def _explained(config: Config) -> Stage:
     """The stage whose network the maps explain."""
     if config.mode == "end-to-end" or config.maps.source == "endtoend":
+        if config.pseudolabels.saliency == "features":
+            raise UserError(
+                "pseudolabels.saliency: got features, which are those of a classifier that has "
+                "been trained, but the end-to-end network makes labels while it learns. Set it to "
+                "folder, onnx or none, or run in mode multi-stage with maps.source=classifier."
+            )
         return Stage(
             name="endtoend",
             function="stages.endtoend:run",

@@ -37,7 +37,7 @@ def check_saliency(source: str, records: Sequence[Record], folder: Path) -> None
         raise UserError(
             f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
-            f"pseudolabels.saliency to onnx or none."
+            f"pseudolabels.saliency to onnx, features or none."
         )
 
 

@@ -1,6 +1,6 @@
 """pseudolabels: maps, refined and completed, become one label per pixel.
 
-needs   maps; saliency maps from the data folder or an ONNX model, unless set to none
+needs   maps; saliency maps from the data folder, an ONNX model or the foreground stage, unless none
 makes   labels/ID.png: VOC palette, 0 background, 1..C, 255 ignore
         --workers dask://host:port has them made by a Dask cluster that sees the same paths
 costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as much again
@@ -26,6 +26,7 @@ from getam.mapfile import MapFile
 from getam.refinement import normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, check_saliency, open_data
+from stages.foreground import read_scores
 from stages.processes import processes
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def run(job: Job) -> dict[str, Any]:
         settings,
         context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
         folder,
+        job.inputs["foreground"].absolute() / "foreground" if "foreground" in job.inputs else None,
     )
     with processes(context) as parallel:
         done = parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
@@ -72,8 +74,16 @@ def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: floa
 class Labeller:
     """Makes and writes the pseudo labels of some images; travels to worker processes."""
 
-    def __init__(self, maps: MapFile, settings: Any, saliency_model: str, folder: Path) -> None:
+    def __init__(
+        self,
+        maps: MapFile,
+        settings: Any,
+        saliency_model: str,
+        folder: Path,
+        foreground: Path | None = None,
+    ) -> None:
         self.maps, self.settings, self.folder = maps, settings, folder
+        self.foreground = foreground
         self.saliency_model = SaliencyModel(saliency_model) if saliency_model else None
 
     def __call__(self, records: Sequence[Record]) -> None:
@@ -93,23 +103,27 @@ class Labeller:
 
     def refine(self, image: np.ndarray, maps: np.ndarray) -> np.ndarray:
         """Maps (K, h, w) to (K, H, W) in [0, 1]: enlarged, PAMR, divided by their maximum."""
-        size = image.shape[:2]
         if not len(maps):
-            return np.zeros((0, *size), np.float32)
+            return np.zeros((0, *image.shape[:2]), np.float32)
+        return normalise(self.enlarge(image, maps)).numpy()
+
+    def enlarge(self, image: np.ndarray, maps: np.ndarray) -> torch.Tensor:
+        """Maps (K, h, w) to (K, H, W) along the edges of the image, with PAMR."""
         masks = torch.from_numpy(maps)[None]
         settings = self.settings.pamr
-        if settings.enabled:
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-            refined = pamr(pixels, masks, settings.iterations, tuple(settings.dilations))
-        else:
-            refined = resize_maps(masks, size)
-        return normalise(refined[0]).numpy()
+        if not settings.enabled:
+            return resize_maps(masks, image.shape[:2])[0]
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        return pamr(pixels, masks, settings.iterations, tuple(settings.dilations))[0]
 
     def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
         """(H, W) bool, or None where there is to be none."""
         if self.settings.saliency == "none":
             return None
-        if self.settings.saliency == "onnx":
+        if self.foreground is not None:
+            soft = read_scores(self.foreground / f"{record.id}.png")
+            soft = self.enlarge(image, soft[None])[0].numpy()
+        elif self.settings.saliency == "onnx":
             soft = self.saliency_model(image)
         else:
             soft = read_saliency(record.saliency, image.shape[:2])

@@ -89,7 +89,7 @@ def test_saliency_of_another_size_or_missing(folder):
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(folder / "saliency" / "photo01.png")
     assert_one_sentence(run(folder), "saliency/photo01.png", "10 x 10")
     (folder / "saliency" / "photo01.png").unlink()
-    assert_one_sentence(run(folder), "1 of 8", "photo01", "onnx or none")
+    assert_one_sentence(run(folder), "1 of 8", "photo01", "onnx, features or none")
 
 
 def test_empty_and_missing_split(folder):

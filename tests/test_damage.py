@@ -17,7 +17,7 @@ from stages.workspace import open_runner
 from tests.conftest import EXAMPLE
 from tests.trees import make_coco
 
-MULTI_STAGE = [stage for stage in ORDER if stage != "endtoend"]
+MULTI_STAGE = [stage for stage in ORDER if stage not in ("endtoend", "foreground")]
 END_TO_END = ["data", "endtoend", "evaluation"]
 COCO = (  # its data stage is another one, and its evaluation writes results of a test split
     "mode=end-to-end",
@@ -30,6 +30,10 @@ COCO = (  # its data stage is another one, and its evaluation writes results of 
 CHAINS = {  # settings beside EXAMPLE, and the stages that no chain before it has made
     "multi-stage": ((), MULTI_STAGE),
     "end-to-end": (("mode=end-to-end",), ["endtoend", "evaluation"]),
+    "features": (
+        ("pseudolabels.saliency=features",),
+        ["foreground", "pseudolabels", "deeplab", "evaluation"],
+    ),
     "compare": (("compare.methods=[cam, getam]", "compare.refiners=[none, pamr]"), ["compare"]),
     "coco": (COCO, END_TO_END),
 }

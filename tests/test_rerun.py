@@ -42,6 +42,7 @@ OTHER = {
     "endtoend.weights": None,
     "endtoend": (),
     "compare": (),
+    "foreground": (),  # another chain: tried below
     "data.shapes": (),
     "pseudolabels.saliency_model": (),  # a file: tried below
     "classifier.weights": None,
@@ -177,6 +178,18 @@ def test_maps_of_the_end_to_end_network_put_it_in_the_place_of_the_classifier(
     assert tuple(other) == ("endtoend", *FROM["maps"])
     assert other["endtoend"] == end_to_end["endtoend"]
     assert all(other[stage] != baseline[stage] for stage in FROM["maps"])
+
+
+def test_the_foreground_stage_is_there_for_the_saliency_that_it_makes(place, baseline):
+    features = "pseudolabels.saliency=features"
+    own = keys(place, features)
+    assert tuple(own) == ("classifier", "maps", "foreground", *FROM["pseudolabels"])
+    assert differing(baseline, own) == FROM["pseudolabels"]
+    for path, value in leaves(Config().foreground, "foreground."):
+        other = keys(place, features, f"{path}={changed(path, value) if value else 1}")
+        assert differing(own, other) == ("foreground", *FROM["pseudolabels"]), path
+    other = keys(place, features, "maps.method=cam")
+    assert differing(own, other) == ("maps", "foreground", *FROM["pseudolabels"])
 
 
 @pytest.mark.parametrize("saliency", ["folder", "none"])

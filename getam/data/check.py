@@ -111,7 +111,7 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
             problems.append(
                 f"{name} has no saliency map for {len(missing)} of {len(records)} images, "
                 f"{missing[0]!r} first. Put ID.png for each into the folder data.saliency (made "
-                f"by any saliency model), or set pseudolabels.saliency to onnx or none."
+                f"by any saliency model), or set pseudolabels.saliency to onnx, features or none."
             )
     return problems
 

@@ -1,0 +1,131 @@
+"""Object or ground by patch features: what is found, and the stage that writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from getam.config_files import load_config
+from getam.errors import UserError
+from getam.foreground import fit_foreground, default_block, patch_features
+from stages.chain import chain
+from stages.foreground import evenly
+from stages.workspace import open_runner
+from tests.conftest import EXAMPLE
+from tests.oracles import FAMILIES, GRID, build, draw_images
+
+FEATURES = (*EXAMPLE, "pseudolabels.saliency=features")
+
+
+def draw_patches(share: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit features (4000, 32) of object and ground, and which are object (4000,)."""
+    generator = torch.Generator().manual_seed(seed)
+    object_ = torch.rand(4000, generator=generator) < share
+    centres = torch.randn(2, 32, generator=generator)
+    noise = 0.7 * torch.randn(4000, 32, generator=generator)
+    return torch.nn.functional.normalize(centres[object_.long()] + noise, dim=1), object_
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("astray", [0.0, 0.2])
+def test_a_few_peaks_tell_object_from_ground_even_if_some_lie_astray(share, astray):
+    features, object_ = draw_patches(share)
+    generator = torch.Generator().manual_seed(1)
+    chance = torch.where(object_, 0.05 * (1 - astray), 0.05 * astray * share / (1 - share))
+    peaks = torch.rand(4000, generator=generator) < chance
+    found = fit_foreground(features, peaks)(features) > 0.5
+    assert (found == object_).float().mean() > 0.97
+
+
+def test_the_peaks_say_which_side_is_object():
+    features, object_ = draw_patches(0.4)
+    at_object = fit_foreground(features, object_)(features)
+    at_ground = fit_foreground(features, ~object_)(features)
+    assert torch.equal(at_object > 0.5, at_ground <= 0.5)
+
+
+def test_scores_do_not_depend_on_the_order_of_patches():
+    features, object_ = draw_patches(0.3)
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(2))
+    one = fit_foreground(features, object_)
+    other = fit_foreground(features[order], object_[order])
+    torch.testing.assert_close(one(features), other(features), atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_peak_it_says_so():
+    with pytest.raises(ValueError, match="at least one peak"):
+        fit_foreground(torch.rand(5, 3), torch.zeros(5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_patch_features_are_the_output_of_the_block_without_prefix_tokens(family):
+    model = build(family, dtype=torch.float32)
+    images = draw_images(2, torch.float32)
+    kept = {}
+    block = default_block(model)
+    handle = model.blocks[block].register_forward_hook(lambda _, __, out: kept.update(out=out))
+    with torch.no_grad():
+        model(images)
+    handle.remove()
+    expected = kept["out"][:, model.num_prefix_tokens :]
+    expected = torch.nn.functional.normalize(expected, dim=2).unflatten(1, GRID)
+    torch.testing.assert_close(patch_features(model, images, block), expected)
+
+
+def run(place: Path, *settings: str, until: str = "pseudolabels") -> Path:
+    """The artifact of a stage, on the small example."""
+    config = load_config((), (*FEATURES, *settings))
+    runner = open_runner(config, place / "artifacts", device="cpu", workers=1)
+    runner.run(runner.plan(until=until))
+    return runner.store.folder(until, runner.key(until))
+
+
+def scores(artifact: Path) -> dict[str, np.ndarray]:
+    files = (artifact / "foreground").iterdir()
+    return {file.stem: np.asarray(Image.open(file)) for file in files}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("foreground")
+
+
+def test_each_image_has_scores_on_the_grid_of_its_scale(place):
+    found = scores(run(place, until="foreground"))
+    assert len(found) == 8
+    assert {(s.shape, s.dtype.name) for s in found.values()} == {((6, 6), "uint8")}
+    assert len({s.tobytes() for s in found.values()}) == 8
+    both = {s.min() < 128 <= s.max() for s in found.values()}
+    assert True in both
+
+
+def test_labels_are_background_where_there_is_no_object(place):
+    scored = scores(run(place, until="foreground"))
+    kept = ("pseudolabels.pamr.enabled=false", "pseudolabels.completion=false")
+    labels = run(place, *kept, "pseudolabels.opening=0") / "labels"
+    for image_id, grey in scored.items():
+        label = np.asarray(Image.open(labels / f"{image_id}.png"))
+        enlarged = torch.from_numpy(grey.astype(np.float32) / 255)[None, None]
+        enlarged = torch.nn.functional.interpolate(enlarged, label.shape, mode="bilinear")[0, 0]
+        assert ((label == 0) == (enlarged.numpy() <= 0.5)).all()
+
+
+def test_a_block_that_the_network_has_not_is_a_mistake_in_words(place):
+    with pytest.raises(UserError, match="foreground.block: got 2, expected 0 to 1"):
+        run(place, "foreground.block=2", until="foreground")
+
+
+@pytest.mark.parametrize("other", ["mode=end-to-end", "maps.source=endtoend"])
+def test_a_network_that_makes_its_own_labels_has_no_foreground_before(other):
+    with pytest.raises(UserError, match="pseudolabels.saliency: got features"):
+        chain(load_config((), (*FEATURES, other)))
+
+
+def test_images_to_learn_from_are_spread_evenly():
+    assert evenly([*range(10)], 4) == [0, 3, 6, 9]
+    assert evenly([*range(10)], 10) == [*range(10)]
+    assert evenly([*range(3)], 10) == [0, 1, 2]
