@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Foreground", "fit_foreground", "default_block", "patch_features"]
+__all__ = ["Foreground", "default_block", "fit_foreground", "patch_features"]
 
 ROUNDS = 3  # after which the answers hardly change
 RIDGE = 1e-2  # of the features' mean variance

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from getam.cache import atomic_write
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
-from getam.foreground import Foreground, fit_foreground, default_block, patch_features
+from getam.foreground import Foreground, default_block, fit_foreground, patch_features
 from getam.mapfile import MapFile
 from getam.networks import load_classifier, network_build, normalisation
 from stages.common import batches, explained, open_data, square_batch

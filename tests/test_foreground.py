@@ -11,7 +11,7 @@ from PIL import Image
 
 from getam.config_files import load_config
 from getam.errors import UserError
-from getam.foreground import fit_foreground, default_block, patch_features
+from getam.foreground import default_block, fit_foreground, patch_features
 from stages.chain import chain
 from stages.foreground import evenly
 from stages.workspace import open_runner
@@ -115,13 +115,13 @@ def test_labels_are_background_where_there_is_no_object(place):
 
 
 def test_a_block_that_the_network_has_not_is_a_mistake_in_words(place):
-    with pytest.raises(UserError, match="foreground.block: got 2, expected 0 to 1"):
+    with pytest.raises(UserError, match=r"foreground\.block: got 2, expected 0 to 1"):
         run(place, "foreground.block=2", until="foreground")
 
 
 @pytest.mark.parametrize("other", ["mode=end-to-end", "maps.source=endtoend"])
 def test_a_network_that_makes_its_own_labels_has_no_foreground_before(other):
-    with pytest.raises(UserError, match="pseudolabels.saliency: got features"):
+    with pytest.raises(UserError, match=r"pseudolabels\.saliency: got features"):
         chain(load_config((), (*FEATURES, other)))
 
 
