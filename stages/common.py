@@ -63,6 +63,12 @@ def square_batch(
     return normalise_images(images.to(device), statistics)
 
 
+def scaled_side(network: nn.Module, image_size: int, scale: float) -> int:
+    """The side nearest to ``scale`` times the network's own that is whole patches."""
+    patch = network.patch_embed.feat_ratio()
+    return max(1, round(image_size * scale / patch)) * patch
+
+
 def class_scores(network: nn.Module, images: Iterator[torch.Tensor]) -> np.ndarray:
     """Class probabilities (N, C) float32 of batches of normalised images."""
     with torch.inference_mode():

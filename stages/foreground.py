@@ -21,7 +21,7 @@ from getam.errors import UserError
 from getam.foreground import Foreground, default_block, fit_foreground, patch_features
 from getam.mapfile import MapFile
 from getam.networks import load_classifier, network_build, normalisation
-from stages.common import batches, explained, open_data, square_batch
+from stages.common import batches, explained, open_data, scaled_side, square_batch
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -39,14 +39,14 @@ def run(job: Job) -> dict[str, Any]:
     folder = job.folder / "foreground"
     folder.mkdir(exist_ok=True)
     todo = [record for record in records if not (folder / f"{record.id}.png").exists()]
+    sample = evenly(records, settings.images)
     if todo:
-        maps = MapFile(job.inputs["maps"] / "maps.h5")
-        foreground = _learn(look, evenly(records, settings.images), maps)
+        foreground = _learn(look, sample, MapFile(job.inputs["maps"] / "maps.h5"))
         for batch in context.track([*batches(todo, settings.batch_size)], unit="batch"):
             for record, scores in zip(batch, foreground(look(batch)).cpu().numpy()):
                 with atomic_write(folder / f"{record.id}.png") as temporary:
                     write_scores(temporary, scores)
-    return {"images": len(records), "learnt from": min(settings.images, len(records))}
+    return {"images": len(records), "learnt from": len(sample)}
 
 
 class Features:
@@ -56,8 +56,7 @@ class Features:
         self.network, self.settings = network, settings
         self.statistics = normalisation(network)
         self.device = str(next(network.parameters()).device)
-        patch = network.patch_embed.feat_ratio()
-        self.side = max(1, round(image_size * settings.scale / patch)) * patch
+        self.side = scaled_side(network, image_size, settings.scale)
         self.block = default_block(network) if settings.block is None else settings.block
         if self.block >= len(network.blocks):
             raise UserError(

@@ -22,7 +22,7 @@ from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.mapfile import merge_shards, write_shard
 from getam.maps import compute_maps
 from getam.networks import load_classifier, network_build, normalisation
-from stages.common import batches, class_scores, explained, multi_hot, open_data
+from stages.common import batches, class_scores, explained, multi_hot, open_data, scaled_side
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -67,9 +67,8 @@ class Explainer:
         self.network, self.settings, self.classes = network, settings, classes
         self.statistics = normalisation(network)
         self.device = next(network.parameters()).device
-        patch = network.patch_embed.feat_ratio()
-        self.sizes = [max(1, round(image_size * s / patch)) * patch for s in settings.scales]
-        side = image_size // patch
+        self.sizes = [scaled_side(network, image_size, scale) for scale in settings.scales]
+        side = image_size // network.patch_embed.feat_ratio()
         self.grid = (side, side)
 
     def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
