@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,25 @@ def growth(one: dict[str, Any], other: dict[str, Any], what: str) -> float:
     return (other[what] - one[what]) / (other["images"] - one["images"])
 
 
-def measure(place: Path, images: list[int]) -> dict[str, Any]:
-    rows, sizes = [], {}
+def measure(place: Path, images: list[int], keep: Callable[[dict], object]) -> dict[str, Any]:
+    found: dict[str, Any] = {"rows": [], "bytes per class map": {}}
     for count in images:
         there = place / str(count)
-        rows += run_stages(there, count, [stage for stage in ORDER if stage != "endtoend"])
-        rows.append(run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1])
-        sizes[count] = map_bytes(there)
-    force = ("--force", "pseudolabels")
-    alone, both = (run_stage(there, count, "pseudolabels", n, *force) for n in (1, 2))
-    efficiency = alone["seconds"] / (2 * both["seconds"])
-    return {"rows": rows, "bytes per class map": sizes, "efficiency of two": efficiency}
+        found["rows"] += run_stages(there, count, [s for s in ORDER if s != "endtoend"])
+        found["rows"].append(
+            run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1]
+        )
+        found["bytes per class map"][count] = map_bytes(there)
+        keep(found)
+    middle, force = images[len(images) // 2], ("--force", "pseudolabels")
+    alone, both = (
+        run_stage(place / str(middle), middle, "pseudolabels", workers, *force)
+        for workers in (1, 2)
+    )
+    found["seconds of labels by one and two"] = [alone["seconds"], both["seconds"]]
+    found["efficiency of two"] = alone["seconds"] / (2 * both["seconds"])
+    keep(found)
+    return found
 
 
 @click.command()
@@ -137,15 +145,14 @@ def main(images: str, place: Path | None, file: Path | None) -> None:
     if len(counts) < 3:
         raise click.UsageError("--images: expected at least three sizes, such as 2000,6000,20000.")
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        found = measure(Path(folder), counts)
+        keep = (lambda found: file.write_text(json.dumps(found, indent=1))) if file else id
+        found = measure(Path(folder), counts, keep)
     further = [f"CPU ms {a} to {b}" for a, b in pairwise(counts)]
     header = ["stage", *further, "ratio", *(f"MiB {n}" for n in counts), "KiB more per image"]
     click.echo(text_table(header, flatness(found["rows"])))
     for count, size in found["bytes per class map"].items():
         click.echo(f"a class map of 24 x 24 with {count} images: {size:.0f} bytes")
     click.echo(f"labels by two processes: {found['efficiency of two']:.2f} of twice as fast")
-    if file:
-        file.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -95,44 +95,39 @@ class Labeller:
         """The pseudo label (H, W) uint8 of one image."""
         image = read_image(record.image)
         class_ids, maps, _ = self.maps.read(record.id)
-        maps = self.refine(image, maps)
-        labels = self.complete(maps, class_ids, self.saliency(record, image))
+        if self.foreground is None:
+            (maps,) = self.enlarge(image, maps)
+            soft = self.saliency(record, image)
+        else:
+            scores = read_scores(self.foreground / f"{record.id}.png")
+            maps, (soft,) = self.enlarge(image, maps, scores[None])
+        salient = None if soft is None else soft > self.settings.saliency_threshold
+        labels = self.complete(normalise(torch.from_numpy(maps)).numpy(), class_ids, salient)
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
         return labels
 
-    def refine(self, image: np.ndarray, maps: np.ndarray) -> np.ndarray:
-        """Maps (K, h, w) to (K, H, W) in [0, 1]: enlarged, PAMR, divided by their maximum."""
-        if not len(maps):
-            return np.zeros((0, *image.shape[:2]), np.float32)
-        return normalise(self.enlarge(image, maps)).numpy()
-
-    def enlarge(self, image: np.ndarray, maps: np.ndarray) -> torch.Tensor:
-        """Maps (K, h, w) to (K, H, W) along the edges of the image, with PAMR."""
-        masks = torch.from_numpy(maps)[None]
-        settings = self.settings.pamr
-        if not settings.enabled:
-            return resize_maps(masks, image.shape[:2])[0]
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        return pamr(pixels, masks, settings.iterations, tuple(settings.dilations))[0]
+    def enlarge(self, image: np.ndarray, *stacks: np.ndarray) -> list[np.ndarray]:
+        """Each (K, h, w) to (K, H, W), along the edges of the image with PAMR."""
+        masks = [resize_maps(torch.from_numpy(maps)[None], image.shape[:2]) for maps in stacks]
+        refined, settings = torch.cat(masks, dim=1), self.settings.pamr
+        if settings.enabled:
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+            refined = pamr(pixels, refined, settings.iterations, tuple(settings.dilations))
+        return [part.numpy() for part in refined[0].split([len(maps) for maps in stacks])]
 
     def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
-        """(H, W) bool, or None where there is to be none."""
+        """(H, W) in [0, 1], or None where there is to be none."""
         if self.settings.saliency == "none":
             return None
-        if self.foreground is not None:
-            soft = read_scores(self.foreground / f"{record.id}.png")
-            soft = self.enlarge(image, soft[None])[0].numpy()
-        elif self.settings.saliency == "onnx":
-            soft = self.saliency_model(image)
-        else:
-            soft = read_saliency(record.saliency, image.shape[:2])
-        return soft > self.settings.saliency_threshold
+        if self.settings.saliency == "onnx":
+            return self.saliency_model(image)
+        return read_saliency(record.saliency, image.shape[:2])
 
     def complete(
-        self, maps: np.ndarray, class_ids: np.ndarray, saliency: np.ndarray | None
+        self, maps: np.ndarray, class_ids: np.ndarray, salient: np.ndarray | None
     ) -> np.ndarray:
-        return complete_labels(maps, class_ids, saliency, **completion_options(self.settings))
+        return complete_labels(maps, class_ids, salient, **completion_options(self.settings))
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Dense CRF over background and the image's own classes; decides ignored pixels too."""
