@@ -4,12 +4,12 @@
 
 Runs the chain on generated images of 96 px, each stage in a process of its own: a narrow ViT with
 patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px, one epoch per network;
-the end-to-end network, the slowest, learns from a tenth of the images.
-Each stage has a start of some seconds (imports, worker processes), so what is compared is the CPU
-time of each further image, which other work on the machine hardly changes: from the first to the
-second size, and from the second to the third. Flat means a ratio of about 1, and no more memory
-with 20,000 images than with 2,000. Then the labels of the most images are made by one process and
-by two; that wants a machine that does nothing else. Takes an hour at the default sizes.
+the end-to-end network, the slowest, learns from a tenth of the images. Each stage has a start of
+some seconds (imports, worker processes), so what is compared is the CPU time of each further image,
+which other work on the machine hardly changes: from the first to the second size, and from the
+second to the third. Flat means a ratio of about 1, and no more memory with 20,000 images than with
+2,000. Then the labels of the middle size are made by one process and by two; that wants a machine
+that does nothing else. Takes an hour at the default sizes.
 """
 
 from __future__ import annotations
