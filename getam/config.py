@@ -153,6 +153,9 @@ class PseudoLabels(Settings):
     saliency_model: str | None = Field(None, description="ONNX file, for saliency: onnx")
     saliency_threshold: Share = 0.5
     pamr: Pamr = Pamr()
+    balance: bool = Field(
+        False, description="classes compete by their maps over their means, not over their maxima"
+    )
     completion: bool = True
     rule: Literal["paper", "released"] = "paper"
     quantile: Share = 0.9

@@ -15,7 +15,7 @@ from getam.completion import completion_options
 from getam.completion_batch import complete_batch, gather_present
 from getam.data.transforms import resize_maps
 from getam.maps import compute_maps
-from getam.refinement import normalise, pamr
+from getam.refinement import balance, normalise, pamr
 
 SMALLEST = 1e-30  # below every peak of a map that is not zero
 
@@ -65,8 +65,10 @@ def label_maps(
         refined = pamr(pixels, maps, settings.pamr.iterations, dilations)
     else:
         refined = resize_maps(maps, pixels.shape[-2:])
-    options = completion_options(settings)
-    return complete_batch(normalise(refined), class_ids, saliency, **options)
+    refined = normalise(refined)
+    if settings.balance:
+        refined = balance(refined)
+    return complete_batch(refined, class_ids, saliency, **completion_options(settings))
 
 
 def label_shares(labels: Tensor, classes: int) -> Tensor:

@@ -1,5 +1,5 @@
 """Refining class maps with the image itself: PAMR (Araslanov & Roth 2020, arXiv 2005.08104), and
-normalisation. Pure functions.
+bringing them to one scale. Pure functions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import torch.nn.functional as F
 
-__all__ = ["normalise", "pamr"]
+__all__ = ["balance", "normalise", "pamr"]
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 
@@ -231,3 +231,27 @@ def normalise(maps: torch.Tensor) -> torch.Tensor:
             "expected none below 0 and no NaN: clamp them with .clamp(min=0)."
         )
     return maps / (maps.amax(dim=(-2, -1), keepdim=True) + 1e-5)
+
+
+def balance(maps: torch.Tensor) -> torch.Tensor:
+    """Let the maps of one image compete by how far they rise above their own means.
+
+    `M_c / mean M_c`, divided by the greatest value of all classes. Where each map is divided by its
+    maximum alone, one that is spread over the image beats a compact one also where that is strong.
+
+    Args:
+        maps: (..., K, H, W), the maps of one image, not negative.
+
+    Returns:
+        Same shape, in [0, 1]; a map of zeros stays zero.
+
+    >>> spread, compact = [0.9, 0.7, 0.8, 1.0], [0.0, 0.6, 1.0, 0.0]
+    >>> balanced = balance(torch.tensor([[spread], [compact]]))
+    >>> balanced.argmax(dim=0).tolist(), balanced.amax().item()
+    ([[0, 1, 1, 0]], 1.0)
+    """
+    if maps.numel() == 0:
+        return maps
+    least = torch.finfo(maps.dtype).tiny
+    raised = maps / maps.mean(dim=(-2, -1), keepdim=True).clamp(min=least)
+    return raised / raised.amax(dim=(-3, -2, -1), keepdim=True).clamp(min=least)

@@ -33,6 +33,7 @@ ONLINE_LABELS = (
     "pseudolabels.saliency_model",
     "pseudolabels.saliency_threshold",
     "pseudolabels.pamr",
+    "pseudolabels.balance",
     "pseudolabels.completion",
     "pseudolabels.rule",
     "pseudolabels.quantile",

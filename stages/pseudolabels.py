@@ -23,7 +23,7 @@ from getam.data.images import read_image, read_saliency
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.mapfile import MapFile
-from getam.refinement import normalise, pamr
+from getam.refinement import balance, normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, check_saliency, open_data
 from stages.foreground import read_scores
@@ -102,7 +102,7 @@ class Labeller:
             scores = read_scores(self.foreground / f"{record.id}.png")
             maps, (soft,) = self.enlarge(image, maps, scores[None])
         salient = None if soft is None else soft > self.settings.saliency_threshold
-        labels = self.complete(normalise(torch.from_numpy(maps)).numpy(), class_ids, salient)
+        labels = self.complete(self.normalised(maps), class_ids, salient)
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
         return labels
@@ -115,6 +115,11 @@ class Labeller:
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
             refined = pamr(pixels, refined, settings.iterations, tuple(settings.dilations))
         return [part.numpy() for part in refined[0].split([len(maps) for maps in stacks])]
+
+    def normalised(self, maps: np.ndarray) -> np.ndarray:
+        """(K, H, W) in [0, 1]."""
+        found = normalise(torch.from_numpy(maps))
+        return (balance(found) if self.settings.balance else found).numpy()
 
     def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
         """(H, W) in [0, 1], or None where there is to be none."""

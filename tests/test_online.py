@@ -81,7 +81,13 @@ def labelled(network, batch, **changed) -> Tensor:
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"rule": "released"}, {"saliency": "none"}, {"saliency": "none", "fallback": 0.3}],
+    [
+        {},
+        {"rule": "released"},
+        {"balance": True},
+        {"saliency": "none"},
+        {"saliency": "none", "fallback": 0.3},
+    ],
     ids=str,
 )
 def test_labels_of_a_batch_equal_those_the_stages_make_from_the_same_weights(

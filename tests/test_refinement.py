@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from getam import refinement
-from getam.refinement import normalise, pamr
+from getam.refinement import balance, normalise, pamr
 
 
 def pamr_by_loop(
@@ -215,3 +215,18 @@ def test_each_class_is_normalised_by_its_own_maximum():
 def test_negative_or_missing_values_are_not_normalised(bad):
     with pytest.raises(ValueError, match="clamp"):
         normalise(torch.tensor([[[bad, 1.0]]]))
+
+
+def test_balanced_maps_of_an_image_do_not_depend_on_their_scales_nor_on_other_images():
+    maps = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    scales = torch.tensor([1.0, 0.1, 20.0]).view(3, 1, 1)
+    torch.testing.assert_close(balance(maps * scales), balance(maps))
+    torch.testing.assert_close(balance(maps)[1], balance(maps[1]))
+    assert balance(maps).amax(dim=(1, 2, 3)).tolist() == [1.0, 1.0]
+
+
+def test_a_map_of_zeros_and_an_image_without_classes_stay_so_when_balanced():
+    maps = torch.zeros(2, 4, 4)
+    maps[1, 0, 0] = 0.3
+    assert balance(maps).flatten(1).sum(1).tolist() == [0.0, 1.0]
+    assert balance(torch.zeros(0, 4, 4)).shape == (0, 4, 4)
