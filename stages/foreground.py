@@ -42,7 +42,8 @@ def run(job: Job) -> dict[str, Any]:
     sample = evenly(records, settings.images)
     if todo:
         foreground = _learn(look, sample, MapFile(job.inputs["maps"] / "maps.h5"))
-        for batch in context.track([*batches(todo, settings.batch_size)], unit="batch"):
+        parts = [*batches(todo, settings.batch_size)]
+        for batch in context.track(parts, unit=f"batch of {settings.batch_size} image"):
             for record, scores in zip(batch, foreground(look(batch)).cpu().numpy()):
                 with atomic_write(folder / f"{record.id}.png") as temporary:
                     write_scores(temporary, scores)
