@@ -56,7 +56,7 @@ def _stages(config: Config) -> list[Stage]:
     deeplab_needs = [] if supervised else ["pseudolabels"]
     if config.deeplab.weights == "classifier":
         deeplab_needs.insert(0, explained.name)
-    own = config.pseudolabels.saliency == "features"
+    own = ["foreground"] if config.pseudolabels.saliency == "features" else []
     foreground = Stage(
         name="foreground",
         function="stages.foreground:run",
@@ -77,7 +77,7 @@ def _stages(config: Config) -> list[Stage]:
         Stage(
             name="pseudolabels",
             function="stages.pseudolabels:run",
-            needs=("maps", "foreground") if own else ("maps",),
+            needs=("maps", *own),
             reads=("data.train", "pseudolabels"),
             data=("images", "labels", *_saliency(config)),
         ),
@@ -89,7 +89,9 @@ def _stages(config: Config) -> list[Stage]:
             data=("images", "labels", *(["masks"] if supervised else [])),
         ),
         _evaluation(
-            config, explained.name, "maps", "pseudolabels", "deeplab", reads=("deeplab.labels",)
+            config,
+            *(explained.name, "maps", *own, "pseudolabels", "deeplab"),
+            reads=("deeplab.labels",),
         ),
     ]
 

@@ -25,17 +25,19 @@ from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
 from getam.mapfile import MapFile
-from getam.metrics import ConfusionMatrix, ThresholdSweep
+from getam.metrics import IGNORE, ConfusionMatrix, ThresholdSweep
 from getam.networks import load_network, network_build
 from getam.scores import average_precision, f1, mean_average_precision
 from getam.view.table import evaluation_table
 from stages.common import batches, explained, open_data, per_class
+from stages.foreground import read_scores
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
 
 PLAIN, SMOOTHED = "predictions", "predictions_crf"
+SALIENT = 0.5
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def run(job: Job) -> dict[str, Any]:
     rows = [_classifier(job, data)]
     if seen and "maps" in job.inputs:
         rows.append(_seeds(job, data, seen))
+    if seen and "foreground" in job.inputs:
+        rows.append(_foreground(job, data, seen))
     if seen and "pseudolabels" in job.inputs:
         rows.append(_pseudo_labels(job, data, seen))
     _predict(job, data.split(val))
@@ -102,6 +106,23 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
         **_row("seeds", job.config.data.train, records, data, miou, iou),
         "best threshold": threshold,
         "threshold curve": curve,
+    }
+
+
+def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
+    """Object or ground, as it is before PAMR, against any class or background of the masks."""
+    folder = job.inputs["foreground"] / "foreground"
+    confusion = ConfusionMatrix(2)
+    for record in ranks.share(records):
+        mask = data.read_mask(record)
+        scores = torch.from_numpy(read_scores(folder / f"{record.id}.png"))[None, None]
+        found = resize_maps(scores, mask.shape)[0, 0].numpy() > SALIENT
+        confusion.update(found.astype(np.uint8), np.where(mask == IGNORE, mask, mask > 0))
+    ground, objects = ranks.add_up(confusion).iou()
+    return {
+        **_row("foreground", job.config.data.train, records, data, objects, np.array([])),
+        "measure": "IoU",
+        "per class": per_class(("background",), np.array([ground])),
     }
 
 

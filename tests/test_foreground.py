@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,22 @@ def test_images_to_learn_from_are_spread_evenly():
     assert evenly([*range(10)], 4) == [0, 3, 6, 9]
     assert evenly([*range(10)], 10) == [*range(10)]
     assert evenly([*range(3)], 10) == [0, 1, 2]
+
+
+def test_the_evaluation_tells_the_iou_of_object_against_the_masks(place):
+    scored = scores(run(place, until="foreground"))
+    folder = run(place, until="evaluation")
+    rows = json.loads((folder / "metrics.json").read_text())
+    (row,) = [row for row in rows if row["what"] == "foreground"]
+    assert (row["split"], row["images"], row["measure"]) == ("train", 8, "IoU")
+    masks = next((place / "artifacts" / "data").glob("*/masks"))
+    both = either = 0
+    for image_id, grey in scored.items():
+        mask = np.asarray(Image.open(masks / f"{image_id}.png"))
+        enlarged = torch.from_numpy(grey.astype(np.float32) / 255)[None, None]
+        enlarged = torch.nn.functional.interpolate(enlarged, mask.shape, mode="bilinear")[0, 0]
+        found, true = enlarged.numpy() > 0.5, (mask > 0) & (mask < 255)
+        both += (found & true & (mask < 255)).sum()
+        either += ((found | true) & (mask < 255)).sum()
+    assert row["value"] == pytest.approx(both / either)
+    assert "foreground" in (folder / "table.txt").read_text()
