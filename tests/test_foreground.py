@@ -100,8 +100,7 @@ def test_each_image_has_scores_on_the_grid_of_its_scale(place):
     assert len(found) == 8
     assert {(s.shape, s.dtype.name) for s in found.values()} == {((6, 6), "uint8")}
     assert len({s.tobytes() for s in found.values()}) == 8
-    both = {s.min() < 128 <= s.max() for s in found.values()}
-    assert True in both
+    assert any(s.min() < 128 <= s.max() for s in found.values())
 
 
 def test_labels_are_background_where_there_is_no_object(place):
