@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from getam import refinement
+from getam import crf
 from getam.completion import complete_labels
 from getam.crf import dense_crf
 from getam.metrics import ConfusionMatrix, ThresholdSweep
@@ -157,7 +157,7 @@ def timed_library(spent: list[float]) -> SimpleNamespace:
 
         return call
 
-    library = refinement._import_pydensecrf()
+    library = crf._import_pydensecrf()
 
     class TimedCRF:
         def __init__(self, *args: int) -> None:
@@ -172,17 +172,17 @@ def timed_library(spent: list[float]) -> SimpleNamespace:
 def benchmark_crf(size: tuple[int, int], classes: int, rounds: int) -> dict:
     image, maps = photo(*size, classes)
     probabilities = torch.cat([1 - maps.amax(0, keepdim=True), maps]).softmax(0).numpy()
-    original, spent = refinement._import_pydensecrf, []
+    original, spent = crf._import_pydensecrf, []
     library = timed_library(spent)
     around, total = [], []
-    refinement._import_pydensecrf = lambda: library
+    crf._import_pydensecrf = lambda: library
     try:
         for _ in range(rounds):
             spent.clear()
             total.append(seconds(lambda: dense_crf(image, probabilities)))
             around.append(total[-1] - sum(spent))
     finally:
-        refinement._import_pydensecrf = original
+        crf._import_pydensecrf = original
     return {
         "labels": classes + 1,
         "Python around the library, ms (median)": 1e3 * statistics.median(around),
