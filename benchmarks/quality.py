@@ -32,6 +32,7 @@ from getam.view.table import text_table  # noqa: E402
 FIGURES = (
     "classifier mAP",
     "seeds mIoU",
+    "seeds in foreground mIoU",
     "pseudo labels mIoU",
     "network mIoU",
     "network + CRF mIoU",

@@ -146,9 +146,12 @@ class Crf(Settings):
 class PseudoLabels(Settings):
     """From maps to one label per pixel: PAMR, normalising, label completion, dense CRF."""
 
-    saliency: Literal["folder", "onnx", "features", "none"] = Field(
-        "folder",
-        description="folder and onnx: supervision beyond image labels; features: the network's own",
+    saliency: Literal["folder", "onnx", "features", "none", "folder+features", "onnx+features"] = (
+        Field(
+            "folder",
+            description="folder and onnx: supervision beyond image labels; features: the network's "
+            "own; with +: the mean of both",
+        )
     )
     saliency_model: str | None = Field(None, description="ONNX file, for saliency: onnx")
     saliency_threshold: Share = 0.5

@@ -56,7 +56,7 @@ def _stages(config: Config) -> list[Stage]:
     deeplab_needs = [] if supervised else ["pseudolabels"]
     if config.deeplab.weights == "classifier":
         deeplab_needs.insert(0, explained.name)
-    own = ["foreground"] if config.pseudolabels.saliency == "features" else []
+    own = ["foreground"] if "features" in config.pseudolabels.saliency else []
     foreground = Stage(
         name="foreground",
         function="stages.foreground:run",
@@ -99,11 +99,12 @@ def _stages(config: Config) -> list[Stage]:
 def _explained(config: Config) -> Stage:
     """The stage whose network the maps explain."""
     if config.mode == "end-to-end" or config.maps.source == "endtoend":
-        if config.pseudolabels.saliency == "features":
+        if "features" in config.pseudolabels.saliency:
             raise UserError(
-                "pseudolabels.saliency: got features, which are those of a classifier that has "
-                "been trained, but the end-to-end network makes labels while it learns. Set it to "
-                "folder, onnx or none, or run in mode multi-stage with maps.source=classifier."
+                f"pseudolabels.saliency: got {config.pseudolabels.saliency}, but features are "
+                "those of a classifier that has been trained, and the end-to-end network makes "
+                "labels while it learns. Set it to folder, onnx or none, or run in mode "
+                "multi-stage with maps.source=classifier."
             )
         return Stage(
             name="endtoend",
@@ -130,7 +131,7 @@ def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Sta
 
 
 def _saliency(config: Config) -> tuple[str, ...]:
-    return ("saliency",) if config.pseudolabels.saliency == "folder" else ()
+    return ("saliency",) if "folder" in config.pseudolabels.saliency else ()
 
 
 def comparison(config: Config) -> list[Stage]:

@@ -33,7 +33,7 @@ def explained(job: Job) -> Path:
 def check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
     """Raise UserError if saliency is to be from the ``folder`` and an image has none."""
     missing = [r.id for r in records if r.saliency is None]
-    if source == "folder" and missing:
+    if "folder" in source and missing:
         raise UserError(
             f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 PLAIN, SMOOTHED = "predictions", "predictions_crf"
 SALIENT = 0.5
+TINY = 1e-12
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def run(job: Job) -> dict[str, Any]:
         rows.append(_seeds(job, data, seen))
     if seen and "foreground" in job.inputs:
         rows.append(_foreground(job, data, seen))
+        rows.append(_seeds(job, data, seen, job.inputs["foreground"] / "foreground"))
     if seen and "pseudolabels" in job.inputs:
         rows.append(_pseudo_labels(job, data, seen))
     _predict(job, data.split(val))
@@ -87,8 +89,13 @@ def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
     }
 
 
-def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
-    """Maps as they are, enlarged, against the masks: the best of many global thresholds."""
+def _seeds(
+    job: Job, data: DataIndex, records: Sequence[Record], foreground: Path | None = None
+) -> dict[str, Any]:
+    """Maps as they are, enlarged, against the masks: the best of many global thresholds.
+
+    With scores of the foreground these are what has a threshold, and the maps name the class.
+    """
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
     sweep = ThresholdSweep(len(data.classes) + 1, np.arange(count) / count)
@@ -96,6 +103,9 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
         class_ids, image_maps, _ = maps.read(record.id)
         mask = data.read_mask(record)
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
+        if foreground is not None and len(class_ids):
+            strongest = enlarged.amax(0).clamp_min(TINY)
+            enlarged = enlarged / strongest * _enlarged_scores(foreground, record, mask.shape)
         sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
     sweep = ranks.add_up(sweep)
     threshold, miou = sweep.best()
@@ -103,7 +113,14 @@ def _seeds(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, An
     iou = sweep.iou()[best]
     curve = dict(zip(sweep.thresholds.round(6).tolist(), sweep.miou().round(6).tolist()))
     return {
-        **_row("seeds", job.config.data.train, records, data, miou, iou),
+        **_row(
+            "seeds in foreground" if foreground else "seeds",
+            job.config.data.train,
+            records,
+            data,
+            miou,
+            iou,
+        ),
         "best threshold": threshold,
         "threshold curve": curve,
     }
@@ -115,8 +132,7 @@ def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[st
     confusion = ConfusionMatrix(2)
     for record in ranks.share(records):
         mask = data.read_mask(record)
-        scores = torch.from_numpy(read_scores(folder / f"{record.id}.png"))[None, None]
-        found = resize_maps(scores, mask.shape)[0, 0].numpy() > SALIENT
+        found = _enlarged_scores(folder, record, mask.shape).numpy() > SALIENT
         confusion.update(found.astype(np.uint8), np.where(mask == IGNORE, mask, mask > 0))
     ground, objects = ranks.add_up(confusion).iou()
     return {
@@ -124,6 +140,11 @@ def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[st
         "measure": "IoU",
         "per class": per_class(("background",), np.array([ground])),
     }
+
+
+def _enlarged_scores(folder: Path, record: Record, shape: tuple[int, int]) -> torch.Tensor:
+    scores = torch.from_numpy(read_scores(folder / f"{record.id}.png"))[None, None]
+    return resize_maps(scores, shape)[0, 0]
 
 
 def _pseudo_labels(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +95,9 @@ class Labeller:
         """The pseudo label (H, W) uint8 of one image."""
         image = read_image(record.image)
         class_ids, maps, _ = self.maps.read(record.id)
-        if self.foreground is None:
-            (maps,) = self.enlarge(image, maps)
-            soft = self.saliency(record, image)
-        else:
-            scores = read_scores(self.foreground / f"{record.id}.png")
-            maps, (soft,) = self.enlarge(image, maps, scores[None])
-        salient = None if soft is None else soft > self.settings.saliency_threshold
+        maps, foreground = self.enlarge(image, maps, self.foreground_scores(record))
+        soft = [*foreground, *self.saliency(record, image)]
+        salient = np.mean(soft, axis=0) > self.settings.saliency_threshold if soft else None
         labels = self.complete(self.normalised(maps), class_ids, salient)
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
@@ -121,13 +117,18 @@ class Labeller:
         found = normalise(torch.from_numpy(maps))
         return (balance(found) if self.settings.balance else found).numpy()
 
-    def saliency(self, record: Record, image: np.ndarray) -> np.ndarray | None:
-        """(H, W) in [0, 1], or None where there is to be none."""
-        if self.settings.saliency == "none":
-            return None
-        if self.settings.saliency == "onnx":
-            return self.saliency_model(image)
-        return read_saliency(record.saliency, image.shape[:2])
+    def foreground_scores(self, record: Record) -> np.ndarray:
+        """Of the foreground stage: (1, h, w) in [0, 1], or (0, 1, 1) where it is not asked."""
+        if self.foreground is None:
+            return np.empty((0, 1, 1), np.float32)
+        return read_scores(self.foreground / f"{record.id}.png")[None]
+
+    def saliency(self, record: Record, image: np.ndarray) -> Iterator[np.ndarray]:
+        """Of the data folder or the ONNX model, where it is asked: (H, W) in [0, 1]."""
+        if "onnx" in self.settings.saliency:
+            yield self.saliency_model(image)
+        if "folder" in self.settings.saliency:
+            yield read_saliency(record.saliency, image.shape[:2])
 
     def complete(
         self, maps: np.ndarray, class_ids: np.ndarray, salient: np.ndarray | None

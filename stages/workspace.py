@@ -179,7 +179,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index.subset(data.classes),
         [name for name in (data.train, data.val, data.test) if name],
         deep=deep,
-        needs_saliency=config.pseudolabels.saliency == "folder",
+        needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
 

@@ -13,6 +13,8 @@ from PIL import Image
 from getam.config_files import load_config
 from getam.errors import UserError
 from getam.foreground import default_block, fit_foreground, patch_features
+from getam.mapfile import MapFile
+from getam.metrics import ConfusionMatrix
 from stages.chain import chain
 from stages.foreground import evenly
 from stages.workspace import open_runner
@@ -90,6 +92,12 @@ def scores(artifact: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.asarray(Image.open(file)) for file in files}
 
 
+def enlarge(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Scores as grey levels (h, w) to (H, W) in [0, 1]."""
+    enlarged = torch.from_numpy(grey.astype(np.float32) / 255)[None, None]
+    return torch.nn.functional.interpolate(enlarged, shape, mode="bilinear")[0, 0].numpy()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("foreground")
@@ -109,9 +117,23 @@ def test_labels_are_background_where_there_is_no_object(place):
     labels = run(place, *kept, "pseudolabels.opening=0") / "labels"
     for image_id, grey in scored.items():
         label = np.asarray(Image.open(labels / f"{image_id}.png"))
-        enlarged = torch.from_numpy(grey.astype(np.float32) / 255)[None, None]
-        enlarged = torch.nn.functional.interpolate(enlarged, label.shape, mode="bilinear")[0, 0]
-        assert ((label == 0) == (enlarged.numpy() <= 0.5)).all()
+        assert ((label == 0) == (enlarge(grey, label.shape) <= 0.5)).all()
+
+
+def test_with_saliency_of_the_folder_objects_are_where_the_mean_of_both_is_high(place):
+    scored = scores(run(place, until="foreground"))
+    kept = ("pseudolabels.pamr.enabled=false", "pseudolabels.completion=false")
+    both = ("pseudolabels.saliency=folder+features", "pseudolabels.saliency_threshold=0.37")
+    labels = run(place, *kept, *both, "pseudolabels.opening=0") / "labels"
+    folder = next((place / "artifacts" / "data").glob("*/saliency"))
+    decided = 0
+    for image_id, grey in scored.items():
+        label = np.asarray(Image.open(labels / f"{image_id}.png"))
+        own, given = enlarge(grey, label.shape), np.asarray(Image.open(folder / f"{image_id}.png"))
+        object_ = (own + given / 255) / 2 > 0.37
+        assert ((label == 0) == ~object_).all()
+        decided += (object_ != (own > 0.37)).sum()
+    assert decided > 0
 
 
 def test_a_block_that_the_network_has_not_is_a_mistake_in_words(place):
@@ -141,10 +163,30 @@ def test_the_evaluation_tells_the_iou_of_object_against_the_masks(place):
     both = either = 0
     for image_id, grey in scored.items():
         mask = np.asarray(Image.open(masks / f"{image_id}.png"))
-        enlarged = torch.from_numpy(grey.astype(np.float32) / 255)[None, None]
-        enlarged = torch.nn.functional.interpolate(enlarged, mask.shape, mode="bilinear")[0, 0]
-        found, true = enlarged.numpy() > 0.5, (mask > 0) & (mask < 255)
+        found, true = enlarge(grey, mask.shape) > 0.5, (mask > 0) & (mask < 255)
         both += (found & true & (mask < 255)).sum()
         either += ((found | true) & (mask < 255)).sum()
     assert row["value"] == pytest.approx(both / either)
     assert "foreground" in (folder / "table.txt").read_text()
+
+
+def test_seeds_in_the_foreground_have_the_class_of_the_maps_where_there_is_object(place):
+    scored = scores(run(place, until="foreground"))
+    maps = MapFile(run(place, until="maps") / "maps.h5")
+    rows = json.loads((run(place, until="evaluation") / "metrics.json").read_text())
+    (row,) = [row for row in rows if row["what"] == "seeds in foreground"]
+    masks = next((place / "artifacts" / "data").glob("*/masks"))
+    confusions = {threshold: ConfusionMatrix(6) for threshold in np.arange(100) / 100}
+    for image_id, grey in scored.items():
+        mask = np.asarray(Image.open(masks / f"{image_id}.png"))
+        class_ids, found, _ = maps.read(image_id)
+        large = torch.nn.functional.interpolate(
+            torch.from_numpy(found)[None], mask.shape, mode="bilinear", align_corners=False
+        )[0]
+        classes = np.asarray(class_ids, np.uint8)[large.numpy().argmax(0)]
+        object_ = np.where(large.numpy().max(0) > 0, enlarge(grey, mask.shape), 0)
+        for threshold, confusion in confusions.items():
+            confusion.update(np.where(object_ > threshold, classes, 0), mask)
+    best = max(confusion.miou() for confusion in confusions.values())
+    assert row["value"] == pytest.approx(best, abs=1e-3)
+    assert row["value"] != pytest.approx(next(r for r in rows if r["what"] == "seeds")["value"])
