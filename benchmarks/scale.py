@@ -8,7 +8,7 @@ the end-to-end network, the slowest, learns from a tenth of the images. Each sta
 some seconds (imports, worker processes), so what is compared is the CPU time of each further image,
 which other work on the machine hardly changes: from the first to the second size, and from the
 second to the third. Flat means a ratio of about 1, and no more memory with 20,000 images than with
-2,000. Then the labels of the middle size are made by one process and by two; that wants a machine
+2,000. Then the labels of the largest size are made by one process and by two; that wants a machine
 that does nothing else. Takes an hour at the default sizes.
 """
 
@@ -125,10 +125,9 @@ def measure(place: Path, images: list[int], keep: Callable[[dict], object]) -> d
         )
         found["bytes per class map"][count] = map_bytes(there)
         keep(found)
-    middle, force = images[len(images) // 2], ("--force", "pseudolabels")
+    most, force = images[-1], ("--force", "pseudolabels")
     alone, both = (
-        run_stage(place / str(middle), middle, "pseudolabels", workers, *force)
-        for workers in (1, 2)
+        run_stage(place / str(most), most, "pseudolabels", workers, *force) for workers in (1, 2)
     )
     found["seconds of labels by one and two"] = [alone["seconds"], both["seconds"]]
     found["efficiency of two"] = alone["seconds"] / (2 * both["seconds"])

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from getam import ranks
+from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image
-from getam.data.transforms import to_tensor, training_transform
 from getam.losses import multi_label_soft_margin
 from getam.networks import build_classifier, normalisation, save_network
 from getam.scores import average_precision, mean_average_precision
@@ -56,7 +56,7 @@ def run(job: Job) -> dict[str, Any]:
     history = train(
         network,
         len(records),
-        lambda index: (augment(to_tensor(read_image(records[index].image))), labels[index]),
+        lambda index: (augment(to_image(read_image(records[index].image))), labels[index]),
         lambda network, batch: multi_label_soft_margin(network(batch[0]), batch[1]),
         settings,
         seed=job.config.seed,

@@ -17,8 +17,8 @@ import torch
 from torchvision import tv_tensors
 
 from getam import ranks
+from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image, read_mask
-from getam.data.transforms import to_tensor, training_transform
 from getam.errors import UserError
 from getam.losses import SEGMENTATION
 from getam.networks import build_deeplab, normalisation, save_network
@@ -61,7 +61,7 @@ def run(job: Job) -> dict[str, Any]:
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image = read_image(records[index].image)
         mask = read(records[index], image.shape[:2])
-        return augment(to_tensor(image), tv_tensors.Mask(torch.from_numpy(mask)))
+        return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
 
     loss = SEGMENTATION[settings.loss]
     history = train(

@@ -22,8 +22,8 @@ from torchvision import tv_tensors
 
 from getam import ranks
 from getam.cache import atomic_write
+from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image, read_saliency
-from getam.data.transforms import to_tensor, training_transform
 from getam.inference import Segmenter, segment
 from getam.joint import JointLoss
 from getam.losses import multi_label_soft_margin
@@ -155,11 +155,11 @@ class Items:
         image = read_image(record.image)
         salient = read_saliency(record.saliency, image.shape[:2]) > self.threshold
         mask = tv_tensors.Mask(torch.from_numpy(salient.astype(np.uint8)))
-        image, mask = self.augment(to_tensor(image), mask)
+        image, mask = self.augment(to_image(image), mask)
         return image, self.labels[index], mask
 
     def without_saliency(self, index: int) -> tuple[Tensor, Tensor]:
-        image = to_tensor(read_image(self.records[index].image))
+        image = to_image(read_image(self.records[index].image))
         return self.augment(image), self.labels[index]
 
 

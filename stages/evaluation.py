@@ -20,7 +20,7 @@ import torch
 from getam import ranks
 from getam.cache import atomic_write
 from getam.crf import dense_crf
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_image, read_mask, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
@@ -30,7 +30,6 @@ from getam.networks import load_network, network_build
 from getam.scores import average_precision, f1, mean_average_precision
 from getam.view.table import evaluation_table
 from stages.common import batches, explained, open_data, per_class
-from stages.foreground import read_scores
 
 if TYPE_CHECKING:
     from getam.cache import Job

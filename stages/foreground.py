@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from getam.cache import atomic_write
+from getam.data.images import write_scores
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.foreground import Foreground, default_block, fit_foreground, patch_features
@@ -91,15 +90,3 @@ def _peaks(records: Sequence[Record], maps: MapFile, grid: tuple[int, int]) -> I
         image_maps = torch.from_numpy(maps.read(record.id)[1])[None]
         enlarged = resize_maps(image_maps, grid)[0]
         yield (enlarged > PEAK).any(dim=0).flatten()
-
-
-def write_scores(path: Any, scores: np.ndarray) -> None:
-    """Scores (h, w) as grey levels: 0 to 255 for 0 to 1."""
-    grey = (scores.clip(0, 1) * 255).round().astype(np.uint8)
-    Image.fromarray(grey).save(path, format="PNG")
-
-
-def read_scores(path: Any) -> np.ndarray:
-    """What :func:`write_scores` wrote: (h, w) float32 in [0, 1]."""
-    with Image.open(path) as image:
-        return np.asarray(image, np.float32) / 255

@@ -19,14 +19,13 @@ import torch
 from getam.cache import atomic_write
 from getam.completion import complete_labels, completion_options
 from getam.crf import dense_crf
-from getam.data.images import read_image, read_saliency
+from getam.data.images import read_image, read_saliency, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.mapfile import MapFile
 from getam.refinement import balance, normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, check_saliency, open_data
-from stages.foreground import read_scores
 from stages.processes import processes
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reading images, masks and saliency maps from files, with errors that name the file."""
+"""Images, masks, saliency maps and scores in files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -77,6 +77,18 @@ def image_size(path: Path) -> tuple[int, int]:
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
     return (width, height) if turned else (height, width)
+
+
+def write_scores(path: Path, scores: np.ndarray) -> None:
+    """Scores (h, w) as grey levels: 0 to 255 for 0 to 1."""
+    grey = (scores.clip(0, 1) * 255).round().astype(np.uint8)
+    Image.fromarray(grey).save(path, format="PNG")
+
+
+def read_scores(path: Path) -> np.ndarray:
+    """What :func:`write_scores` wrote: (h, w) float32 in [0, 1]."""
+    with Image.open(path) as image:
+        return np.asarray(image, np.float32) / 255
 
 
 def _open(path: Path) -> Image.Image:

@@ -1,47 +1,21 @@
-"""Images to network inputs: random ones for training, fixed ones for maps and tests."""
+"""Images to network inputs, as they are for maps and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 Statistics = tuple[Sequence[float], Sequence[float]]
 
 
-def training_transform(
-    size: int,
-    crop_scale: tuple[float, float],
-    flip: float,
-    color_jitter: float,
-    statistics: Statistics,
-) -> Callable:
-    """Random resized crop, flip and colour jitter, the same for an image and its mask.
-
-    Takes (3, H, W) uint8, alone or with a ``tv_tensors.Mask``; gives (3, size, size) float32,
-    normalised, and the mask (size, size).
-    """
-    jitter = [v2.ColorJitter(color_jitter, color_jitter, color_jitter)] if color_jitter else []
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=tuple(crop_scale), antialias=True),
-            v2.RandomHorizontalFlip(flip),
-            *jitter,
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(*statistics),
-        ]
-    )
-
-
-def to_tensor(image: np.ndarray) -> tv_tensors.Image:
+def to_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) uint8."""
-    return tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def to_square(image: np.ndarray, size: int) -> Tensor:
