@@ -8,14 +8,16 @@ the end-to-end network, the slowest, learns from a tenth of the images. Each sta
 some seconds (imports, worker processes), so what is compared is the CPU time of each further image,
 which other work on the machine hardly changes: from the first to the second size, and from the
 second to the third. Flat means a ratio of about 1, and no more memory with 20,000 images than with
-2,000. Then the labels of the largest size are made by one process and by two; that wants a machine
-that does nothing else. Takes an hour at the default sizes.
+2,000. Then the labels of the middle size are made by one process and by two, in turn, and the
+median of the rounds is told; that wants a machine that does nothing else. Takes more than an hour
+at the default sizes. A single size, such as 3000, runs no further than the labels: some minutes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ from getam.view.table import text_table  # noqa: E402
 from stages.chain import ORDER  # noqa: E402
 
 VIT = "{patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}"
+UNTIL_LABELS = ("data", "classifier", "maps", "foreground", "pseudolabels")
 SETTINGS = (
     "classifier.weights=none",
     "deeplab.weights=none",
@@ -115,40 +118,56 @@ def growth(one: dict[str, Any], other: dict[str, Any], what: str) -> float:
     return (other[what] - one[what]) / (other["images"] - one["images"])
 
 
-def measure(place: Path, images: list[int], keep: Callable[[dict], object]) -> dict[str, Any]:
+def efficiency(place: Path, images: int, rounds: int) -> dict[str, Any]:
+    """Seconds of the labels by one process and by two, and how near two come to half the time."""
+    force = ("--force", "pseudolabels")
+    seconds = [
+        [run_stage(place, images, "pseudolabels", n, *force)["seconds"] for n in (1, 2)]
+        for _ in range(rounds)
+    ]
+    found = statistics.median(alone / (2 * both) for alone, both in seconds)
+    return {"seconds of labels by one and two": seconds, "efficiency of two": found}
+
+
+def measure(
+    place: Path, images: list[int], rounds: int, keep: Callable[[dict], object]
+) -> dict[str, Any]:
+    several = len(images) > 1
+    stages = [s for s in ORDER if s != "endtoend"] if several else UNTIL_LABELS
     found: dict[str, Any] = {"rows": [], "bytes per class map": {}}
     for count in images:
         there = place / str(count)
-        found["rows"] += run_stages(there, count, [s for s in ORDER if s != "endtoend"])
-        found["rows"].append(
-            run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1]
-        )
+        found["rows"] += run_stages(there, count, stages)
+        if several:
+            found["rows"].append(
+                run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1]
+            )
         found["bytes per class map"][count] = map_bytes(there)
         keep(found)
-    most, force = images[-1], ("--force", "pseudolabels")
-    alone, both = (
-        run_stage(place / str(most), most, "pseudolabels", workers, *force) for workers in (1, 2)
-    )
-    found["seconds of labels by one and two"] = [alone["seconds"], both["seconds"]]
-    found["efficiency of two"] = alone["seconds"] / (2 * both["seconds"])
+    middle = images[len(images) // 2]
+    found |= efficiency(place / str(middle), middle, rounds)
     keep(found)
     return found
 
 
 @click.command()
-@click.option("--images", default="2000,6000,20000", show_default=True, help="Sizes, rising.")
+@click.option(
+    "--images", default="2000,6000,20000", show_default=True, help="Three or more sizes, or one."
+)
+@click.option("--rounds", default=3, show_default=True, help="Of the labels by one and by two.")
 @click.option("--place", type=click.Path(path_type=Path), help="Where the data are put meanwhile.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
-def main(images: str, place: Path | None, file: Path | None) -> None:
+def main(images: str, rounds: int, place: Path | None, file: Path | None) -> None:
     counts = sorted({int(count) for count in images.split(",")})
-    if len(counts) < 3:
-        raise click.UsageError("--images: expected at least three sizes, such as 2000,6000,20000.")
+    if len(counts) == 2:
+        raise click.UsageError("--images: expected one size, or three such as 2000,6000,20000.")
     with tempfile.TemporaryDirectory(dir=place) as folder:
         keep = (lambda found: file.write_text(json.dumps(found, indent=1))) if file else id
-        found = measure(Path(folder), counts, keep)
+        found = measure(Path(folder), counts, rounds, keep)
     further = [f"CPU ms {a} to {b}" for a, b in pairwise(counts)]
     header = ["stage", *further, "ratio", *(f"MiB {n}" for n in counts), "KiB more per image"]
-    click.echo(text_table(header, flatness(found["rows"])))
+    if len(counts) > 1:
+        click.echo(text_table(header, flatness(found["rows"])))
     for count, size in found["bytes per class map"].items():
         click.echo(f"a class map of 24 x 24 with {count} images: {size:.0f} bytes")
     click.echo(f"labels by two processes: {found['efficiency of two']:.2f} of twice as fast")
