@@ -30,10 +30,16 @@ def explained(job: Job) -> Path:
     return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
 
 
-def check_saliency(source: str, records: Sequence[Record], folder: Path) -> None:
-    """Raise UserError if saliency is to be from the ``folder`` and an image has none."""
+def check_saliency(settings: Any, records: Sequence[Record], folder: Path) -> None:
+    """Raise UserError if saliency is to be from the ``folder`` and an image has none, or from a
+    model that is not named."""
+    if "onnx" in settings.saliency and not settings.saliency_model:
+        raise UserError(
+            f"pseudolabels.saliency_model: got none, expected an ONNX file, as "
+            f"pseudolabels.saliency is {settings.saliency}. Set it to the path of one."
+        )
     missing = [r.id for r in records if r.saliency is None]
-    if "folder" in source and missing:
+    if "folder" in settings.saliency and missing:
         raise UserError(
             f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
             f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "

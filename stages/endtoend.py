@@ -167,7 +167,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     """The labelled images to learn from; with an ONNX model, its maps are made once, as files."""
     settings = job.config.pseudolabels
     records = data.labelled(job.config.data.train)
-    check_saliency(settings.saliency, records, job.context.saliency or data.root / "saliency")
+    check_saliency(settings, records, job.context.saliency or data.root / "saliency")
     if settings.saliency != "onnx":
         return list(records)
     model = SaliencyModel(job.context.file("pseudolabels.saliency_model", settings.saliency_model))

@@ -39,7 +39,7 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    check_saliency(settings.saliency, records, context.saliency or data.root / "saliency")
+    check_saliency(settings, records, context.saliency or data.root / "saliency")
 
     folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)

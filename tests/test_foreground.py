@@ -136,6 +136,14 @@ def test_with_saliency_of_the_folder_objects_are_where_the_mean_of_both_is_high(
     assert decided > 0
 
 
+@pytest.mark.parametrize("source", ["onnx", "onnx+features"])
+def test_a_saliency_model_that_is_not_named_is_a_mistake_in_words(place, source):
+    with pytest.raises(
+        UserError, match=r"pseudolabels\.saliency_model: got none, expected an ONNX"
+    ):
+        run(place, f"pseudolabels.saliency={source}")
+
+
 def test_a_block_that_the_network_has_not_is_a_mistake_in_words(place):
     with pytest.raises(UserError, match=r"foreground\.block: got 2, expected 0 to 1"):
         run(place, "foreground.block=2", until="foreground")
