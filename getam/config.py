@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISION = "auto: bf16 on a GPU that has it, fp16 on another, fp32 on a CPU"
 Method = Literal[
     "getam",
     "getam_paper",
@@ -82,9 +84,7 @@ class Training(Settings):
     crop_scale: tuple[Share, Share] = Field((0.4, 1.0), description="area of a random crop")
     flip: Share = Field(0.5, description="probability of a horizontal flip")
     color_jitter: Rate = Field(0.3, description="brightness, contrast and saturation, +-")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 on a GPU that has it, fp16 on another, fp32 on a CPU"
-    )
+    precision: Precision = Field("auto", description=PRECISION)
 
 
 class Classifier(Training):
@@ -109,6 +109,7 @@ class Maps(Settings):
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     flip: bool = True
     batch_size: Positive = 16
+    precision: Precision = Field("fp32", description=PRECISION)
     predicted_above: Share = Field(0.5, description="class probability, for unlabelled images")
 
 
@@ -121,6 +122,7 @@ class Foreground(Settings):
     scale: float = Field(1.5, gt=0, description="of the side of the network's images")
     images: Positive = Field(200, description="at most, to learn from, evenly from the train split")
     batch_size: Positive = 16
+    precision: Precision = Field("fp32", description=PRECISION)
 
 
 class Pamr(Settings):
@@ -184,6 +186,16 @@ class DeepLab(Training):
         "classifier",
         description="'classifier' (the encoder of the network that is explained), or as there",
     )
+    fixed_encoder: bool = Field(
+        False,
+        description="of a plain ViT: it stays as it is, and the decoder learns from features that "
+        "are made once (stage features), without crops and jitter",
+    )
+    blocks: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="of a plain ViT: whose outputs the decoder sees side by side; None: the last",
+    )
     image_size: Positive = 96
     channels: Positive = Field(64, description="of the decoder")
     atrous_rates: tuple[Positive, Positive, Positive] = (2, 4, 6)
@@ -232,6 +244,7 @@ class Evaluation(Settings):
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     flip: bool = True
     batch_size: Positive = 16
+    precision: Precision = Field("fp32", description=PRECISION)
     thresholds: Positive = Field(100, description="of the seed sweep, evenly from 0 to 1")
     crf: Crf = Crf(
         enabled=True, gaussian_compat=3, bilateral_sxy=83, bilateral_srgb=5, bilateral_compat=4

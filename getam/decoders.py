@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import torch
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
 from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder, DPTSegmentationHead
 from torch import Tensor, nn
@@ -16,25 +18,73 @@ LEVELS = 4  # of the DPT decoder: its coarsest is a 1/32 of the image
 class ViTDeepLab(nn.Module):
     """The DeepLabV3 decoder (ASPP) over the patch features of a plain ViT.
 
-    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size).
+    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size). ``blocks`` are those
+    whose outputs the decoder sees side by side, brought to ``channels`` first; without them it
+    sees the last block's as they are.
     """
 
     def __init__(
-        self, encoder: nn.Module, num_classes: int, channels: int, atrous_rates: tuple[int, ...]
+        self,
+        encoder: nn.Module,
+        num_classes: int,
+        channels: int,
+        atrous_rates: tuple[int, ...],
+        blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.blocks = encoder, sorted(set(blocks or ()))
         self.stride = encoder.patch_embed.feat_ratio()
+        width = encoder.embed_dim * len(self.blocks)
+        self.join = _joined(width, channels) if self.blocks else nn.Identity()
         self.decoder = DeepLabV3Decoder(
-            encoder.embed_dim, channels, atrous_rates, aspp_separable=False, aspp_dropout=0.1
+            channels if self.blocks else encoder.embed_dim,
+            channels,
+            atrous_rates,
+            aspp_separable=False,
+            aspp_dropout=0.1,
         )
         self.head = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.encoder.forward_intermediates(
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        return resize_maps(self.decode(self.features(images)), images.shape[-2:])
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the decoder sees of images (B, 3, H, W): (B, D x blocks, h, w)."""
+        found = self.encoder.forward_intermediates(
+            images,
+            indices=self.blocks or 1,
+            norm=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
         )
-        return resize_maps(self.head(self.decoder(features)), images.shape[-2:])
+        return torch.cat(found, dim=1)
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Logits (B, num_classes, h, w) on the patch grid."""
+        return self.head(self.decoder([self.join(features)]))
+
+
+class FixedEncoderDeepLab(nn.Module):
+    """All of a :class:`ViTDeepLab` but its encoder, to learn from features that stay as they are.
+
+    Takes what ``features`` of the whole network gives; shares its parameters with it.
+    """
+
+    def __init__(self, whole: ViTDeepLab) -> None:
+        super().__init__()
+        self.encoder = nn.Identity()
+        self.join, self.decoder, self.head = whole.join, whole.decoder, whole.head
+
+    forward = ViTDeepLab.decode
+
+
+def _joined(width: int, channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Dropout2d(0.1),
+        nn.Conv2d(width, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    )
 
 
 class ViTEndToEnd(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from getam.data.transforms import letterbox, normalise_images, resize_maps
 from getam.networks import normalisation
+from getam.precision import autocast
 
 
 class Segmenter:
@@ -25,8 +26,10 @@ class Segmenter:
         image_size: int,
         scales: Sequence[float] = (1.0,),
         flip: bool = True,
+        precision: str = "fp32",
     ) -> None:
         self.network, self.image_size, self.scales, self.flip = network, image_size, scales, flip
+        self.precision = precision
         self.statistics = normalisation(network)
         self.device = next(network.parameters()).device
 
@@ -46,12 +49,15 @@ class Segmenter:
         return [(total / len(self.scales)).cpu().numpy() for total in totals]
 
     def _probabilities(self, batch: Tensor) -> Tensor:
-        probabilities = self.network(batch).float().softmax(1)
+        probabilities = self._run(batch)
         if self.flip:
             # The padding is mirrored along with the image, so that flipping back aligns both.
-            mirrored = self.network(batch.flip(-1)).float().softmax(1).flip(-1)
-            probabilities = (probabilities + mirrored) / 2
+            probabilities = (probabilities + self._run(batch.flip(-1)).flip(-1)) / 2
         return probabilities
+
+    def _run(self, batch: Tensor) -> Tensor:
+        with autocast(self.precision, self.device):
+            return self.network(batch).float().softmax(1)
 
 
 def segment(

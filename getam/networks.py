@@ -56,20 +56,23 @@ def build_deeplab(
     channels: int,
     atrous_rates: tuple[int, int, int],
     weights: str = "none",
+    blocks: Sequence[int] | None = None,
 ) -> nn.Module:
     """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
 
-    Over a plain ViT it is the DeepLabV3 decoder on the last patch features, over a timm
-    convolutional encoder segmentation-models-pytorch's DeepLabV3+.
+    Over a plain ViT it is the DeepLabV3 decoder on the patch features of some ``blocks`` (None:
+    the last), over a timm convolutional encoder segmentation-models-pytorch's DeepLabV3+.
 
     Raises:
-        UserError: an unknown encoder, or weights that do not fit.
+        UserError: an unknown encoder, weights that do not fit, or blocks that it does not have.
     """
     if _is_vit(encoder):
         vit = _create(
             encoder, weights, num_classes=0, img_size=image_size, dynamic_img_size=True, **args
         )
-        return ViTDeepLab(vit, num_classes, channels, atrous_rates)
+        _check_blocks(encoder, blocks, len(vit.blocks))
+        return ViTDeepLab(vit, num_classes, channels, atrous_rates, blocks)
+    _check_blocks(encoder, blocks, 0)
     return _build_convolutional(encoder, num_classes, args, channels, atrous_rates, weights)
 
 
@@ -239,6 +242,13 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
             f"{file}: these weights are not of {name}: {len(missing)} of {len(own)} tensors are "
             f"missing, {missing[0]!r} first. Set the model that they were made with."
         )
+
+
+def _check_blocks(encoder: str, blocks: Sequence[int] | None, depth: int) -> None:
+    wrong = [block for block in blocks or () if not 0 <= block < depth]
+    if wrong:
+        has = f"0 to {depth - 1}" if depth else "none, as it is no plain ViT"
+        raise UserError(f"deeplab.blocks: got {wrong[0]}, expected of {encoder}'s blocks: {has}.")
 
 
 def _build_convolutional(

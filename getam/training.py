@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from getam import ranks
 from getam.cache import atomic_write
 from getam.errors import UserError
 from getam.networks import encoder_parameters, freeze_blocks
+from getam.precision import autocast, gradient_scaler
 
 Item = tuple[Tensor, ...]
 Figures = dict[str, Tensor]
@@ -135,7 +135,7 @@ def train(
     network.to(device)
     freeze_blocks(network, settings.frozen_blocks)
     optimizer = make_optimizer(network, settings)
-    autocast, scaler = make_precision(settings.precision, device)
+    scaler = gradient_scaler(settings.precision, device)
     rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
     state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
     step, history = state.load()
@@ -161,7 +161,7 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates):
             group["lr"] = rate * factor
         torch.manual_seed(mix(seed, 2, step, *([ranks.rank()] if ranks.rank() else [])))
-        with autocast():
+        with autocast(settings.precision, device):
             value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
         figures = value if isinstance(value, dict) else {"loss": value}
         optimizer.zero_grad(set_to_none=True)
@@ -211,19 +211,6 @@ def schedule(step: int, total: int, settings: Any) -> float:
     if settings.schedule == "poly":
         return (1 - done) ** settings.poly_power
     return 0.5 * (1 + float(np.cos(np.pi * done)))
-
-
-def make_precision(precision: str, device: str) -> tuple[Callable, torch.amp.GradScaler]:
-    """The autocast context and the gradient scaler of a precision on a device."""
-    kind = torch.device(device).type
-    if precision == "auto":
-        half = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "fp16"
-        precision = half if kind == "cuda" else "fp32"
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    scaler = torch.amp.GradScaler(kind, enabled=precision == "fp16" and kind == "cuda")
-    if dtype is None:
-        return nullcontext, scaler
-    return lambda: torch.autocast(kind, dtype), scaler
 
 
 class Checkpoint:

@@ -22,6 +22,7 @@ ORDER = (
     "maps",
     "foreground",
     "pseudolabels",
+    "features",
     "deeplab",
     "evaluation",
 )
@@ -42,6 +43,16 @@ ONLINE_LABELS = (
     "pseudolabels.fallback",
 )
 
+FEATURES = (
+    "seed",
+    "deeplab.encoder",
+    "deeplab.encoder_args",
+    "deeplab.weights",
+    "deeplab.image_size",
+    "deeplab.blocks",
+    "deeplab.precision",
+)
+
 
 def chain(config: Config) -> list[Stage]:
     """The stages of a configuration, in the order they run."""
@@ -53,9 +64,9 @@ def _stages(config: Config) -> list[Stage]:
     if config.mode == "end-to-end":
         return [explained, _evaluation(config, explained.name)]
     supervised = config.deeplab.labels == "masks"
-    deeplab_needs = [] if supervised else ["pseudolabels"]
-    if config.deeplab.weights == "classifier":
-        deeplab_needs.insert(0, explained.name)
+    encoder = [explained.name] if config.deeplab.weights == "classifier" else []
+    fixed = ["features"] if config.deeplab.fixed_encoder else []
+    deeplab_needs = [*encoder, *([] if supervised else ["pseudolabels"]), *fixed]
     own = ["foreground"] if "features" in config.pseudolabels.saliency else []
     foreground = Stage(
         name="foreground",
@@ -63,6 +74,13 @@ def _stages(config: Config) -> list[Stage]:
         needs=(explained.name, "maps"),
         reads=("data.train", "foreground"),
         data=("images", "labels"),
+    )
+    features = Stage(
+        name="features",
+        function="stages.features:run",
+        needs=tuple(encoder),
+        reads=("data.train", *FEATURES),
+        data=("images",),
     )
     return [
         explained,
@@ -81,6 +99,7 @@ def _stages(config: Config) -> list[Stage]:
             reads=("data.train", "pseudolabels"),
             data=("images", "labels", *_saliency(config)),
         ),
+        *([features] if fixed else []),
         Stage(
             name="deeplab",
             function="stages.deeplab:run",

@@ -30,6 +30,22 @@ def explained(job: Job) -> Path:
     return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
 
 
+def encoder_of(job: Job) -> dict[str, Any]:
+    """The arguments of :func:`getam.networks.build_deeplab` that concern the encoder."""
+    settings = job.config.deeplab
+    if settings.weights == "classifier":
+        weights = str(explained(job) / "network.safetensors")
+    else:
+        weights = job.context.file("deeplab.weights", settings.weights)
+    return {
+        "encoder": settings.encoder,
+        "image_size": settings.image_size,
+        "args": dict(settings.encoder_args),
+        "blocks": None if settings.blocks is None else list(settings.blocks),
+        "weights": weights,
+    }
+
+
 def check_saliency(settings: Any, records: Sequence[Record], folder: Path) -> None:
     """Raise UserError if saliency is to be from the ``folder`` and an image has none, or from a
     model that is not named."""

@@ -12,22 +12,33 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
+from torch import nn
 from torchvision import tv_tensors
 
 from getam import ranks
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import read_image, read_mask
+from getam.data.images import image_size, read_image, read_mask
+from getam.data.transforms import letterbox_size, resize_maps
+from getam.decoders import FixedEncoderDeepLab
 from getam.errors import UserError
-from getam.losses import SEGMENTATION
+from getam.losses import IGNORE, SEGMENTATION
 from getam.networks import build_deeplab, normalisation, save_network
 from getam.training import train
-from stages.common import explained, open_data
+from stages.common import encoder_of, open_data
+from stages.features import read_features
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
+
+
+LABELS_PER_PATCH = 4  # along a side, where features are fixed: finer ones teach nothing more
+
+ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
+MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -37,38 +48,26 @@ def run(job: Job) -> dict[str, Any]:
     read = _labels_of(job, data, records)
 
     build = {
-        "encoder": settings.encoder,
+        **encoder_of(job),
         "num_classes": len(data.classes) + 1,
-        "image_size": settings.image_size,
-        "args": dict(settings.encoder_args),
         "channels": settings.channels,
         "atrous_rates": list(settings.atrous_rates),
     }
     torch.manual_seed(job.config.seed)
-    if settings.weights == "classifier":
-        weights = str(explained(job) / "network.safetensors")
+    network = build_deeplab(**build)
+    del build["weights"]
+    if settings.fixed_encoder:
+        learner = FixedEncoderDeepLab(network)
+        item = _over_features(job, network.stride, records, read)
     else:
-        weights = context.file("deeplab.weights", settings.weights)
-    network = build_deeplab(**build, weights=weights)
-    augment = training_transform(
-        settings.image_size,
-        settings.crop_scale,
-        settings.flip,
-        settings.color_jitter,
-        normalisation(network),
-    )
-
-    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = read_image(records[index].image)
-        mask = read(records[index], image.shape[:2])
-        return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
+        learner, item = network, _augmented(settings, network, records, read)
 
     loss = SEGMENTATION[settings.loss]
     history = train(
-        network,
+        learner,
         len(records),
         item,
-        lambda network, batch: loss(network(batch[0]).float(), batch[1]),
+        lambda learner, batch: loss(_sized_as(batch[1], learner(batch[0])), batch[1]),
         settings,
         seed=job.config.seed,
         scratch=job.scratch,
@@ -84,9 +83,54 @@ def run(job: Job) -> dict[str, Any]:
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 
 
-def _labels_of(
-    job: Job, data: DataIndex, records: Sequence[Record]
-) -> Callable[[Record, tuple[int, int]], np.ndarray]:
+def _augmented(
+    settings: Any, network: nn.Module, records: Sequence[Record], read: ReadLabels
+) -> MakeItem:
+    """Images and their labels, changed at random."""
+    augment = training_transform(
+        settings.image_size,
+        settings.crop_scale,
+        settings.flip,
+        settings.color_jitter,
+        normalisation(network),
+    )
+
+    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image = read_image(records[index].image)
+        mask = read(records[index], image.shape[:2])
+        return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
+
+    return item
+
+
+def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadLabels) -> MakeItem:
+    """Features of the fixed encoder and their labels, mirrored at random."""
+    settings = job.config.deeplab
+    if settings.frozen_blocks:
+        raise UserError(
+            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
+            f"which keeps them all. Set one of the two to 0 or false."
+        )
+
+    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = read_features(job.inputs["features"], index)
+        size = image_size(records[index].image)
+        mask = read(records[index], size)
+        _, boxed = letterbox_size(size, settings.image_size, stride)
+        h, w = (max(1, round(side * LABELS_PER_PATCH / stride)) for side in boxed)
+        labels = np.full([LABELS_PER_PATCH * side for side in features.shape[1:]], IGNORE, np.uint8)
+        labels[:h, :w] = cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST)
+        pair = features, torch.from_numpy(labels)
+        return tuple(part.flip(-1) for part in pair) if torch.rand(()) < settings.flip else pair
+
+    return item
+
+
+def _sized_as(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return resize_maps(logits.float(), labels.shape[-2:])
+
+
+def _labels_of(job: Job, data: DataIndex, records: Sequence[Record]) -> ReadLabels:
     """What reads the labels (H, W) of a record to learn from."""
     if job.config.deeplab.labels == "pseudolabels":
         folder = job.inputs["pseudolabels"] / "labels"

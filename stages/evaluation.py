@@ -204,7 +204,7 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
     settings, context = job.config.evaluation, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
-    segmenter = Segmenter(network, side, settings.scales, settings.flip)
+    segmenter = Segmenter(network, side, settings.scales, settings.flip, settings.precision)
     write = Writer(job.folder, dict(settings.crf))
     own = [r for batch in ranks.share([*batches(records, settings.batch_size)]) for r in batch]
     todo = [r for r in own if not write.last(r.id).exists()]

@@ -20,6 +20,7 @@ from getam.errors import UserError
 from getam.foreground import Foreground, default_block, fit_foreground, patch_features
 from getam.mapfile import MapFile
 from getam.networks import load_classifier, network_build, normalisation
+from getam.precision import autocast
 from stages.common import batches, explained, open_data, scaled_side, square_batch
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Features:
 
     def __call__(self, records: Sequence[Record]) -> Tensor:
         images = square_batch(records, self.side, self.statistics, self.device)
-        return patch_features(self.network, images, self.block)
+        with autocast(self.settings.precision, self.device):
+            return patch_features(self.network, images, self.block)
 
 
 def evenly(records: Sequence[Record], count: int) -> list[Record]:

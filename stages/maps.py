@@ -22,6 +22,7 @@ from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.mapfile import merge_shards, write_shard
 from getam.maps import compute_maps
 from getam.networks import load_classifier, network_build, normalisation
+from getam.precision import autocast
 from stages.common import batches, class_scores, explained, multi_hot, open_data, scaled_side
 
 if TYPE_CHECKING:
@@ -88,13 +89,14 @@ class Explainer:
         wanted = torch.from_numpy(targets).to(self.device)
         total, count = 0, 0
         for batch, mirrored in self._views(images):
-            maps = compute_maps(
-                self.network,
-                batch,
-                wanted,
-                method=self.settings.method,
-                start_block=self.settings.start_block,
-            )
+            with autocast(self.settings.precision, self.device):
+                maps = compute_maps(
+                    self.network,
+                    batch,
+                    wanted,
+                    method=self.settings.method,
+                    start_block=self.settings.start_block,
+                )
             total = total + resize_maps(maps.flip(-1) if mirrored else maps, self.grid)
             count += 1
         return (total / count).cpu().numpy()

@@ -29,7 +29,7 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.cache import Job
 
-TOGETHER = ("classifier", "endtoend", "maps", "deeplab", "evaluation")
+TOGETHER = ("classifier", "endtoend", "maps", "features", "deeplab", "evaluation")
 _PATIENCE = timedelta(days=30)  # a stage of the leader's alone may take long
 
 

@@ -46,14 +46,21 @@ def letterbox(image: np.ndarray, side: int, multiple: int) -> tuple[Tensor, tupl
     Returns (3, S, S) uint8, where S is ``side`` rounded up to a multiple, and the (h, w) of the
     image in it. The padding is grey (128).
     """
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    square = -(-side // multiple) * multiple
+    square, (h, w) = letterbox_size(image.shape[:2], side, multiple)
+    method = cv2.INTER_AREA if side < max(image.shape[:2]) else cv2.INTER_CUBIC
     canvas = np.full((square, square, 3), 128, np.uint8)
     canvas[:h, :w] = cv2.resize(image, (w, h), interpolation=method)
     return to_tensor(canvas), (h, w)
+
+
+def letterbox_size(size: tuple[int, int], side: int, multiple: int) -> tuple[int, tuple[int, int]]:
+    """Of an image of (H, W) what :func:`letterbox` makes: the square's side S, and its (h, w).
+
+    >>> letterbox_size((300, 400), 200, 14)
+    (210, (150, 200))
+    """
+    scale = side / max(size)
+    return -(-side // multiple) * multiple, tuple(max(1, round(s * scale)) for s in size)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -92,7 +92,9 @@ def open_segmenter(
         raise UserError(f"{folder}: got a classifier, expected a segmentation network.")
     settings = config.evaluation
     loaded = load_network(folder, Context(wanted_device=device).device)
-    segmenter = Segmenter(loaded, build["image_size"], settings.scales, settings.flip)
+    segmenter = Segmenter(
+        loaded, build["image_size"], settings.scales, settings.flip, settings.precision
+    )
     return segmenter, network_classes(folder)
 
 
