@@ -121,6 +121,12 @@ class Foreground(Settings):
     )
     scale: float = Field(1.5, gt=0, description="of the side of the network's images")
     images: Positive = Field(200, description="at most, to learn from, evenly from the train split")
+    rounds: Positive = Field(3, description="of learning from its own answers")
+    threshold: Share = Field(
+        0.5,
+        description="of answers that the next round learns from; above 0.5 objects shrink to what "
+        "is alike in them, round by round",
+    )
     batch_size: Positive = 16
     precision: Precision = Field("fp32", description=PRECISION)
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 __all__ = ["Foreground", "default_block", "fit_foreground", "patch_features"]
 
-ROUNDS = 3  # after which the answers hardly change
 RIDGE = 1e-2  # of the features' mean variance
 
 
@@ -33,17 +32,24 @@ class Foreground:
         return features @ self.weight.to(features) + self.bias.to(features)
 
 
-def fit_foreground(features: Tensor, peaks: Tensor) -> Foreground:
+def fit_foreground(
+    features: Tensor, peaks: Tensor, rounds: int = 3, threshold: float = 0.5
+) -> Foreground:
     """Tell object from ground in the patches of many images.
 
     1. The first principal component of the features, turned so that the peaks are positive.
     2. Object is what lies nearer to the peaks' mean than to that of all patches.
-    3. ``ROUNDS`` times: ridge regression of object (1) and ground (0) on the features; object is
-       then what it gives more than one half.
+    3. ``rounds`` times: ridge regression of object (1) and ground (0) on the features; object is
+       then what it gives more than ``threshold``.
+
+    With a threshold of one half the answers hardly change after three rounds. Above it what is
+    object shrinks with each round, and what resembles the core of objects least goes first.
 
     Args:
         features: (N, D), of all patches of some images (:func:`patch_features`).
         peaks: (N,) bool, the patches where a class map is near its maximum.
+        rounds: at least one.
+        threshold: of the answers that the next round learns from.
 
     Raises:
         ValueError: no peak, or other shapes.
@@ -65,12 +71,12 @@ def fit_foreground(features: Tensor, peaks: Tensor) -> Foreground:
     found = along * level.sign() > level.abs() / 2
 
     damping = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean)).to(covariance)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         share = found.double().mean()
         target = (found.double() - share).to(features)
         weight = torch.linalg.solve(covariance + damping, (target @ features).double() / len(found))
         foreground = Foreground(weight.float(), (share - mean @ weight).float())
-        found = foreground(features) > 0.5
+        found = foreground(features) > threshold
     return foreground
 
 

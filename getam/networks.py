@@ -247,8 +247,8 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
 def _check_blocks(encoder: str, blocks: Sequence[int] | None, depth: int) -> None:
     wrong = [block for block in blocks or () if not 0 <= block < depth]
     if wrong:
-        has = f"0 to {depth - 1}" if depth else "none, as it is no plain ViT"
-        raise UserError(f"deeplab.blocks: got {wrong[0]}, expected of {encoder}'s blocks: {has}.")
+        expected = f"0 to {depth - 1}" if depth else f"none, as {encoder} is no plain ViT"
+        raise UserError(f"deeplab.blocks: got {wrong[0]}, expected {expected}.")
 
 
 def _build_convolutional(

@@ -83,7 +83,8 @@ def _learn(look: Features, records: Sequence[Record], maps: MapFile) -> Foregrou
     peaks = torch.cat(peaks).to(features[0].device)
     if not peaks.any():
         raise UserError("foreground: got maps without any class, expected image-level labels.")
-    return fit_foreground(torch.cat([f.flatten(0, 2) for f in features]), peaks)
+    patches = torch.cat([f.flatten(0, 2) for f in features])
+    return fit_foreground(patches, peaks, look.settings.rounds, look.settings.threshold)
 
 
 def _peaks(records: Sequence[Record], maps: MapFile, grid: tuple[int, int]) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 OVERLAYS = {  # not alone: on top of another
     "paper_sgd.yaml": "folder.yaml",
     "endtoend_paper.yaml": "voc12.yaml",
+    "bf16.yaml": "voc6.yaml",
 }
 BACKBONES = ("voc12.yaml", "voc12_vit.yaml", "voc12_deit.yaml", "voc12_deit_distilled.yaml")
 MICRO = (
@@ -82,7 +83,7 @@ def test_a_dry_run_resolves_on_a_miniature_of_its_data(name, roots, tmp_path):
     result = run(files(name), tmp_path / "artifacts", root, options=["--dry-run"])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.output.splitlines() if "would run" in line]
-    stages = 2 if config.mode == "end-to-end" else 5
+    stages = 2 if config.mode == "end-to-end" else 5 + config.deeplab.fixed_encoder
     assert len(lines) == stages + (config.data.kind == "coco")
 
 
@@ -117,6 +118,14 @@ def test_each_published_backbone_goes_through_one_step_end_to_end(name, roots, t
     assert [*made] == ["endtoend", "evaluation"]
     assert json.loads((made["endtoend"] / "network.json").read_text())["model"] == model
     assert "network + CRF" in (made["evaluation"] / "table.txt").read_text()
+
+
+def test_bf16_reaches_every_network():
+    config = load_config(files("bf16.yaml"))
+    inner = (config.endtoend.classification, config.endtoend.joint)
+    sections = (config.classifier, config.maps, config.foreground, config.deeplab, *inner)
+    assert {s.precision for s in (*sections, config.evaluation)} == {"bf16"}
+    assert config.deeplab.image_size == load_config(files("voc6.yaml")).deeplab.image_size
 
 
 def test_a_file_extends_another_and_wins_over_it(tmp_path):

@@ -17,7 +17,8 @@ from stages.workspace import open_runner
 from tests.conftest import EXAMPLE
 from tests.trees import make_coco
 
-MULTI_STAGE = [stage for stage in ORDER if stage not in ("endtoend", "foreground")]
+ELSEWHERE = ("endtoend", "foreground", "features")
+MULTI_STAGE = [stage for stage in ORDER if stage not in ELSEWHERE]
 END_TO_END = ["data", "endtoend", "evaluation"]
 COCO = (  # its data stage is another one, and its evaluation writes results of a test split
     "mode=end-to-end",
@@ -33,6 +34,10 @@ CHAINS = {  # settings beside EXAMPLE, and the stages that no chain before it ha
     "features": (
         ("pseudolabels.saliency=features",),
         ["foreground", "pseudolabels", "deeplab", "evaluation"],
+    ),
+    "fixed encoder": (
+        ("deeplab.fixed_encoder=true",),
+        ["features", "deeplab", "evaluation"],
     ),
     "compare": (("compare.methods=[cam, getam]", "compare.refiners=[none, pamr]"), ["compare"]),
     "coco": (COCO, END_TO_END),

@@ -71,6 +71,20 @@ def test_loss_curves_agree(places):
     assert [e["loss"] for e in two] == pytest.approx([e["loss"] for e in one], rel=0.1)
 
 
+def test_features_of_a_fixed_encoder_are_the_same(places):
+    one, two = places
+    fixed = (*SETTINGS, "deeplab.fixed_encoder=true")
+    alone = pipeline("run", "--workers", "1", "--until", "deeplab", cwd=one, settings=fixed)
+    assert alone.code == 0, alone
+    together = run_by_two(two, *fixed, arguments=("--until", "deeplab"))
+    assert together.code == 0, together
+    assert "features" in together.out + together.err
+    of_one, of_two = (sorted(artifact(p, "features").glob("*.npy")) for p in places)
+    assert len(of_one) == 3
+    for mine, other in zip(of_one, of_two, strict=True):
+        np.testing.assert_array_equal(np.load(mine), np.load(other))
+
+
 def test_scores_of_the_classifier_agree(places):
     one, two = (np.load(artifact(p, "classifier") / "scores.npz") for p in places)
     assert (one["ids"] == two["ids"]).all()

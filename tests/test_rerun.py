@@ -192,6 +192,23 @@ def test_the_foreground_stage_is_there_for_the_saliency_that_it_makes(place, bas
     assert differing(own, other) == ("maps", "foreground", *FROM["pseudolabels"])
 
 
+def test_the_features_stage_is_there_for_an_encoder_that_stays_as_it_is(place):
+    fixed = ("deeplab.fixed_encoder=true", "deeplab.weights=classifier")
+    own = keys(place, *fixed)
+    assert tuple(own) == ("classifier", "maps", "pseudolabels", "features", *FROM["deeplab"])
+    remade = {"encoder", "encoder_args", "weights", "image_size", "blocks", "precision"}
+    for path, value in leaves(Config().deeplab, "deeplab."):
+        name = path.removeprefix("deeplab.")
+        if name not in ("fixed_encoder", "labels"):
+            other = keys(
+                place, *fixed, f"{path}={'none' if name == 'weights' else changed(path, value)}"
+            )
+            stages = ("features", *FROM["deeplab"]) if name in remade else FROM["deeplab"]
+            assert differing(own, other) == stages, path
+    other = keys(place, *fixed, "pseudolabels.quantile=0.5")
+    assert differing(own, other) == FROM["pseudolabels"]
+
+
 @pytest.mark.parametrize("saliency", ["folder", "none"])
 def test_data_that_the_end_to_end_network_reads(tmp_path, saliency):
     """Its validation curve reads the masks of val, but nothing reads those of train."""
