@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,31 @@ def test_scores_do_not_depend_on_the_order_of_patches():
     one = fit_foreground(features, object_)
     other = fit_foreground(features[order], object_[order])
     torch.testing.assert_close(one(features), other(features), atol=1e-4, rtol=1e-4)
+
+
+def test_above_one_half_objects_shrink_round_by_round_from_what_is_least_like_them():
+    """Patches anywhere between ground (0) and object (1)."""
+    generator = torch.Generator().manual_seed(0)
+    like = torch.rand(6000, 1, generator=generator)
+    ground, object_ = torch.randn(2, 32, generator=generator)
+    noise = 0.2 * torch.randn(6000, 32, generator=generator)
+    features = torch.nn.functional.normalize((1 - like) * ground + like * object_ + noise, dim=1)
+    peaks = like[:, 0] > 0.95
+    found = [
+        fit_foreground(features, peaks, rounds, threshold)(features) > 0.5
+        for rounds, threshold in ((3, 0.5), (3, 0.55), (8, 0.55))
+    ]
+    for more, fewer in pairwise(found):
+        assert fewer.sum() < 0.95 * more.sum()
+        dropped = more & ~fewer
+        assert like[dropped].quantile(0.9) < like[fewer].quantile(0.5)
+
+
+def test_more_rounds_and_another_threshold_reach_the_stage(place):
+    found = scores(run(place, until="foreground"))
+    for setting in ("foreground.rounds=1", "foreground.threshold=0.6"):
+        other = scores(run(place, setting, until="foreground"))
+        assert any((other[name] != found[name]).any() for name in found), setting
 
 
 def test_without_a_peak_it_says_so():
