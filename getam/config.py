@@ -127,6 +127,11 @@ class Foreground(Settings):
         description="of answers that the next round learns from; above 0.5 objects shrink to what "
         "is alike in them, round by round",
     )
+    classes: Literal["maps", "features"] = Field(
+        "maps",
+        description="what names the class of an object: the maps of its image, or the features, by "
+        "what the maps of many images call such patches",
+    )
     batch_size: Positive = 16
     precision: Precision = Field("fp32", description=PRECISION)
 

@@ -23,6 +23,7 @@ from getam.crf import dense_crf
 from getam.data.images import read_image, read_mask, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
+from getam.foreground import unstacked
 from getam.inference import Segmenter, segment
 from getam.mapfile import MapFile
 from getam.metrics import IGNORE, ConfusionMatrix, ThresholdSweep
@@ -51,7 +52,7 @@ def run(job: Job) -> dict[str, Any]:
         rows.append(_seeds(job, data, seen))
     if seen and "foreground" in job.inputs:
         rows.append(_foreground(job, data, seen))
-        rows.append(_seeds(job, data, seen, job.inputs["foreground"] / "foreground"))
+        rows.append(_seeds(job, data, seen, job.inputs["foreground"]))
     if seen and "pseudolabels" in job.inputs:
         rows.append(_pseudo_labels(job, data, seen))
     _predict(job, data.split(val))
@@ -93,7 +94,8 @@ def _seeds(
 ) -> dict[str, Any]:
     """Maps as they are, enlarged, against the masks: the best of many global thresholds.
 
-    With scores of the foreground these are what has a threshold, and the maps name the class.
+    With scores of the foreground these are what has a threshold, and the maps, or what the
+    foreground stage made of them, name the class.
     """
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
@@ -103,8 +105,7 @@ def _seeds(
         mask = data.read_mask(record)
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
         if foreground is not None and len(class_ids):
-            strongest = enlarged.amax(0).clamp_min(TINY)
-            enlarged = enlarged / strongest * _enlarged_scores(foreground, record, mask.shape)
+            enlarged = _in_foreground(foreground, record, enlarged)
         sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
     sweep = ranks.add_up(sweep)
     threshold, miou = sweep.best()
@@ -123,6 +124,16 @@ def _seeds(
         "best threshold": threshold,
         "threshold curve": curve,
     }
+
+
+def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Tensor:
+    """Scores of the foreground (K, H, W) for the class that is strongest, less for the others."""
+    own = folder / "classes" / f"{record.id}.png"
+    if own.is_file():
+        shares = torch.from_numpy(unstacked(read_scores(own), len(maps)))
+        maps = resize_maps(shares[None], maps.shape[1:])[0]
+    found = _enlarged_scores(folder / "foreground", record, maps.shape[1:])
+    return maps / maps.amax(0).clamp_min(TINY) * found
 
 
 def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:

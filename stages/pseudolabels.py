@@ -22,6 +22,7 @@ from getam.crf import dense_crf
 from getam.data.images import read_image, read_saliency, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
+from getam.foreground import unstacked
 from getam.mapfile import MapFile
 from getam.refinement import balance, normalise, pamr
 from getam.saliency import SaliencyModel
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from getam.data.index import Record
 
 CHUNK = 8  # images a worker takes at a time
+TINY = 1e-12
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def run(job: Job) -> dict[str, Any]:
         settings,
         context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
         folder,
-        job.inputs["foreground"].absolute() / "foreground" if "foreground" in job.inputs else None,
+        job.inputs["foreground"].absolute() if "foreground" in job.inputs else None,
     )
     with processes(context) as parallel:
         done = parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
@@ -83,6 +85,7 @@ class Labeller:
     ) -> None:
         self.maps, self.settings, self.folder = maps, settings, folder
         self.foreground = foreground
+        self.own_classes = foreground is not None and (foreground / "classes").is_dir()
         self.saliency_model = SaliencyModel(saliency_model) if saliency_model else None
 
     def __call__(self, records: Sequence[Record]) -> None:
@@ -94,6 +97,9 @@ class Labeller:
         """The pseudo label (H, W) uint8 of one image."""
         image = read_image(record.image)
         class_ids, maps, _ = self.maps.read(record.id)
+        if self.own_classes and len(class_ids):
+            own = read_scores(self.foreground / "classes" / f"{record.id}.png")
+            maps = unstacked(own, len(class_ids))
         maps, foreground = self.enlarge(image, maps, self.foreground_scores(record))
         soft = [*foreground, *self.saliency(record, image)]
         salient = np.mean(soft, axis=0) > self.settings.saliency_threshold if soft else None
@@ -113,6 +119,8 @@ class Labeller:
 
     def normalised(self, maps: np.ndarray) -> np.ndarray:
         """(K, H, W) in [0, 1]."""
+        if self.own_classes:  # shares of one whole, which already compete
+            return maps / max(maps.max(initial=0), TINY)
         found = normalise(torch.from_numpy(maps))
         return (balance(found) if self.settings.balance else found).numpy()
 
@@ -120,7 +128,7 @@ class Labeller:
         """Of the foreground stage: (1, h, w) in [0, 1], or (0, 1, 1) where it is not asked."""
         if self.foreground is None:
             return np.empty((0, 1, 1), np.float32)
-        return read_scores(self.foreground / f"{record.id}.png")[None]
+        return read_scores(self.foreground / "foreground" / f"{record.id}.png")[None]
 
     def saliency(self, record: Record, image: np.ndarray) -> Iterator[np.ndarray]:
         """Of the data folder or the ONNX model, where it is asked: (H, W) in [0, 1]."""

@@ -13,7 +13,13 @@ from PIL import Image
 
 from getam.config_files import load_config
 from getam.errors import UserError
-from getam.foreground import default_block, fit_foreground, patch_features
+from getam.foreground import (
+    class_shares,
+    default_block,
+    fit_classes,
+    fit_foreground,
+    patch_features,
+)
 from getam.mapfile import MapFile
 from getam.metrics import ConfusionMatrix
 from stages.chain import chain
@@ -90,6 +96,50 @@ def test_without_a_peak_it_says_so():
         fit_foreground(torch.rand(5, 3), torch.zeros(5, dtype=torch.bool))
 
 
+def draw_classes(counts: tuple[int, ...], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit features (N, 32) of object patches, so many of each class, and their classes (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    centres = torch.randn(len(counts), 32, generator=generator)
+    noise = 0.5 * torch.randn(len(classes), 32, generator=generator)
+    return torch.nn.functional.normalize(centres[classes] + noise, dim=1), classes
+
+
+def test_classes_are_found_although_every_fourth_patch_has_a_wrong_name():
+    features, classes = draw_classes((1500, 1500, 1500))
+    generator = torch.Generator().manual_seed(1)
+    wrong = torch.rand(len(classes), generator=generator) < 0.25
+    named = torch.where(wrong, (classes + 1) % 3, classes)
+    found = fit_classes(features, named, 3)(features).argmax(dim=1)
+    assert (found == classes).float().mean() > 0.97
+
+
+def test_a_rare_class_weighs_as_much_as_a_common_one():
+    features, classes = draw_classes((4000, 60))
+    found = fit_classes(features, classes, 2)(features).argmax(dim=1)
+    assert all((found[classes == c] == c).float().mean() > 0.97 for c in (0, 1))
+
+
+def test_a_class_that_no_patch_has_scores_zero():
+    features, classes = draw_classes((200, 200))
+    scores = fit_classes(features, classes, 3)(features)
+    assert scores[:, 2].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (5,)])
+def test_no_patch_to_learn_classes_from_is_told(shape):
+    with pytest.raises(ValueError, match="at least one patch"):
+        fit_classes(torch.rand(shape), torch.zeros(shape[0], dtype=torch.long), 2)
+
+
+def test_shares_are_of_one_whole():
+    scores = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    shares = class_shares(scores)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(50))
+    best = scores.max(dim=1)
+    assert (shares.argmax(dim=1) == best.indices)[best.values > 0].all()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_patch_features_are_the_output_of_the_block_without_prefix_tokens(family):
     model = build(family, dtype=torch.float32)
@@ -160,6 +210,57 @@ def test_with_saliency_of_the_folder_objects_are_where_the_mean_of_both_is_high(
         assert ((label == 0) == ~object_).all()
         decided += (object_ != (own > 0.37)).sum()
     assert decided > 0
+
+
+MORE = "data.shapes.train=24"  # some with two classes
+OWN = ("foreground.classes=features", MORE, "pseudolabels.pamr.enabled=false")
+
+
+def test_classes_share_the_foreground_among_those_of_the_image(place):
+    scored = scores(run(place, MORE, until="foreground"))
+    folder = run(place, *OWN, until="foreground")
+    assert scores(folder).keys() == scored.keys()
+    assert all((scores(folder)[name] == scored[name]).all() for name in scored)
+    maps = MapFile(run(place, MORE, until="maps") / "maps.h5")
+    several = 0
+    for name, grey in scored.items():
+        stacked = np.asarray(Image.open(folder / "classes" / f"{name}.png"))
+        shares = stacked.reshape(len(maps.read(name)[0]), *grey.shape)
+        np.testing.assert_allclose(shares.sum(0, dtype=int), grey, atol=len(shares))
+        several += len(shares) > 1
+    assert several > 0
+
+
+def test_labels_have_the_classes_that_the_features_name(place):
+    folder = run(place, *OWN, until="foreground")
+    kept = ("pseudolabels.completion=false", "pseudolabels.opening=0")
+    labels = run(place, *OWN, *kept) / "labels"
+    of_maps = run(place, *OWN[1:], *kept) / "labels"
+    maps = MapFile(run(place, MORE, until="maps") / "maps.h5")
+    differ = 0
+    for name, grey in scores(folder).items():
+        label = np.asarray(Image.open(labels / f"{name}.png"))
+        ids = maps.read(name)[0]
+        stacked = np.asarray(Image.open(folder / "classes" / f"{name}.png"))
+        shares = stacked.reshape(len(ids), *grey.shape)
+        large = np.stack([enlarge(share, label.shape) for share in shares])
+        object_ = enlarge(grey, label.shape) > 0.5
+        assert ((label != 0) == object_).all()
+        seeds = object_ & (label != 255)
+        assert (label == np.asarray(ids)[large.argmax(0)])[seeds].all()
+        differ += (label != np.asarray(Image.open(of_maps / f"{name}.png"))).sum()
+    assert differ > 0
+
+
+def test_an_image_of_background_alone_has_no_classes_to_name(place):
+    subset = ("data.classes=[stripes]", *OWN)
+    folder = run(place, *subset, until="foreground")
+    named = {file.stem for file in (folder / "classes").iterdir()}
+    assert named < scores(folder).keys()
+    labels = run(place, *subset) / "labels"
+    assert len([*labels.iterdir()]) == 24
+    rows = json.loads((run(place, *subset, until="evaluation") / "metrics.json").read_text())
+    assert "seeds in foreground" in {row["what"] for row in rows}
 
 
 @pytest.mark.parametrize("source", ["onnx", "onnx+features"])

@@ -76,6 +76,7 @@ def changed(path: str, value: Any) -> str:
         "start_block": "1",
         "methods": "[cam]",
         "refiners": "[none]",
+        "classes": "features",
     }
     last = path.rpartition(".")[2]
     if last in named and not isinstance(value, float):
