@@ -212,7 +212,7 @@ def test_with_saliency_of_the_folder_objects_are_where_the_mean_of_both_is_high(
     assert decided > 0
 
 
-MORE = "data.shapes.train=24"  # some with two classes
+MORE = "data.shapes={train: 24, val: 4, size: 96}"  # some with two classes
 OWN = ("foreground.classes=features", MORE, "pseudolabels.pamr.enabled=false")
 
 
