@@ -13,6 +13,7 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
 SMALL = {  # and what the table tells among others
     "endtoend": ("--rounds=1 --batch=2 --channels=8 --threads=1", "joint / supervised"),
     "labels": ("--rounds=1 --size 40 50 --threads=1", "ThresholdSweep.update"),
+    "precision": ("--rounds=1 --batch=2 --size=28 --threads=1", "maps: fp32 / bf16"),
     "maps": ("--rounds=1 --batch=2 --size=64 --threads=1 --only=released", "getam / forward"),
 }
 
