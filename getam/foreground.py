@@ -67,7 +67,7 @@ def fit_foreground(
         threshold: of the answers that the next round learns from.
 
     Raises:
-        ValueError: no peak, or other shapes.
+        ValueError: no peak, other shapes, or nothing that is object in the end.
 
     >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.0, 0.8]])
     >>> found = fit_foreground(features, torch.tensor([True, False, False, False, False]))
@@ -92,6 +92,11 @@ def fit_foreground(
         weight = torch.linalg.solve(covariance + damping, (target @ features).double() / len(found))
         foreground = PatchScore(weight.float(), (share - mean @ weight).float())
         found = foreground(features) > threshold
+    if not (foreground(features) > 0.5).any():
+        raise ValueError(
+            f"Got no object after {rounds} rounds with threshold={threshold}, expected some: take "
+            f"fewer rounds, or a threshold nearer to 0.5."
+        )
     return foreground
 
 

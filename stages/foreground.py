@@ -122,7 +122,10 @@ def _learn(look: Features, records: Sequence[Record], maps: MapFile, count: int)
     if not peaks.any():
         raise UserError("foreground: got maps without any class, expected image-level labels.")
     patches = torch.cat([f.flatten(0, 2) for f in features])
-    foreground = fit_foreground(patches, peaks, settings.rounds, settings.threshold)
+    try:
+        foreground = fit_foreground(patches, peaks, settings.rounds, settings.threshold)
+    except ValueError as error:
+        raise UserError(f"foreground.rounds, foreground.threshold: {error}") from None
     if settings.classes == "maps":
         return Finder(foreground, None)
     objects = (foreground(patches) > 0.5) & (classes >= 0)

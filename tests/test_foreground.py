@@ -91,6 +91,15 @@ def test_more_rounds_and_another_threshold_reach_the_stage(place):
         assert any((other[name] != found[name]).any() for name in found), setting
 
 
+def test_objects_that_have_shrunk_to_nothing_are_told(place):
+    features, object_ = draw_patches(0.3)
+    with pytest.raises(ValueError, match=r"no object after 30 rounds with threshold=0\.9"):
+        fit_foreground(features, object_, rounds=30, threshold=0.9)
+    strict = ("foreground.rounds=30", "foreground.threshold=0.95")
+    with pytest.raises(UserError, match=r"foreground\.rounds, foreground\.threshold: Got no obj"):
+        run(place, *strict, until="foreground")
+
+
 def test_without_a_peak_it_says_so():
     with pytest.raises(ValueError, match="at least one peak"):
         fit_foreground(torch.rand(5, 3), torch.zeros(5, dtype=torch.bool))
