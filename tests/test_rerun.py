@@ -64,7 +64,7 @@ def changed(path: str, value: Any) -> str:
     named = {
         "optimizer": "sgd",
         "schedule": "poly",
-        "precision": "fp32",
+        "precision": "bf16",
         "method": "cam",
         "saliency": "none",
         "rule": "released",
@@ -77,6 +77,7 @@ def changed(path: str, value: Any) -> str:
         "methods": "[cam]",
         "refiners": "[none]",
         "classes": "features",
+        "blocks": "[0]",
     }
     last = path.rpartition(".")[2]
     if last in named and not isinstance(value, float):
