@@ -35,7 +35,7 @@ CHAINS = {  # settings beside EXAMPLE, and the stages that no chain before it ha
         ("pseudolabels.saliency=features",),
         ["foreground", "pseudolabels", "deeplab", "evaluation"],
     ),
-    "fixed encoder": (
+    "fixed-encoder": (
         ("deeplab.fixed_encoder=true",),
         ["features", "deeplab", "evaluation"],
     ),
