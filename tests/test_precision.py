@@ -78,7 +78,7 @@ def test_maps_in_bf16_are_nearly_those_in_fp32(tmp_path):
     assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.99
 
 
-def test_the_foreground_in_bf16_is_nearly_that_in_fp32(tmp_path, monkeypatch):
+def test_the_foreground_is_computed_in_its_precision(tmp_path, monkeypatch):
     from stages import foreground
 
     seen, plain = set(), foreground.patch_features
@@ -88,8 +88,7 @@ def test_the_foreground_in_bf16_is_nearly_that_in_fp32(tmp_path, monkeypatch):
         return plain(*arguments)
 
     monkeypatch.setattr(foreground, "patch_features", watched)
-    exact = run(tmp_path, until="foreground")
+    run(tmp_path, until="foreground")
     assert seen == {False}
-    rounded = run(tmp_path, "foreground.precision=bf16", until="foreground")
+    run(tmp_path, "foreground.precision=bf16", until="foreground")
     assert seen == {False, True}
-    assert exact != rounded
