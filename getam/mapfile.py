@@ -28,7 +28,7 @@ ROWS = ("maps", "peak", "class_id")
 
 
 class MapFile:
-    """Read access by image id; opened on first use, once per process."""
+    """Read access by image id; opened on first use, anew in each process that it travels to."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -44,10 +44,11 @@ class MapFile:
     @property
     def file(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
-            self._first = self._file["first"][:]
-            ids = self._file["image_id"].asstr()[:]
-            self._number = {image_id: n for n, image_id in enumerate(ids)}
+            file = h5py.File(self.path, "r")
+            self._first = file["first"][:]
+            self._number = {image_id: n for n, image_id in enumerate(file["image_id"].asstr()[:])}
+            # Last, as another thread may be at the same point.
+            self._process, self._file = os.getpid(), file
         return self._file
 
     @property

@@ -16,7 +16,7 @@ class SaliencyModel:
     """An ONNX file with input (1, 3, S, S) and a first output (1, 1, S, S).
 
     Input: RGB divided by the image's maximum, ImageNet mean and standard deviation. Output:
-    min-max normalised, resized to the image. Loaded on first use, once per process.
+    min-max normalised, resized to the image. Loaded on first use, anew in each process.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is no such model.

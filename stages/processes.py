@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import joblib
 
@@ -40,3 +42,35 @@ def processes(context: Context) -> Iterator[joblib.Parallel]:
         ) from None
     with client, joblib.parallel_config(backend="dask"):
         yield joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
+
+
+class OncePerProcess:
+    """A function with a state, such as files it has open, that a process receives once.
+
+    A task brings its function with it; without this the files are opened, and their indices read,
+    for each task again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._token = uuid4().hex
+        self._pickled = pickle.dumps(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __reduce__(self) -> tuple:
+        return _here, (self._token, self._pickled)
+
+
+_received: dict[str, Callable[..., Any]] = {}
+
+
+def _here(token: str, pickled: bytes) -> Callable[..., Any]:
+    """What this process has received under a token; what came under others is let go."""
+    function = _received.get(token)
+    if function is None:
+        function = pickle.loads(pickled)
+        _received.clear()
+        _received[token] = function
+    return function

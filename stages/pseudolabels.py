@@ -27,7 +27,7 @@ from getam.mapfile import MapFile
 from getam.refinement import balance, normalise, pamr
 from getam.saliency import SaliencyModel
 from stages.common import batches, check_saliency, open_data
-from stages.processes import processes
+from stages.processes import OncePerProcess, processes
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -46,13 +46,14 @@ def run(job: Job) -> dict[str, Any]:
     folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)
     todo = [r for r in records if not (folder / f"{r.id}.png").exists()]
-    label = Labeller(
+    labeller = Labeller(
         MapFile(job.inputs["maps"].absolute() / "maps.h5"),
         settings,
         context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
         folder,
         job.inputs["foreground"].absolute() if "foreground" in job.inputs else None,
     )
+    label = OncePerProcess(labeller)
     with processes(context) as parallel:
         done = parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
         chunks = -(-len(todo) // CHUNK)
