@@ -15,13 +15,14 @@ file_argument = click.Path(path_type=Path)
 
 @click.command()
 @with_config
-@click.argument("stage", type=click.Choice(["maps", "pseudolabels", "evaluation"]))
+@click.argument("stage", type=click.Choice(["maps", "foreground", "pseudolabels", "evaluation"]))
 @click.argument("images", nargs=-1)
 @click.option("--class", "class_name", help="This class alone.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Of the line around a map; by default the best one of the evaluation, else 0.5.",
+    help="Of the line around a map; by default the best one of the evaluation, else 0.5, and for "
+    "the foreground pseudolabels.saliency_threshold.",
 )
 @click.option(
     "-o", "output", type=file_argument, default="inspect", show_default=True, help="Folder."
@@ -38,8 +39,8 @@ def inspect(
 ) -> None:
     """What STAGE made: a table, or of IMAGES (ids) overlays as PNG files.
 
-    An overlay shows the image, its maps as heat with a line at the threshold, its label or
-    prediction, and the ground truth where there is one.
+    An overlay shows the image, its maps or foreground as heat with a line at the threshold, its
+    label or prediction, and the ground truth where there is one.
     """
     from stages.commands.current import CurrentRun
     from stages.commands.inspect import overlays, table

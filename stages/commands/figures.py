@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.data.images import read_mask
+from getam.data.images import read_mask, read_scores
 from getam.data.index import Record
 from getam.mapfile import MapFile
 from getam.metrics import IGNORE, ConfusionMatrix
+from getam.view.overlay import enlarge
 from getam.view.table import percent, text_table
 from stages.commands.current import CurrentRun, Track
 
@@ -21,6 +22,8 @@ LISTED = 8  # images named in a line
 FLAT = 0.5  # a map is flat if nine tenths of it are above this share of its peak
 WEAK = 0.01  # ... and weak if its peak is below this share of its class's median peak
 THREADS = 8
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+WHOLE = 0.9  # a foreground of more than this share of its image looks wrong
 
 
 def seed_threshold(run: CurrentRun) -> float:
@@ -166,6 +169,62 @@ def _measured(
     missing = frozenset(c for c in record.labels or () if not counts[c])
     has_class = bool(counts[1 : classes + 1].any())
     return Measured(record, counts / labels.size, missing, has_class, score), confusion
+
+
+def foreground_table(
+    run: CurrentRun, records: Sequence[Record], folder: Path, chosen: int | None, track: Track
+) -> str:
+    """What each threshold would call object, and the images to look at first.
+
+    IoU is that of object against ground, all images together, and "-" without masks.
+    """
+    records = [record for record in records if chosen is None or chosen in (record.labels or ())]
+    own = run.config.pseudolabels.saliency_threshold
+    thresholds = sorted({*THRESHOLDS, own})
+    shares, totals, named = [], [ConfusionMatrix(2) for _ in thresholds], []
+
+    def one(record: Record) -> tuple[list[float], list[ConfusionMatrix]]:
+        return _foreground(run, record, folder / f"{record.id}.png", thresholds)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for record, (found, confusions) in zip(
+            records, track(threads.map(one, records), total=len(records))
+        ):
+            shares.append(found)
+            totals = [total + confusion for total, confusion in zip(totals, confusions)]
+            named.append((record.id, found, confusions))
+    body = []
+    for threshold, column, total in zip(thresholds, np.array(shares).T, totals):
+        mark = " (saliency_threshold)" if threshold == own else ""
+        none = np.count_nonzero(column == 0)
+        row = [f"{threshold:g}{mark}", percent(float(np.median(column))), str(none)]
+        body.append([*row, percent(total.iou()[1])])
+    lines = [
+        f"{len(records)} images",
+        text_table(["threshold", "median area %", "nothing found", "IoU %"], body),
+    ]
+    at = thresholds.index(own)
+    lines += _listed("nothing found", [i for i, found, _ in named if found[at] == 0])
+    whole = [f"{i} ({percent(found[at])} %)" for i, found, _ in named if found[at] > WHOLE]
+    lines += _listed("nearly all of the image", whole)
+    scored = [(confusions[at].iou()[1], i) for i, _, confusions in named]
+    scored = sorted((score, i) for score, i in scored if not np.isnan(score))
+    return "\n".join(lines + _listed("lowest IoU", [f"{i} ({percent(s)})" for s, i in scored]))
+
+
+def _foreground(
+    run: CurrentRun, record: Record, file: Path, thresholds: Sequence[float]
+) -> tuple[list[float], list[ConfusionMatrix]]:
+    """Share of the image above each threshold, and the counts against its mask, if it has one."""
+    truth, scores = run.truth(record), read_scores(file)
+    if truth is not None:
+        scores = enlarge(scores, truth.shape)
+        truth = np.where(truth == IGNORE, truth, truth > 0)
+    confusions = [ConfusionMatrix(2) for _ in thresholds]
+    for threshold, confusion in zip(thresholds, confusions):
+        if truth is not None:
+            confusion.update((scores > threshold).astype(np.uint8), truth)
+    return [float(np.mean(scores > threshold)) for threshold in thresholds], confusions
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_image, read_mask, read_scores
 from getam.data.index import Record
 from getam.errors import UserError
 from getam.metrics import IGNORE
 from getam.view.overlay import Panel, class_colour, contour, fit, heat, paint, sheet
 from stages.commands.current import LABELS, CurrentRun, Track, output_file, writes
-from stages.commands.figures import label_table, map_table, seed_threshold
+from stages.commands.figures import foreground_table, label_table, map_table, seed_threshold
 
 
 def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> str:
@@ -31,6 +31,9 @@ def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> 
     title = f"{stage} {run.rows[stage].key}"
     if stage == "maps":
         return f"{title}: {map_table(run.maps, chosen)}"
+    if stage == "foreground":
+        body = foreground_table(run, run.records(split), folder / "foreground", chosen, track)
+        return f"{title}: split {split}, {body}"
     labels = next(labels for labels in LABELS.values() if labels.stage == stage)
     body = label_table(run, run.records(split), folder / labels.folder, chosen, track)
     return f"{title}: split {split}, {body}"
@@ -50,7 +53,8 @@ def overlays(
         images: ids, or names of files, of the split that the stage is about.
         class_name: this class alone; an image without it is an error.
         threshold: where the contour is, on maps whose maximum is 1; None: the best of the
-            evaluation, where there is one, else 0.5.
+            evaluation, where there is one, else 0.5. On the foreground: None is
+            ``pseudolabels.saliency_threshold``.
 
     Raises:
         UserError: a missing artifact, an unknown image or class, a folder that cannot be written.
@@ -58,7 +62,7 @@ def overlays(
     run.folder(stage)
     records = run.records(run.split(stage), images)
     chosen = None if class_name is None else run.class_id(class_name)
-    level = seed_threshold(run) if threshold is None else threshold
+    level = _threshold(run, stage) if threshold is None else threshold
     sheets = [(record, _sheet(run, stage, record, chosen, level)) for record in records]
     made = []
     for record, drawn in sheets:
@@ -69,6 +73,12 @@ def overlays(
     return made
 
 
+def _threshold(run: CurrentRun, stage: str) -> float:
+    if stage == "foreground":
+        return run.config.pseudolabels.saliency_threshold
+    return seed_threshold(run)
+
+
 def _sheet(
     run: CurrentRun, stage: str, record: Record, chosen: int | None, threshold: float
 ) -> Image:
@@ -76,6 +86,11 @@ def _sheet(
     panels = [("image", fit(image))]
     if stage == "maps":
         panels += _map_panels(run, record, panels[0][1], chosen, threshold)
+    if stage == "foreground":
+        scores = read_scores(run.folder(stage) / "foreground" / f"{record.id}.png")
+        panels.append(
+            (f"foreground, line at {threshold:g}", _map_panel(panels[0][1], scores, threshold))
+        )
     files = {labels.caption: run.label_file(labels, record) for labels in LABELS.values()}
     shown = {caption: read_mask(file) for caption, file in files.items() if file}
     truth = run.truth(record)
