@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -181,50 +182,51 @@ def foreground_table(
     records = [record for record in records if chosen is None or chosen in (record.labels or ())]
     own = run.config.pseudolabels.saliency_threshold
     thresholds = sorted({*THRESHOLDS, own})
-    shares, totals, named = [], [ConfusionMatrix(2) for _ in thresholds], []
 
-    def one(record: Record) -> tuple[list[float], list[ConfusionMatrix]]:
+    def one(record: Record) -> list[Found]:
         return _foreground(run, record, folder / f"{record.id}.png", thresholds)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        for record, (found, confusions) in zip(
-            records, track(threads.map(one, records), total=len(records))
-        ):
-            shares.append(found)
-            totals = [total + confusion for total, confusion in zip(totals, confusions)]
-            named.append((record.id, found, confusions))
+        found = list(track(threads.map(one, records), total=len(records)))
     body = []
-    for threshold, column, total in zip(thresholds, np.array(shares).T, totals):
+    for threshold, column in zip(thresholds, zip(*found)):
         mark = " (saliency_threshold)" if threshold == own else ""
-        none = np.count_nonzero(column == 0)
-        row = [f"{threshold:g}{mark}", percent(float(np.median(column))), str(none)]
-        body.append([*row, percent(total.iou()[1])])
-    lines = [
-        f"{len(records)} images",
-        text_table(["threshold", "median area %", "nothing found", "IoU %"], body),
-    ]
-    at = thresholds.index(own)
-    lines += _listed("nothing found", [i for i, found, _ in named if found[at] == 0])
-    whole = [f"{i} ({percent(found[at])} %)" for i, found, _ in named if found[at] > WHOLE]
+        area = float(np.median([one.area for one in column]))
+        iou = sum((one.confusion for one in column), start=ConfusionMatrix(2)).iou()
+        none = sum(not one.area for one in column)
+        body.append([f"{threshold:g}{mark}", percent(area), str(none), percent(iou[1])])
+    header = ["threshold", "median area %", "nothing found", "IoU %"]
+    lines = [f"{len(records)} images", text_table(header, body)]
+    at_own = [(record.id, row[thresholds.index(own)]) for record, row in zip(records, found)]
+    lines += _listed("nothing found", [i for i, one in at_own if not one.area])
+    whole = [f"{i} ({percent(one.area)} %)" for i, one in at_own if one.area > WHOLE]
     lines += _listed("nearly all of the image", whole)
-    scored = [(confusions[at].iou()[1], i) for i, _, confusions in named]
-    scored = sorted((score, i) for score, i in scored if not np.isnan(score))
-    return "\n".join(lines + _listed("lowest IoU", [f"{i} ({percent(s)})" for s, i in scored]))
+    scored = sorted((one.confusion.iou()[1], i) for i, one in at_own if one.confusion.matrix.any())
+    named = [f"{i} ({percent(iou)})" for iou, i in scored if not np.isnan(iou)]
+    return "\n".join(lines + _listed("lowest IoU", named))
+
+
+class Found(NamedTuple):
+    """What a threshold calls object: share of the image, and against its mask if it has one."""
+
+    area: float
+    confusion: ConfusionMatrix
 
 
 def _foreground(
     run: CurrentRun, record: Record, file: Path, thresholds: Sequence[float]
-) -> tuple[list[float], list[ConfusionMatrix]]:
-    """Share of the image above each threshold, and the counts against its mask, if it has one."""
+) -> list[Found]:
     truth, scores = run.truth(record), read_scores(file)
     if truth is not None:
         scores = enlarge(scores, truth.shape)
         truth = np.where(truth == IGNORE, truth, truth > 0)
-    confusions = [ConfusionMatrix(2) for _ in thresholds]
-    for threshold, confusion in zip(thresholds, confusions):
+    found = []
+    for threshold in thresholds:
+        above, confusion = scores > threshold, ConfusionMatrix(2)
         if truth is not None:
-            confusion.update((scores > threshold).astype(np.uint8), truth)
-    return [float(np.mean(scores > threshold)) for threshold in thresholds], confusions
+            confusion.update(above.astype(np.uint8), truth)
+        found.append(Found(float(above.mean()), confusion))
+    return found
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:
