@@ -60,21 +60,15 @@ def chain(config: Config) -> list[Stage]:
 
 
 def _stages(config: Config) -> list[Stage]:
-    explained = _explained(config)
+    to_network = _to_network(config)
+    explained = to_network[-1].name
     if config.mode == "end-to-end":
-        return [explained, _evaluation(config, explained.name)]
+        return [*to_network, _evaluation(config, explained)]
     supervised = config.deeplab.labels == "masks"
-    encoder = [explained.name] if config.deeplab.weights == "classifier" else []
+    encoder = [explained] if config.deeplab.weights == "classifier" else []
     fixed = ["features"] if config.deeplab.fixed_encoder else []
     deeplab_needs = [*encoder, *([] if supervised else ["pseudolabels"]), *fixed]
-    own = ["foreground"] if "features" in config.pseudolabels.saliency else []
-    foreground = Stage(
-        name="foreground",
-        function="stages.foreground:run",
-        needs=(explained.name, "maps"),
-        reads=("data.train", "foreground"),
-        data=("images", "labels"),
-    )
+    own = ["foreground"] if _own_saliency(config) else []
     features = Stage(
         name="features",
         function="stages.features:run",
@@ -83,15 +77,9 @@ def _stages(config: Config) -> list[Stage]:
         data=("images",),
     )
     return [
-        explained,
-        Stage(
-            name="maps",
-            function="stages.maps:run",
-            needs=(explained.name,),
-            reads=("data.train", "maps"),
-            data=("images", "labels"),
-        ),
-        *([foreground] if own else []),
+        *to_network,
+        _maps(explained),
+        *([_foreground(explained)] if own else []),
         Stage(
             name="pseudolabels",
             function="stages.pseudolabels:run",
@@ -109,32 +97,56 @@ def _stages(config: Config) -> list[Stage]:
         ),
         _evaluation(
             config,
-            *(explained.name, "maps", *own, "pseudolabels", "deeplab"),
+            *(explained, "maps", *own, "pseudolabels", "deeplab"),
             reads=("deeplab.labels",),
         ),
     ]
 
 
-def _explained(config: Config) -> Stage:
-    """The stage whose network the maps explain."""
-    if config.mode == "end-to-end" or config.maps.source == "endtoend":
-        if "features" in config.pseudolabels.saliency:
-            raise UserError(
-                f"pseudolabels.saliency: got {config.pseudolabels.saliency}, but features are "
-                "those of a classifier that has been trained, and the end-to-end network makes "
-                "labels while it learns. Set it to folder, onnx or none, or run in mode "
-                "multi-stage with maps.source=classifier."
-            )
-        return Stage(
-            name="endtoend",
-            function="stages.endtoend:run",
-            reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS),
-            data=("images", "labels", "val_masks", *_saliency(config)),
-        )
-    return Stage(
+def _to_network(config: Config) -> list[Stage]:
+    """The stages up to the one whose network is explained by maps."""
+    classifier = Stage(
         name="classifier",
         function="stages.classifier:run",
         reads=("seed", *SPLITS, "classifier"),
+        data=("images", "labels"),
+    )
+    if config.mode == "multi-stage" and config.maps.source == "classifier":
+        return [classifier]
+    own = _own_saliency(config)
+    if own and config.mode == "multi-stage":
+        raise UserError(
+            f"pseudolabels.saliency: got {config.pseudolabels.saliency} with maps.source=endtoend, "
+            "but features are told apart by the maps of a classifier. Set it to folder, onnx or "
+            "none, or take maps.source=classifier."
+        )
+    endtoend = Stage(
+        name="endtoend",
+        function="stages.endtoend:run",
+        needs=("foreground",) if own else (),
+        reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS),
+        data=("images", "labels", "val_masks", *_saliency(config)),
+    )
+    before = [classifier, _maps("classifier"), _foreground("classifier")] if own else []
+    return [*before, endtoend]
+
+
+def _maps(explained: str) -> Stage:
+    return Stage(
+        name="maps",
+        function="stages.maps:run",
+        needs=(explained,),
+        reads=("data.train", "maps"),
+        data=("images", "labels"),
+    )
+
+
+def _foreground(explained: str) -> Stage:
+    return Stage(
+        name="foreground",
+        function="stages.foreground:run",
+        needs=(explained, "maps"),
+        reads=("data.train", "foreground"),
         data=("images", "labels"),
     )
 
@@ -149,21 +161,26 @@ def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Sta
     )
 
 
+def _own_saliency(config: Config) -> bool:
+    return "features" in config.pseudolabels.saliency
+
+
 def _saliency(config: Config) -> tuple[str, ...]:
+    """The part of the data that is read for saliency."""
     return ("saliency",) if "folder" in config.pseudolabels.saliency else ()
 
 
 def comparison(config: Config) -> list[Stage]:
     """The network that is explained, and map methods x refiners x thresholds on it."""
-    explained = _explained(config)
+    to_network = _to_network(config)
     compare = Stage(
         name="compare",
         function="stages.compare:run",
-        needs=(explained.name,),
+        needs=(to_network[-1].name,),
         reads=("data.train", "maps", "pseudolabels.pamr", "pseudolabels.crf", "compare"),
         data=("images", "labels", "masks"),
     )
-    return _over_data(config, [explained, compare])
+    return _over_data(config, [*to_network, compare])
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:

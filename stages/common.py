@@ -12,7 +12,6 @@ from torch import nn
 
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, to_square
-from getam.errors import UserError
 from stages.datasets import open_index
 
 if TYPE_CHECKING:
@@ -44,23 +43,6 @@ def encoder_of(job: Job) -> dict[str, Any]:
         "blocks": None if settings.blocks is None else list(settings.blocks),
         "weights": weights,
     }
-
-
-def check_saliency(settings: Any, records: Sequence[Record], folder: Path) -> None:
-    """Raise UserError if saliency is to be from the ``folder`` and an image has none, or from a
-    model that is not named."""
-    if "onnx" in settings.saliency and not settings.saliency_model:
-        raise UserError(
-            f"pseudolabels.saliency_model: got none, expected an ONNX file, as "
-            f"pseudolabels.saliency is {settings.saliency}. Set it to the path of one."
-        )
-    missing = [r.id for r in records if r.saliency is None]
-    if "folder" in settings.saliency and missing:
-        raise UserError(
-            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
-            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
-            f"pseudolabels.saliency to onnx, features or none."
-        )
 
 
 def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:

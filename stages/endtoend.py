@@ -1,6 +1,7 @@
 """endtoend: one network learns the classes, then segmentation from the labels it makes itself.
 
-needs   images and image-level labels of the train split; saliency, unless set to none; labels and
+needs   images and image-level labels of the train split; saliency maps from the data folder, an
+        ONNX model or the foreground stage (of a classifier before it), unless none; labels and
         masks of val, where there are any, to score it and for the curve
 makes   network.safetensors, network.json, history.json, scores.npz (val probabilities)
 costs   the epochs of the first phase as the classifier, those of the second about two training
@@ -24,15 +25,16 @@ from getam import ranks
 from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image, read_saliency
+from getam.data.transforms import resize_maps
 from getam.inference import Segmenter, segment
 from getam.joint import JointLoss
 from getam.losses import multi_label_soft_margin
 from getam.metrics import ConfusionMatrix
 from getam.networks import build_endtoend, normalisation, save_network
-from getam.saliency import SaliencyModel
 from getam.training import mix, train
 from stages.classifier import score
-from stages.common import check_saliency, multi_hot, open_data
+from stages.common import multi_hot, open_data
+from stages.saliency import Saliency
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -164,23 +166,23 @@ class Items:
 
 
 def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
-    """The labelled images to learn from; with an ONNX model, its maps are made once, as files."""
-    settings = job.config.pseudolabels
-    records = data.labelled(job.config.data.train)
-    check_saliency(settings, records, job.context.saliency or data.root / "saliency")
-    if settings.saliency != "onnx":
-        return list(records)
-    model = SaliencyModel(job.context.file("pseudolabels.saliency_model", settings.saliency_model))
+    """The labelled images to learn from; saliency other than their files' is made once."""
+    records = list(data.labelled(job.config.data.train))
+    saliency = Saliency(job, records, data.root / "saliency")
+    if saliency.sources in (["folder"], ["none"]):
+        return records
     folder = job.scratch / "saliency"
     folder.mkdir(parents=True, exist_ok=True)
-    records = [replace(record, saliency=folder / f"{record.id}.png") for record in records]
-    for record in job.context.track(ranks.share(records)):
-        if not record.saliency.exists():
-            salient = model(read_image(record.image)) > settings.saliency_threshold
-            with atomic_write(record.saliency) as temporary:
+    records = [(record, folder / f"{record.id}.png") for record in records]
+    for record, path in job.context.track(ranks.share(records)):
+        if not path.exists():
+            image = read_image(record.image)
+            own = resize_maps(torch.from_numpy(saliency.on_grid(record))[None], image.shape[:2])[0]
+            salient = saliency.salient(record, image, own.numpy())
+            with atomic_write(path) as temporary:
                 Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
     ranks.wait()
-    return records
+    return [replace(record, saliency=path) for record, path in records]
 
 
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:

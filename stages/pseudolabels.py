@@ -8,7 +8,7 @@ costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,15 @@ import torch
 from getam.cache import atomic_write
 from getam.completion import complete_labels, completion_options
 from getam.crf import dense_crf
-from getam.data.images import read_image, read_saliency, read_scores
+from getam.data.images import read_image, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import resize_maps
 from getam.foreground import unstacked
 from getam.mapfile import MapFile
 from getam.refinement import balance, normalise, pamr
-from getam.saliency import SaliencyModel
-from stages.common import batches, check_saliency, open_data
+from stages.common import batches, open_data
 from stages.processes import OncePerProcess, processes
+from stages.saliency import Saliency
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -41,7 +41,7 @@ def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    check_saliency(settings, records, context.saliency or data.root / "saliency")
+    saliency = Saliency(job, records, data.root / "saliency")
 
     folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)
@@ -49,9 +49,8 @@ def run(job: Job) -> dict[str, Any]:
     labeller = Labeller(
         MapFile(job.inputs["maps"].absolute() / "maps.h5"),
         settings,
-        context.file("pseudolabels.saliency_model", settings.saliency_model or ""),
+        saliency,
         folder,
-        job.inputs["foreground"].absolute() if "foreground" in job.inputs else None,
     )
     label = OncePerProcess(labeller)
     with processes(context) as parallel:
@@ -80,14 +79,13 @@ class Labeller:
         self,
         maps: MapFile,
         settings: Any,
-        saliency_model: str,
+        saliency: Saliency,
         folder: Path,
-        foreground: Path | None = None,
     ) -> None:
-        self.maps, self.settings, self.folder = maps, settings, folder
-        self.foreground = foreground
-        self.own_classes = foreground is not None and (foreground / "classes").is_dir()
-        self.saliency_model = SaliencyModel(saliency_model) if saliency_model else None
+        self.maps, self.settings, self.saliency, self.folder = maps, settings, saliency, folder
+        foreground = saliency.foreground
+        self.classes = foreground and foreground.with_name("classes")
+        self.own_classes = bool(self.classes and self.classes.is_dir())
 
     def __call__(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -99,11 +97,10 @@ class Labeller:
         image = read_image(record.image)
         class_ids, maps, _ = self.maps.read(record.id)
         if self.own_classes and len(class_ids):
-            own = read_scores(self.foreground / "classes" / f"{record.id}.png")
+            own = read_scores(self.classes / f"{record.id}.png")
             maps = unstacked(own, len(class_ids))
-        maps, foreground = self.enlarge(image, maps, self.foreground_scores(record))
-        soft = [*foreground, *self.saliency(record, image)]
-        salient = np.mean(soft, axis=0) > self.settings.saliency_threshold if soft else None
+        maps, foreground = self.enlarge(image, maps, self.saliency.on_grid(record))
+        salient = self.saliency.salient(record, image, foreground)
         labels = self.complete(self.normalised(maps), class_ids, salient)
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
@@ -124,19 +121,6 @@ class Labeller:
             return maps / max(maps.max(initial=0), TINY)
         found = normalise(torch.from_numpy(maps))
         return (balance(found) if self.settings.balance else found).numpy()
-
-    def foreground_scores(self, record: Record) -> np.ndarray:
-        """Of the foreground stage: (1, h, w) in [0, 1], or (0, 1, 1) where it is not asked."""
-        if self.foreground is None:
-            return np.empty((0, 1, 1), np.float32)
-        return read_scores(self.foreground / "foreground" / f"{record.id}.png")[None]
-
-    def saliency(self, record: Record, image: np.ndarray) -> Iterator[np.ndarray]:
-        """Of the data folder or the ONNX model, where it is asked: (H, W) in [0, 1]."""
-        if "onnx" in self.settings.saliency:
-            yield self.saliency_model(image)
-        if "folder" in self.settings.saliency:
-            yield read_saliency(record.saliency, image.shape[:2])
 
     def complete(
         self, maps: np.ndarray, class_ids: np.ndarray, salient: np.ndarray | None

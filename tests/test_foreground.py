@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+import stages.endtoend
 from getam.config_files import load_config
+from getam.data.images import read_image, read_saliency
 from getam.errors import UserError
 from getam.foreground import (
     class_shares,
@@ -285,10 +287,43 @@ def test_a_block_that_the_network_has_not_is_a_mistake_in_words(place):
         run(place, "foreground.block=2", until="foreground")
 
 
-@pytest.mark.parametrize("other", ["mode=end-to-end", "maps.source=endtoend"])
-def test_a_network_that_makes_its_own_labels_has_no_foreground_before(other):
-    with pytest.raises(UserError, match=r"pseudolabels\.saliency: got features"):
-        chain(load_config((), (*FEATURES, other)))
+def test_maps_of_the_end_to_end_network_have_no_foreground():
+    with pytest.raises(UserError, match=r"saliency: got features with maps\.source=endtoend"):
+        chain(load_config((), (*FEATURES, "maps.source=endtoend")))
+
+
+END_TO_END = ("mode=end-to-end", "endtoend.joint.epochs=1")
+
+
+@pytest.mark.parametrize("source", ["features", "folder+features"])
+def test_the_end_to_end_network_learns_from_what_the_foreground_of_a_classifier_calls_salient(
+    place, source, monkeypatch
+):
+    seen = []
+    items = stages.endtoend.Items
+
+    def looked_at(records, *others):
+        for record in records:
+            size = read_image(record.image).shape[:2]
+            seen.append((record.id, read_saliency(record.saliency, size)))
+        return items(records, *others)
+
+    monkeypatch.setattr(stages.endtoend, "Items", looked_at)
+    settings = (*END_TO_END, f"pseudolabels.saliency={source}")
+    made = run(place, *settings, "pseudolabels.saliency_threshold=0.37", until="endtoend")
+    assert "saliency" in json.loads((made / "history.json").read_text())[-1]
+    assert len(seen) == 16  # eight images in two phases
+
+    scored = scores(run(place, until="foreground"))
+    folder = next((place / "artifacts" / "data").glob("*/saliency"))
+    found = 0
+    for image_id, salient in seen:
+        soft = enlarge(scored[image_id], salient.shape)
+        if source != "features":
+            soft = (soft + np.asarray(Image.open(folder / f"{image_id}.png")) / 255) / 2
+        np.testing.assert_array_equal(salient, soft > 0.37)
+        found += salient.sum()
+    assert found > 0
 
 
 def test_images_to_learn_from_are_spread_evenly():

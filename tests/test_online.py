@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import stages.endtoend
+import stages.saliency
 from getam import ranks
 from getam.config import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
@@ -26,6 +27,7 @@ from getam.online import label_maps, label_shares, online_labels
 from stages.common import multi_hot
 from stages.maps import Explainer
 from stages.pseudolabels import Labeller
+from stages.saliency import Saliency
 from stages.workspace import Context
 from tests.conftest import make_folder
 
@@ -98,7 +100,8 @@ def test_labels_of_a_batch_equal_those_the_stages_make_from_the_same_weights(
     merge_shards(tmp_path / "maps.h5", [tmp_path / "0.h5"], explain.grid, ["cat", "dog"], "", {})
     file = MapFile(tmp_path / "maps.h5")
     settings = LABELS.model_copy(update=changed)
-    label = Labeller(file, settings, "", Path())
+    job = SimpleNamespace(config=SimpleNamespace(pseudolabels=settings), context=Context())
+    label = Labeller(file, settings, Saliency(job, records, Path()), Path())
     expected = np.stack([label.label(record) for record in records])
     assert len(np.unique(expected)) >= 3
 
@@ -221,7 +224,7 @@ def brightness(monkeypatch) -> list[np.ndarray]:
             seen.append(image)
             return (image.max(2) / 255).astype(np.float32)
 
-    monkeypatch.setattr(stages.endtoend, "SaliencyModel", Brightness)
+    monkeypatch.setattr(stages.saliency, "SaliencyModel", Brightness)
     return seen
 
 

@@ -194,6 +194,20 @@ def test_the_foreground_stage_is_there_for_the_saliency_that_it_makes(place, bas
     assert differing(own, other) == ("maps", "foreground", *FROM["pseudolabels"])
 
 
+def test_the_foreground_of_a_classifier_comes_before_the_end_to_end_network(place, end_to_end):
+    features = "pseudolabels.saliency=features"
+    multi_stage = keys(place, features)
+    before = ("classifier", "maps", "foreground")
+    own = keys(place, "mode=end-to-end", features)
+    assert tuple(own) == (*before, *END_TO_END)
+    assert all(own[stage] == multi_stage[stage] for stage in before)  # made once for both modes
+    assert all(own[stage] != end_to_end[stage] for stage in END_TO_END)
+    other = keys(place, "mode=end-to-end", features, "foreground.rounds=1")
+    assert differing(own, other) == ("foreground", *END_TO_END)
+    other = keys(place, "mode=end-to-end", features, "endtoend.channels=24")
+    assert differing(own, other) == END_TO_END
+
+
 def test_the_features_stage_is_there_for_an_encoder_that_stays_as_it_is(place):
     fixed = ("deeplab.fixed_encoder=true", "deeplab.weights=classifier")
     own = keys(place, *fixed)
