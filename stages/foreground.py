@@ -4,13 +4,16 @@ needs   the network that is explained, and its maps; images of the train split
 makes   foreground/ID.png: grey, on the patch grid, at least 128 where there is object; with
         foreground.classes: features also classes/ID.png, that times the share of each class of the
         image, one below the other in the order of their ids
-costs   a forward pass of the lower blocks per image, and one more for those it learns from
+costs   a forward pass of the lower blocks per image; the features of those it learns from stay in
+        memory (foreground.images times 4 D h w bytes, twice while it learns)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from getam.cache import atomic_write
-from getam.data.images import write_scores
+from getam.data.images import read_scores, write_scores
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.foreground import (
@@ -36,10 +39,13 @@ from getam.refinement import balance, normalise
 from stages.common import batches, explained, open_data, scaled_side, square_batch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from getam.cache import Job
     from getam.data.index import Record
 
 PEAK = 0.7  # of a map's maximum
+BORDER = 0.1  # of the side of an image
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -47,7 +53,7 @@ def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
     records = data.split(job.config.data.train)
     network = load_classifier(explained(job), context.device)
-    look = Features(network, network_build(explained(job))["image_size"], settings)
+    features_of = Features(network, network_build(explained(job))["image_size"], settings)
 
     folder = job.folder / "foreground"
     for made in (folder, *([job.folder / "classes"] if settings.classes == "features" else [])):
@@ -56,14 +62,42 @@ def run(job: Job) -> dict[str, Any]:
     sample = evenly(records, settings.images)
     if todo:
         maps = MapFile(job.inputs["maps"] / "maps.h5")
-        find = _learn(look, sample, maps, len(data.classes))
-        parts = [*batches(todo, settings.batch_size)]
-        for batch in context.track(parts, unit=f"batch of {settings.batch_size} image"):
-            for record, features in zip(batch, look(batch)):
-                for kind, scores in find(features, maps.read(record.id)[0]):
-                    with atomic_write(job.folder / kind / f"{record.id}.png") as temporary:
-                        write_scores(temporary, scores.cpu().numpy())
-    return {"images": len(records), "learnt from": len(sample)}
+        learnt = dict(context.track(features_of(sample), total=len(sample)))
+        find = _learn(learnt, maps, settings, len(data.classes))
+        rest = [record for record in todo if record.id not in learnt]
+        features = chain(learnt.items(), features_of(rest))
+        for image_id, patches in context.track(features, total=len(learnt) + len(rest)):
+            for kind, scores in find(patches, maps.read(image_id)[0]):
+                with atomic_write(job.folder / kind / f"{image_id}.png") as temporary:
+                    write_scores(temporary, scores.cpu().numpy())
+    shares = object_shares(folder, [record.id for record in records])
+    return {"images": len(records), "learnt from": len(sample), **shares}
+
+
+def object_shares(folder: Path, ids: Sequence[str]) -> dict[str, float]:
+    """Shares of the patches in ``ID.png`` that are called object, at the border of images and
+    elsewhere; a warning where the border has more. It cuts off objects now and then, but the ground
+    nearly always."""
+    called = [read_scores(folder / f"{image_id}.png") >= 0.5 for image_id in ids]
+    border = [_border(found.shape) for found in called]
+    at_border = np.concatenate([found[where] for found, where in zip(called, border)]).mean()
+    elsewhere = np.concatenate([found[~where] for found, where in zip(called, border)]).mean()
+    if at_border > elsewhere:
+        warnings.warn(
+            f"foreground: got {at_border:.0%} object at the border of images and {elsewhere:.0%} "
+            f"elsewhere, expected less at the border. Maps that peak on the ground make it the "
+            f"object: look at it with 'inspect foreground', and try another maps.method.",
+            stacklevel=1,
+        )
+    return {"object": float(elsewhere), "object at the border": float(at_border)}
+
+
+def _border(shape: tuple[int, ...]) -> np.ndarray:
+    """(h, w) bool: within a tenth of the sides."""
+    rows, columns = (max(1, round(side * BORDER)) for side in shape)
+    inside = np.zeros(shape, bool)
+    inside[rows:-rows, columns:-columns] = True
+    return ~inside
 
 
 @dataclass(frozen=True)
@@ -84,7 +118,7 @@ class Finder:
 
 
 class Features:
-    """Patch features (B, h, w, D) of images stretched to squares."""
+    """Id and patch features (h, w, D) of each of some images, stretched to squares."""
 
     def __init__(self, network: nn.Module, image_size: int, settings: Any) -> None:
         self.network, self.settings = network, settings
@@ -97,10 +131,12 @@ class Features:
                 f"foreground.block: got {self.block}, expected 0 to {len(network.blocks) - 1}."
             )
 
-    def __call__(self, records: Sequence[Record]) -> Tensor:
-        images = square_batch(records, self.side, self.statistics, self.device)
-        with autocast(self.settings.precision, self.device):
-            return patch_features(self.network, images, self.block)
+    def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, Tensor]]:
+        for batch in batches(records, self.settings.batch_size):
+            images = square_batch(batch, self.side, self.statistics, self.device)
+            with autocast(self.settings.precision, self.device):
+                features = patch_features(self.network, images, self.block)
+            yield from zip((record.id for record in batch), features)
 
 
 def evenly(records: Sequence[Record], count: int) -> list[Record]:
@@ -108,20 +144,15 @@ def evenly(records: Sequence[Record], count: int) -> list[Record]:
     return list(records[:: -(-len(records) // count)])
 
 
-def _learn(look: Features, records: Sequence[Record], maps: MapFile, count: int) -> Finder:
-    settings = look.settings
-    features, peaks, classes = [], [], []
-    for batch in batches(records, settings.batch_size):
-        features.append(look(batch))
-        for record in batch:
-            grid = features[-1].shape[1:3]
-            peak, named = _told_by_maps(*maps.read(record.id)[:2], grid)
-            peaks.append(peak)
-            classes.append(named)
-    peaks, classes = (torch.cat(told).to(features[0].device) for told in (peaks, classes))
+def _learn(features: Mapping[str, Tensor], maps: MapFile, settings: Any, count: int) -> Finder:
+    patches = torch.cat([found.flatten(0, 1) for found in features.values()])
+    told = [
+        _told_by_maps(*maps.read(image_id)[:2], found.shape[:2])
+        for image_id, found in features.items()
+    ]
+    peaks, classes = (torch.cat(parts).to(patches.device) for parts in zip(*told))
     if not peaks.any():
         raise UserError("foreground: got maps without any class, expected image-level labels.")
-    patches = torch.cat([f.flatten(0, 2) for f in features])
     try:
         foreground = fit_foreground(patches, peaks, settings.rounds, settings.threshold)
     except ValueError as error:

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 import stages.endtoend
+import stages.foreground
 from getam.config_files import load_config
-from getam.data.images import read_image, read_saliency
+from getam.data.images import read_image, read_saliency, write_scores
 from getam.errors import UserError
 from getam.foreground import (
     class_shares,
@@ -25,7 +26,7 @@ from getam.foreground import (
 from getam.mapfile import MapFile
 from getam.metrics import ConfusionMatrix
 from stages.chain import chain
-from stages.foreground import evenly
+from stages.foreground import evenly, object_shares
 from stages.workspace import open_runner
 from tests.conftest import EXAMPLE
 from tests.oracles import FAMILIES, GRID, build, draw_images
@@ -324,6 +325,44 @@ def test_the_end_to_end_network_learns_from_what_the_foreground_of_a_classifier_
         np.testing.assert_array_equal(salient, soft > 0.37)
         found += salient.sum()
     assert found > 0
+
+
+def test_each_image_passes_the_network_once(place, monkeypatch):
+    passed = []
+
+    def counted(network, images, block):
+        passed.append(len(images))
+        return patch_features(network, images, block)
+
+    monkeypatch.setattr(stages.foreground, "patch_features", counted)
+    run(place, "foreground.images=3", "foreground.batch_size=2", until="foreground")
+    assert sum(passed) == 8
+
+
+def write_foreground(folder: Path, border: float, inside: float) -> list[str]:
+    """Two images of 20 x 10 patches, two and one of which are at each border; their ids."""
+    folder.mkdir()
+    scores = np.full((20, 10), border, np.float32)
+    scores[2:-2, 1:-1] = inside
+    for image_id in ("a", "b"):
+        write_scores(folder / f"{image_id}.png", scores)
+        scores[2, 1] = 1  # one patch of 128
+    return ["a", "b"]
+
+
+def test_shares_of_object_at_the_border_and_elsewhere(tmp_path):
+    ids = write_foreground(tmp_path / "foreground", border=0.49, inside=0.3)
+    shares = object_shares(tmp_path / "foreground", ids)
+    assert shares == {"object": pytest.approx(1 / 256), "object at the border": 0}
+
+
+def test_object_that_is_at_the_border_more_than_elsewhere_is_said(tmp_path, recwarn):
+    ids = write_foreground(tmp_path / "ground", border=0.9, inside=0.1)
+    with pytest.warns(UserWarning, match=r"got 100% object at the border .* and 0% elsewhere"):
+        object_shares(tmp_path / "ground", ids)
+    ids = write_foreground(tmp_path / "objects", border=0.1, inside=0.9)
+    object_shares(tmp_path / "objects", ids)
+    assert len(recwarn) == 0
 
 
 def test_images_to_learn_from_are_spread_evenly():
