@@ -11,7 +11,7 @@ no pixel uncertain, so the energy of uncertain pixels is timed apart, and the se
     supervised  scores and logits; cross-entropy with ready-made labels, and with the classes
     joint       labels by the network itself, then the joint loss
     forward, maps, pamr, completion, losses, backward      the parts of the joint step
-    energy      of 2 % of the pixels, with its gradient
+    energy      of 2 % of the pixels, half of them in one image, with its gradient
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class Steps:
         self.labels = self._labels()
         self.slots, self.ids = gather_present(self._maps(), self.targets)
         self.refined = normalise(pamr(self.pixels, self.slots))
-        self.gate = (torch.rand(batch, size // 2, size // 2, device=device) < UNCERTAIN).float()
+        uncertain = torch.full((batch, 1, 1), UNCERTAIN / 2, device=device)
+        uncertain[0] *= batch
+        half = torch.rand(batch, size // 2, size // 2, device=device)
+        self.gate = (half < uncertain.clamp(max=1)).float()
         with torch.no_grad():
             self.scores, self.logits = (t.float() for t in network.scores_and_logits(self.images))
 

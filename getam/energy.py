@@ -84,22 +84,21 @@ class _Energy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, features: Tensor, gate: Tensor, chunk: int) -> Tensor:
-        batch, pixels, _ = p.shape
-        order = gate.argsort(dim=1, descending=True)
-        gated = int((gate > 0).sum(dim=1).max())
         gradient = torch.zeros_like(p)
         energy = p.new_zeros(())
-        for rows in order[:, :gated].split(max(1, chunk // (batch * pixels)), dim=1):
-            index = rows[:, :, None].expand(-1, -1, p.shape[2])
-            gates = gate.gather(1, rows)[:, :, None]
-            own = gates * p.gather(1, index)
-            weights = _affinity(features, rows)
-            pull = weights @ (1 - p)
-            energy += (own * pull).sum()
-            gradient.scatter_add_(1, index, gates * pull)
-            gradient -= weights.transpose(1, 2) @ own
+        order = gate.argsort(dim=1, descending=True)
+        gated = (gate > 0).sum(dim=1).tolist()  # image by image: few have nearly all of them
+        for n, count in enumerate(gated):
+            for rows in order[n, :count].split(max(1, chunk // p.shape[1])):
+                gates = gate[n, rows, None]
+                own = gates * p[n, rows]
+                weights = _affinity(features[n], rows)
+                pull = weights @ (1 - p[n])
+                energy += (own * pull).sum()
+                gradient[n].index_add_(0, rows, gates * pull)
+                gradient[n].addmm_(weights.T, own, alpha=-1)
         ctx.save_for_backward(gradient)
-        return energy / batch
+        return energy / len(p)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
@@ -108,9 +107,9 @@ class _Energy(torch.autograd.Function):
 
 
 def _affinity(features: Tensor, rows: Tensor) -> Tensor:
-    """w (B, R, N) between the pixels in ``rows`` (B, R) and all."""
-    chosen = features.gather(1, rows[:, :, None].expand(-1, -1, features.shape[2]))
-    squares = features.square().sum(2)
-    exponent = torch.baddbmm(squares[:, None], chosen, features.transpose(1, 2), beta=-1, alpha=2)
-    exponent -= squares.gather(1, rows)[:, :, None]
+    """w (R, N) between the pixels in ``rows`` (R,) of an image and all of its features (N, 5)."""
+    chosen = features[rows]
+    squares = features.square().sum(1)
+    exponent = torch.addmm(squares[None], chosen, features.T, beta=-1, alpha=2)
+    exponent -= squares[rows, None]
     return exponent.clamp_(max=0).exp_()
