@@ -210,8 +210,10 @@ class DeepLab(Training):
     image_size: Positive = 96
     channels: Positive = Field(64, description="of the decoder")
     atrous_rates: tuple[Positive, Positive, Positive] = (2, 4, 6)
-    loss: Literal["cross_entropy", "balanced"] = Field(
-        "cross_entropy", description="balanced: background and foreground each their own mean"
+    loss: Literal["cross_entropy", "balanced", "class_balanced"] = Field(
+        "cross_entropy",
+        description="balanced: background and foreground each their own mean; class_balanced: each "
+        "class",
     )
 
 
@@ -221,6 +223,9 @@ class LossWeights(Settings):
     background: Rate = 1
     foreground: Rate = 1
     classification: Rate = 1
+    class_balanced: bool = Field(
+        False, description="the foreground's is the mean of its classes' own means, not of pixels"
+    )
     saliency: Rate = Field(1, description="where there are saliency maps")
     energy: Rate = Field(1e-7, description="of a sum over pixel pairs; 0: not computed")
     bilateral_sxy: float = Field(100, gt=0)

@@ -64,7 +64,7 @@ class JointLoss:
         """The terms that have a weight: scalars by name."""
         terms = {
             "background": background_cross_entropy(logits, labels),
-            "foreground": foreground_cross_entropy(logits, labels),
+            "foreground": foreground_cross_entropy(logits, labels, self.weights.class_balanced),
             "classification": multi_label_soft_margin(scores, targets),
         }
         if saliency is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,14 +32,35 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total / labelled.clamp(min=1)
 
 
+def class_balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labels that occur of the mean over the pixels of each: a rare or small class
+    counts as much as any; arguments of :func:`cross_entropy`, which holds here too.
+
+    >>> import torch
+    >>> sure = torch.tensor([[9.0, 0.0]]).view(1, 2, 1, 1).expand(1, 2, 1, 4)  # of label 0
+    >>> labels = torch.tensor([[[0, 0, 0, 1]]])
+    >>> [round(f(sure, labels).item(), 2) for f in (cross_entropy, class_balanced_cross_entropy)]
+    [2.25, 4.5]
+    """
+    known = logits.shape[1]
+    pixels = ranks.mean(torch.bincount(labels.flatten().long(), minlength=256)[:known].float())
+    weight = torch.where(pixels > 0, 1 / pixels, 0)
+    total = F.cross_entropy(
+        logits, labels.long(), weight.to(logits.dtype), ignore_index=IGNORE, reduction="sum"
+    )
+    return total / (pixels > 0).sum().clamp(min=1)
+
+
 def background_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the pixels labelled background; arguments of :func:`cross_entropy`."""
     return cross_entropy(logits, labels.masked_fill(labels != 0, IGNORE))
 
 
-def foreground_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels labelled with a class; arguments of :func:`cross_entropy`."""
-    return cross_entropy(logits, labels.masked_fill(labels == 0, IGNORE))
+def foreground_cross_entropy(logits: Tensor, labels: Tensor, by_class: bool = False) -> Tensor:
+    """Mean over the pixels labelled with a class, or over the classes' own means; arguments of
+    :func:`cross_entropy`."""
+    mean = class_balanced_cross_entropy if by_class else cross_entropy
+    return mean(logits, labels.masked_fill(labels == 0, IGNORE))
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -65,4 +87,8 @@ def saliency_loss(logits: Tensor, saliency: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(margin, (~saliency).to(margin.dtype))
 
 
-SEGMENTATION = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
+SEGMENTATION = {
+    "cross_entropy": cross_entropy,
+    "balanced": balanced_cross_entropy,
+    "class_balanced": class_balanced_cross_entropy,
+}

@@ -1,4 +1,4 @@
-"""The losses of the end-to-end mode: dense-CRF energy and saliency."""
+"""The losses of the end-to-end mode: dense-CRF energy, saliency, balance."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import math
 import pytest
 import torch
 
+from getam import ranks
 from getam.energy import dense_energy
 from getam.losses import (
     background_cross_entropy,
     balanced_cross_entropy,
+    class_balanced_cross_entropy,
+    cross_entropy,
     foreground_cross_entropy,
     saliency_loss,
 )
@@ -115,3 +118,48 @@ def test_background_and_foreground_losses_are_the_parts_of_the_balanced_one():
     changed[..., 0, 1:] += torch.randn(1, 3, 3)
     before = background_cross_entropy(logits, labels)
     assert torch.equal(before, background_cross_entropy(changed, labels))
+
+
+def draw_labelled(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (2, 4, 5, 6) and labels: much background, little of 1 and 3, no 2, some ignored."""
+    draw = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 4, 5, 6, generator=draw, dtype=torch.float64)
+    labels = torch.zeros(2, 5, 6, dtype=torch.uint8)
+    labels[0, 0, :5], labels[1, 1, :2], labels[:, 4] = 1, 3, 255
+    return logits.requires_grad_(), labels
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_class_balanced_loss_is_the_mean_of_the_classes_own_means(foreground):
+    logits, labels = draw_labelled()
+    each = -logits.log_softmax(1).gather(1, labels.clamp(max=3).long()[:, None])[:, 0]
+    classes = (1, 3) if foreground else (0, 1, 3)
+    expected = sum(each[labels == c].mean() for c in classes) / len(classes)
+    found = (
+        foreground_cross_entropy(logits, labels, by_class=True)
+        if foreground
+        else class_balanced_cross_entropy(logits, labels)
+    )
+    assert torch.allclose(found, expected, rtol=1e-6)
+    given, wanted = (torch.autograd.grad(loss, logits)[0] for loss in (found, expected))
+    assert torch.allclose(given, wanted, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_class_balanced_loss_of_no_labelled_pixel_is_zero_and_so_is_its_gradient(value):
+    logits, labels = draw_labelled()
+    loss = foreground_cross_entropy(logits, torch.full_like(labels, value), by_class=True)
+    assert loss.item() == 0
+    assert torch.autograd.grad(loss, logits)[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, class_balanced_cross_entropy])
+def test_mean_loss_of_processes_is_that_of_all_their_pixels(loss, monkeypatch):
+    logits, labels = draw_labelled()
+    whole, halves = loss(logits, labels), [(logits[n : n + 1], labels[n : n + 1]) for n in (0, 1)]
+    counts: list[torch.Tensor] = []
+    monkeypatch.setattr(ranks, "mean", lambda count: counts.append(count) or count)
+    for half in halves:
+        loss(*half)
+    monkeypatch.setattr(ranks, "mean", lambda _: sum(counts) / 2)
+    assert torch.allclose(sum(loss(*half) for half in halves) / 2, whole)

@@ -20,6 +20,7 @@ from getam.data.images import read_image, read_saliency
 from getam.data.index import Record
 from getam.data.transforms import image_pixels, normalise_images, to_square, to_tensor
 from getam.joint import JointLoss
+from getam.losses import foreground_cross_entropy
 from getam.mapfile import MapFile, merge_shards, write_shard
 from getam.maps import compute_maps
 from getam.networks import build_endtoend, normalisation
@@ -200,6 +201,25 @@ def test_without_saliency_there_is_no_saliency_term(network, records):
     images, targets, _ = batch_of(records, statistics)
     loss = JointLoss(network.encoder, LossWeights(), MAPS, LABELS)
     assert "saliency" not in loss(network, (images, targets))
+
+
+def test_the_foreground_may_be_the_mean_of_its_classes(network, records):
+    statistics = normalisation(network)
+    batch = batch_of(records, statistics)
+    network.eval()
+    scores, logits = network.scores_and_logits(batch[0])
+    labels, pixels = labelled(network, batch), image_pixels(batch[0], statistics)
+    by_pixel, by_class = (
+        JointLoss(network.encoder, LossWeights(class_balanced=way), MAPS, LABELS).terms(
+            scores, logits, batch[1], labels, batch[2], pixels
+        )
+        for way in (False, True)
+    )
+    expected = foreground_cross_entropy(logits, labels, by_class=True)
+    assert torch.equal(by_class["foreground"], expected)
+    assert not torch.isclose(by_class["foreground"], by_pixel["foreground"])
+    others = by_pixel.keys() - {"foreground"}
+    assert all(torch.equal(by_class[name], by_pixel[name]) for name in others)
 
 
 def test_images_without_a_class_are_background_where_they_are_not_salient(network, records):
