@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
@@ -15,10 +17,12 @@ def autocast(precision: str, device: str | torch.device) -> AbstractContextManag
     """A context in which a device computes in ``fp32``, ``bf16``, ``fp16`` or what ``auto`` means.
 
     bf16 halves the time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX); on
-    another CPU it is slower.
+    another CPU it is several times slower, which a warning says once.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
+    if kind == "cpu" and dtype is torch.bfloat16:
+        _warn_without_instructions()
     return nullcontext() if dtype is None else torch.autocast(kind, dtype)
 
 
@@ -35,3 +39,21 @@ def _resolved(precision: str, kind: str) -> str:
     if kind != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+@cache
+def _warn_without_instructions() -> None:
+    if not _cpu_has_bf16():
+        warnings.warn(
+            "precision: got bf16 on a CPU without instructions for it, where it is up to ten times "
+            "slower than fp32. Leave out configs/bf16.yaml, or set each precision to fp32.",
+            stacklevel=3,
+        )
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU names such instructions; yes where torch is too old to tell."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    names = torch.cpu.get_capabilities()
+    return any(names.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))

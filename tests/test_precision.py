@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from getam import precision as getam_precision
 from getam.config_files import load_config
 from getam.inference import Segmenter
 from getam.precision import autocast, gradient_scaler
@@ -31,6 +33,30 @@ def test_gradients_are_scaled_for_fp16_on_a_gpu_alone(precision):
     assert not gradient_scaler(precision, "cpu").is_enabled()
     if torch.cuda.is_available():
         assert gradient_scaler(precision, "cuda").is_enabled() == (precision == "fp16")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "precision", "warned"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "bf16", 1),
+        ({"avx2": True, "avx512_bf16": True}, "bf16", 0),
+        ({"neon": True, "bf16": True}, "bf16", 0),
+        ({"avx2": True}, "fp32", 0),
+        ({"avx2": True}, "auto", 0),
+    ],
+)
+def test_bf16_on_a_cpu_without_instructions_is_warned_of_once(
+    monkeypatch, instructions, precision, warned
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+    getam_precision._warn_without_instructions.cache_clear()
+    with warnings.catch_warnings(record=True) as got:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with autocast(precision, "cpu"):
+                pass
+    getam_precision._warn_without_instructions.cache_clear()
+    assert len([w for w in got if "bf16 on a CPU without" in str(w.message)]) == warned
 
 
 class Witness(nn.Module):
