@@ -17,7 +17,7 @@ def autocast(precision: str, device: str | torch.device) -> AbstractContextManag
     """A context in which a device computes in ``fp32``, ``bf16``, ``fp16`` or what ``auto`` means.
 
     bf16 halves the time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX); on
-    another CPU it is several times slower, which a warning says once.
+    another CPU it is far slower, which a warning says once.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
@@ -45,8 +45,8 @@ def _resolved(precision: str, kind: str) -> str:
 def _warn_without_instructions() -> None:
     if not _cpu_has_bf16():
         warnings.warn(
-            "precision: got bf16 on a CPU without instructions for it, where it is up to ten times "
-            "slower than fp32. Leave out configs/bf16.yaml, or set each precision to fp32.",
+            "precision: got bf16 on a CPU without instructions for it, where it is far slower "
+            "than fp32. Leave out configs/bf16.yaml, or set each precision to fp32.",
             stacklevel=3,
         )
 
