@@ -10,13 +10,10 @@ from pathlib import Path
 import click
 
 from getam.cache import Store, gc, verify
-from getam.config_files import load_config
+from getam.config.loading import load_config
 from getam.errors import UserError
-from getam.view.lines import Reporter, plan_lines, status_table
-from getam.view.progress import duration, track
-from stages.chain import ORDER, comparison
-from stages.commands import cli
-from stages.commands.options import (
+from getam.running.commands import cli
+from getam.running.commands.options import (
     artifacts_option,
     config_option,
     device_option,
@@ -25,14 +22,20 @@ from stages.commands.options import (
     with_config,
     workers_option,
 )
-from stages.team import open_team
-from stages.workspace import open_runner
+from getam.running.method import Method
+from getam.running.opening import open_runner
+from getam.running.team import open_team
+from getam.view.lines import Reporter, plan_lines, status_table
+from getam.view.progress import duration, track
+from stages.chain import ORDER, TOGETHER, chain, comparison
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="getam")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
+    context.obj = Method(ORDER, TOGETHER, chain, comparison)
 
 
 for command in cli.COMMANDS:
@@ -64,12 +67,13 @@ def run(
     dry_run: bool,
 ) -> None:
     """Bring every stage up to date; without options: the embedded example, whole."""
-    with open_team(device) as team:
+    with open_team(device, TOGETHER) as team:
         if not team.leads:
             team.help()
             return
         reporter = Reporter(sys.stderr)
         runner = open_runner(
+            chain,
             load_config(configs, assignments),
             artifacts,
             device=team.device,
@@ -98,7 +102,7 @@ def status(
     configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, as_json: bool
 ) -> None:
     """A line per stage: cached, partial, stale, missing or failed."""
-    rows = open_runner(load_config(configs, assignments), artifacts).status()
+    rows = open_runner(chain, load_config(configs, assignments), artifacts).status()
     if as_json:
         fields = ("stage", "status", "key", "size", "seconds", "metrics")
         listed = [{f: getattr(row, f) for f in fields} for row in rows]
@@ -119,8 +123,8 @@ def data_command(
     configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
 ) -> None:
     """Check a data set: counts, pairs, sizes, unreadable files; exit 1 if something is wrong."""
+    from getam.running.opening import check_data
     from getam.view.data_report import data_report
-    from stages.workspace import check_data
 
     found = check_data(load_config(configs, assignments), deep)
     click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
@@ -135,7 +139,7 @@ def explain(
     configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, stage: str
 ) -> None:
     """Which ingredients of a stage changed against its nearest earlier artifact."""
-    runner = open_runner(load_config(configs, assignments), artifacts)
+    runner = open_runner(chain, load_config(configs, assignments), artifacts)
     rows = {row.stage: row for row in runner.status()}
     if stage not in rows:
         raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
@@ -164,12 +168,12 @@ def compare(
     What is compared is set under compare: in the config.
     """
     runner = open_runner(
+        comparison,
         load_config(configs, assignments),
         artifacts,
         device=device,
         workers=workers,
         track=track,
-        stages_of=comparison,
         run_name="compare",
         report=Reporter(sys.stderr),
     )

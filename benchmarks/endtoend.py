@@ -26,16 +26,16 @@ import torch
 from rounds import best_rounds, tell, time_rounds
 from torch import Tensor
 
-from getam.completion_batch import complete_batch, gather_present
-from getam.config import SHAPES_VIT, Config
+from getam.config.schema import SHAPES_VIT, Config
 from getam.data.transforms import normalise_images
-from getam.energy import dense_energy
-from getam.joint import JointLoss
-from getam.losses import balanced_cross_entropy, multi_label_soft_margin
-from getam.maps import compute_maps
-from getam.networks import build_endtoend, normalisation
-from getam.online import online_labels
-from getam.refinement import normalise, pamr
+from getam.labels.completion_batch import complete_batch, gather_present
+from getam.labels.normalise import normalise
+from getam.labels.pamr import pamr
+from getam.maps.compute import compute_maps
+from getam.networks.build import build_endtoend, normalisation
+from getam.training.crf_loss import dense_energy
+from getam.training.joint import JointLoss, online_labels
+from getam.training.losses import balanced_cross_entropy, multi_label_soft_margin
 
 UNCERTAIN = 0.02
 """Share of uncertain pixels: that of the embedded example in every joint epoch."""

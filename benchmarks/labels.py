@@ -22,11 +22,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from getam import crf
-from getam.completion import complete_labels
-from getam.crf import dense_crf
-from getam.metrics import ConfusionMatrix, ThresholdSweep
-from getam.refinement import DILATIONS, normalise, pamr
+from getam.labels import crf
+from getam.labels.completion import complete_labels
+from getam.labels.crf import dense_crf
+from getam.labels.normalise import normalise
+from getam.labels.pamr import DILATIONS, pamr
+from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 
 
 def neighbours_by_convolution(x: torch.Tensor, centre: bool, folded: bool) -> torch.Tensor:

@@ -29,7 +29,7 @@ import torch
 from rounds import best_rounds, tell, time_rounds
 from torch import Tensor, nn
 
-from getam.maps import METHODS, compute_maps
+from getam.maps.compute import METHODS, compute_maps
 
 CLASSES = 20
 

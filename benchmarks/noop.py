@@ -43,9 +43,9 @@ SETTINGS = {
     "pseudolabels.pamr.enabled": "false",
     "pseudolabels.opening": 0,
     "maps.flip": "false",
-    "evaluation.crf.enabled": "false",
+    "predictions.crf.enabled": "false",
 }
-DVC_STAGES = ("classifier", "maps", "pseudolabels", "deeplab", "evaluation")
+DVC_STAGES = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation")
 
 
 @click.command()

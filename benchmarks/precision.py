@@ -17,10 +17,10 @@ import click
 import torch
 from rounds import best_rounds, tell, time_rounds
 
-from getam.losses import multi_label_soft_margin
-from getam.maps import compute_maps
-from getam.networks import build_classifier, freeze_blocks
-from getam.precision import autocast
+from getam.maps.compute import compute_maps
+from getam.networks.build import build_classifier, freeze_blocks
+from getam.networks.precision import autocast
+from getam.training.losses import multi_label_soft_margin
 
 CLASSES = 6
 WORK = ("forward", "training step", "maps")

@@ -50,7 +50,7 @@ SETTINGS = (
     "endtoend.channels=8",
     "endtoend.classification.epochs=1",
     "endtoend.joint.epochs=1",
-    "evaluation.crf.steps=1",
+    "predictions.crf.steps=1",
 )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 
 _EXPORTS = {
-    "compute_maps": "getam.maps",
-    "complete_labels": "getam.completion",
-    "pamr": "getam.refinement",
-    "dense_crf": "getam.crf",
+    "compute_maps": "getam.maps.compute",
+    "complete_labels": "getam.labels.completion",
+    "pamr": "getam.labels.pamr",
+    "dense_crf": "getam.labels.crf",
 }
 
 __all__ = list(_EXPORTS)

@@ -13,7 +13,7 @@ from getam.cache import Stage
 from getam.errors import UserError
 
 if TYPE_CHECKING:
-    from getam.config import Config
+    from getam.config.schema import Config
 
 ORDER = (
     "data",
@@ -22,8 +22,18 @@ ORDER = (
     "maps",
     "foreground",
     "pseudolabels",
-    "features",
+    "encoder_features",
     "deeplab",
+    "predictions",
+    "evaluation",
+)
+TOGETHER = (
+    "classifier",
+    "endtoend",
+    "maps",
+    "encoder_features",
+    "deeplab",
+    "predictions",
     "evaluation",
 )
 SPLITS = ("data.train", "data.val")
@@ -43,7 +53,7 @@ ONLINE_LABELS = (
     "pseudolabels.fallback",
 )
 
-FEATURES = (
+ENCODER = (
     "seed",
     "deeplab.encoder",
     "deeplab.encoder_args",
@@ -63,18 +73,19 @@ def _stages(config: Config) -> list[Stage]:
     to_network = _to_network(config)
     explained = to_network[-1].name
     if config.mode == "end-to-end":
-        return [*to_network, _evaluation(config, explained)]
+        predictions = _predictions(config, "endtoend")
+        return [*to_network, predictions, _evaluation(config, explained, "predictions")]
     supervised = config.deeplab.labels == "masks"
     encoder = [explained] if config.deeplab.weights == "classifier" else []
-    fixed = ["features"] if config.deeplab.fixed_encoder else []
+    fixed = ["encoder_features"] if config.deeplab.fixed_encoder else []
     deeplab_needs = [*encoder, *([] if supervised else ["pseudolabels"]), *fixed]
     own = ["foreground"] if _own_saliency(config) else []
-    features = Stage(
-        name="features",
-        function="stages.features:run",
+    encoder_features = Stage(
+        name="encoder_features",
+        function="stages.encoder_features:run",
         needs=tuple(encoder),
-        reads=("data.train", *FEATURES),
-        data=("images",),
+        reads=("data.train", *ENCODER),
+        data=("images", "splits"),
     )
     return [
         *to_network,
@@ -87,7 +98,7 @@ def _stages(config: Config) -> list[Stage]:
             reads=("data.train", "pseudolabels"),
             data=("images", "labels", *_saliency(config)),
         ),
-        *([features] if fixed else []),
+        *([encoder_features] if fixed else []),
         Stage(
             name="deeplab",
             function="stages.deeplab:run",
@@ -95,9 +106,10 @@ def _stages(config: Config) -> list[Stage]:
             reads=("seed", "data.train", "deeplab"),
             data=("images", "labels", *(["masks"] if supervised else [])),
         ),
+        _predictions(config, "deeplab"),
         _evaluation(
             config,
-            *(explained, "maps", *own, "pseudolabels", "deeplab"),
+            *(explained, "maps", *own, "pseudolabels", "predictions"),
             reads=("deeplab.labels",),
         ),
     ]
@@ -151,13 +163,23 @@ def _foreground(explained: str) -> Stage:
     )
 
 
+def _predictions(config: Config, network: str) -> Stage:
+    return Stage(
+        name="predictions",
+        function="stages.predictions:run",
+        needs=(network,),
+        reads=("data.val", "data.test", "predictions"),
+        data=("images", "splits", *(["test"] if config.data.test else [])),
+    )
+
+
 def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Stage:
     return Stage(
         name="evaluation",
         function="stages.evaluation:run",
         needs=needs,
-        reads=(*SPLITS, "data.test", "evaluation", *reads),
-        data=("images", "labels", "masks", *(["test"] if config.data.test else [])),
+        reads=("mode", *SPLITS, "evaluation", *reads),
+        data=("images", "labels", "masks"),
     )
 
 
@@ -187,11 +209,13 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     """The stages over a kind of data, before them the one that makes it where there is one."""
     kind = config.data.kind
     if kind == "shapes":
-        made = Stage(name="data", function="stages.data:run", reads=("data.shapes",))
+        made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
         return [made, *(_on(stage, "data") for stage in stages)]
     if kind == "coco":
         reads = (*SPLITS, "data.test")
-        made = Stage(name="data", function="stages.coco:run", reads=reads, data=("annotations",))
+        made = Stage(
+            name="data", function="stages.data_coco:run", reads=reads, data=("annotations",)
+        )
         files = ("images", "saliency", "test")
         return [made, *(_on(stage, "data", files=files) for stage in stages)]
     return [_on(stage, files=stage.data) for stage in stages]

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam import ranks
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image
-from getam.losses import multi_label_soft_margin
-from getam.networks import build_classifier, normalisation, save_network
-from getam.scores import average_precision, mean_average_precision
-from getam.training import train
-from stages.common import batches, class_scores, multi_hot, open_data, per_class, square_batch
+from getam.metrics.classification import average_precision, mean_average_precision
+from getam.networks.build import build_classifier, normalisation, save_network
+from getam.training import distributed
+from getam.training.loop import train
+from getam.training.losses import multi_label_soft_margin
+from stages.shared import batches, class_scores, multi_hot, open_data, per_class, square_batch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +67,7 @@ def run(job: Job) -> dict[str, Any]:
     )
 
     figures = score(job, network, settings.image_size, data)
-    if ranks.rank():
+    if distributed.rank():
         return {}
     save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
@@ -80,10 +80,10 @@ def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> 
     statistics, device = normalisation(classifier), job.context.device
     parts = [
         class_scores(classifier, iter([square_batch(batch, image_size, statistics, device)]))
-        for batch in ranks.share([*batches(records, 32)])
+        for batch in distributed.share([*batches(records, 32)])
     ]
-    scores = np.concatenate(ranks.gather(parts))
-    if ranks.rank():
+    scores = np.concatenate(distributed.gather(parts))
+    if distributed.rank():
         return {}
     labels = multi_hot(records, len(data.classes))
     np.savez(job.folder / "scores.npz", ids=[r.id for r in records], scores=scores, labels=labels)

@@ -17,16 +17,17 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.crf import dense_crf
 from getam.data.images import read_image
 from getam.data.transforms import resize_maps
-from getam.metrics import ThresholdSweep
-from getam.networks import load_classifier, network_build
-from getam.refinement import normalise, pamr
+from getam.labels.crf import dense_crf
+from getam.labels.normalise import normalise
+from getam.labels.pamr import pamr
+from getam.metrics.segmentation import ThresholdSweep
+from getam.networks.build import load_classifier, network_build
 from getam.view.plot import threshold_curves
 from getam.view.table import percent, text_table
-from stages.common import batches, explained, open_data
 from stages.maps import Explainer
+from stages.shared import batches, explained, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job

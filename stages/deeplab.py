@@ -18,17 +18,18 @@ import torch
 from torch import nn
 from torchvision import tv_tensors
 
-from getam import ranks
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import image_size, read_image, read_mask
+from getam.data.label_values import IGNORE
 from getam.data.transforms import letterbox_size, resize_maps
-from getam.decoders import FixedEncoderDeepLab
 from getam.errors import UserError
-from getam.losses import IGNORE, SEGMENTATION
-from getam.networks import build_deeplab, normalisation, save_network
-from getam.training import train
-from stages.common import encoder_of, open_data
-from stages.features import read_features
+from getam.networks.build import build_deeplab, normalisation, save_network
+from getam.networks.decoders import FixedEncoderDeepLab
+from getam.training import distributed
+from getam.training.loop import train
+from getam.training.losses import SEGMENTATION
+from stages.encoder_features import read_features
+from stages.shared import encoder_of, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -76,7 +77,7 @@ def run(job: Job) -> dict[str, Any]:
         track=context.track,
     )
 
-    if ranks.rank():
+    if distributed.rank():
         return {}
     save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
@@ -113,7 +114,7 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
         )
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        features = read_features(job.inputs["features"], index)
+        features = read_features(job.inputs["encoder_features"], index)
         size = image_size(records[index].image)
         mask = read(records[index], size)
         _, boxed = letterbox_size(size, settings.image_size, stride)

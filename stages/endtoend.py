@@ -21,25 +21,26 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from getam import ranks
 from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image, read_saliency
 from getam.data.transforms import resize_maps
-from getam.inference import Segmenter, segment
-from getam.joint import JointLoss
-from getam.losses import multi_label_soft_margin
-from getam.metrics import ConfusionMatrix
-from getam.networks import build_endtoend, normalisation, save_network
-from getam.training import mix, train
+from getam.labels.saliency import open_saliency
+from getam.labels.steps import salient_pixels
+from getam.metrics.segmentation import ConfusionMatrix
+from getam.networks.build import build_endtoend, normalisation, save_network
+from getam.networks.inference import Segmenter, segment
+from getam.training import distributed
+from getam.training.joint import JointLoss
+from getam.training.loop import mix, train
+from getam.training.losses import multi_label_soft_margin
 from stages.classifier import score
-from stages.common import multi_hot, open_data
-from stages.saliency import Saliency
+from stages.shared import multi_hot, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
-    from getam.decoders import ViTEndToEnd
+    from getam.networks.decoders import ViTEndToEnd
 
 Row = dict[str, Any]
 
@@ -63,7 +64,7 @@ def run(job: Job) -> dict[str, Any]:
     joint = _learn_jointly(job, network, records, data)
 
     figures = score(job, network.encoder, settings.image_size, data)
-    if ranks.rank():
+    if distributed.rank():
         return {}
     save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes)
     epochs = [{"phase": "classification", **row} for row in classification]
@@ -168,20 +169,27 @@ class Items:
 def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     """The labelled images to learn from; saliency other than their files' is made once."""
     records = list(data.labelled(job.config.data.train))
-    saliency = Saliency(job, records, data.root / "saliency")
-    if saliency.sources in (["folder"], ["none"]):
+    saliency = open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
+    if saliency.sources in (("folder",), ("none",)):
         return records
     folder = job.scratch / "saliency"
     folder.mkdir(parents=True, exist_ok=True)
     records = [(record, folder / f"{record.id}.png") for record in records]
-    for record, path in job.context.track(ranks.share(records)):
+    for record, path in job.context.track(distributed.share(records)):
         if not path.exists():
             image = read_image(record.image)
-            own = resize_maps(torch.from_numpy(saliency.on_grid(record))[None], image.shape[:2])[0]
-            salient = saliency.salient(record, image, own.numpy())
+            soft = saliency.of(record, image)
+            enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
+            salient = salient_pixels(enlarged)[0].numpy()
             with atomic_write(path) as temporary:
                 Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
-    ranks.wait()
+    distributed.wait()
     return [replace(record, saliency=path) for record, path in records]
 
 
@@ -192,13 +200,13 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
 
     def measure() -> dict[str, float]:
         confusion = ConfusionMatrix(len(data.classes) + 1)
-        own = ranks.share(records)
+        own = distributed.share(records)
         images = ((record.id, read_image(record.image)) for record in own)
         predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
         for record, (_, image, probabilities) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])
             confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
-        return {"val mIoU": ranks.add_up(confusion).miou()}
+        return {"val mIoU": distributed.add_up(confusion).miou()}
 
     return measure if records else dict
 

@@ -2,8 +2,8 @@
 
 needs   the network that is explained, and its maps; images of the train split
 makes   foreground/ID.png: grey, on the patch grid, at least 128 where there is object; with
-        foreground.classes: features also classes/ID.png, that times the share of each class of the
-        image, one below the other in the order of their ids
+        foreground.classes: patch_classifier also classes/ID.png: that times the share of each class
+        of the image, one below the other in the order of their ids
 costs   a forward pass of the lower blocks per image; the features of those it learns from stay in
         memory (foreground.images times 4 D h w bytes, twice while it learns)
 """
@@ -24,7 +24,8 @@ from getam.cache import atomic_write
 from getam.data.images import read_scores, write_scores
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
-from getam.foreground import (
+from getam.labels.normalise import balance, normalise
+from getam.labels.patch_foreground import (
     PatchScore,
     class_shares,
     default_block,
@@ -32,11 +33,10 @@ from getam.foreground import (
     fit_foreground,
     patch_features,
 )
-from getam.mapfile import MapFile
-from getam.networks import load_classifier, network_build, normalisation
-from getam.precision import autocast
-from getam.refinement import balance, normalise
-from stages.common import batches, explained, open_data, scaled_side, square_batch
+from getam.maps.file import MapFile
+from getam.networks.build import load_classifier, network_build, normalisation
+from getam.networks.precision import autocast
+from stages.shared import batches, explained, open_data, scaled_side, square_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,10 @@ def run(job: Job) -> dict[str, Any]:
     features_of = Features(network, network_build(explained(job))["image_size"], settings)
 
     folder = job.folder / "foreground"
-    for made in (folder, *([job.folder / "classes"] if settings.classes == "features" else [])):
+    for made in (
+        folder,
+        *([job.folder / "classes"] if settings.classes == "patch_classifier" else []),
+    ):
         made.mkdir(exist_ok=True)
     todo = [record for record in records if not (folder / f"{record.id}.png").exists()]
     sample = evenly(records, settings.images)

@@ -2,7 +2,7 @@
 
 needs   the classifier, or the end-to-end network; image-level labels, or its predictions for
         unlabelled images
-makes   maps.h5 (see getam.mapfile)
+makes   maps.h5 (see getam.maps.file)
 costs   about 1.7 forward passes per image, scale and flip
 """
 
@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam import ranks
 from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, resize_maps, to_square
-from getam.mapfile import merge_shards, write_shard
-from getam.maps import compute_maps
-from getam.networks import load_classifier, network_build, normalisation
-from getam.precision import autocast
-from stages.common import batches, class_scores, explained, multi_hot, open_data, scaled_side
+from getam.maps.compute import compute_maps
+from getam.maps.file import merge_shards, write_shard
+from getam.networks.build import load_classifier, network_build, normalisation
+from getam.networks.precision import autocast
+from getam.training import distributed
+from stages.shared import batches, class_scores, explained, multi_hot, open_data, scaled_side
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -43,12 +43,12 @@ def run(job: Job) -> dict[str, Any]:
     job.scratch.mkdir(exist_ok=True)
     parts = [*batches(records, SHARD)]
     shards = [job.scratch / f"{number:05}.h5" for number in range(len(parts))]
-    for path, part in context.track(ranks.share([*zip(shards, parts)]), unit="shard"):
+    for path, part in context.track(distributed.share([*zip(shards, parts)]), unit="shard"):
         if not path.exists():
             with atomic_write(path) as temporary:
                 write_shard(temporary, explain(part), explain.grid)
-    ranks.wait()
-    if ranks.rank():
+    distributed.wait()
+    if distributed.rank():
         return {}
     merge_shards(
         job.folder / "maps.h5",

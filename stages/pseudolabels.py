@@ -17,31 +17,34 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.completion import complete_labels, completion_options
-from getam.crf import dense_crf
 from getam.data.images import read_image, read_scores
 from getam.data.palette import write_label_png
-from getam.data.transforms import resize_maps
-from getam.foreground import unstacked
-from getam.mapfile import MapFile
-from getam.refinement import balance, normalise, pamr
-from stages.common import batches, open_data
-from stages.processes import OncePerProcess, processes
-from stages.saliency import Saliency
+from getam.labels.crf import dense_crf
+from getam.labels.patch_foreground import unstacked
+from getam.labels.saliency import Saliency, open_saliency
+from getam.labels.steps import label_images
+from getam.maps.file import MapFile
+from getam.running.processes import OncePerProcess, processes
+from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import Record
 
 CHUNK = 8  # images a worker takes at a time
-TINY = 1e-12
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    saliency = Saliency(job, records, data.root / "saliency")
+    saliency = open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
 
     folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
     folder.mkdir(exist_ok=True)
@@ -99,33 +102,17 @@ class Labeller:
         if self.own_classes and len(class_ids):
             own = read_scores(self.classes / f"{record.id}.png")
             maps = unstacked(own, len(class_ids))
-        maps, foreground = self.enlarge(image, maps, self.saliency.on_grid(record))
-        salient = self.saliency.salient(record, image, foreground)
-        labels = self.complete(self.normalised(maps), class_ids, salient)
+        labels = label_images(
+            torch.from_numpy(maps)[None],
+            torch.from_numpy(class_ids)[None],
+            torch.from_numpy(image).permute(2, 0, 1)[None].float(),
+            self.saliency.of(record, image),
+            self.settings,
+            shares=self.own_classes,
+        )[0].numpy()
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
         return labels
-
-    def enlarge(self, image: np.ndarray, *stacks: np.ndarray) -> list[np.ndarray]:
-        """Each (K, h, w) to (K, H, W), along the edges of the image with PAMR."""
-        masks = [resize_maps(torch.from_numpy(maps)[None], image.shape[:2]) for maps in stacks]
-        refined, settings = torch.cat(masks, dim=1), self.settings.pamr
-        if settings.enabled:
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-            refined = pamr(pixels, refined, settings.iterations, tuple(settings.dilations))
-        return [part.numpy() for part in refined[0].split([len(maps) for maps in stacks])]
-
-    def normalised(self, maps: np.ndarray) -> np.ndarray:
-        """(K, H, W) in [0, 1]."""
-        if self.own_classes:  # shares of one whole, which already compete
-            return maps / max(maps.max(initial=0), TINY)
-        found = normalise(torch.from_numpy(maps))
-        return (balance(found) if self.settings.balance else found).numpy()
-
-    def complete(
-        self, maps: np.ndarray, class_ids: np.ndarray, salient: np.ndarray | None
-    ) -> np.ndarray:
-        return complete_labels(maps, class_ids, salient, **completion_options(self.settings))
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Dense CRF over background and the image's own classes; decides ignored pixels too."""

@@ -9,13 +9,12 @@ import json
 import pytest
 import torch
 
-from getam.config import LossWeights, Maps, Pamr, PseudoLabels
+from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.transforms import image_pixels
-from getam.energy import dense_energy
-from getam.foreground import fit_classes, fit_foreground
-from getam.joint import JointLoss
-from getam.networks import build_endtoend, normalisation
-from getam.online import online_labels
+from getam.labels.patch_foreground import fit_classes, fit_foreground
+from getam.networks.build import build_endtoend, normalisation
+from getam.training.crf_loss import dense_energy
+from getam.training.joint import JointLoss, online_labels
 from tests.conftest import TINY, make_folder, pipeline
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

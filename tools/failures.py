@@ -1,7 +1,7 @@
 """Where predictions fail: what each class becomes, and objects found and named by their size.
 
     python tools/failures.py OUT.png --masks DATA/masks --classes DATA/classes.txt \\
-        "own features=artifacts/evaluation/KEY/predictions" ...
+        "own features=artifacts/predictions/KEY/predictions" ...
 
 Predictions and masks are PNGs of one name: 0 background, 1..C, 255 ignore in masks. Folders of the
 same line, such as those of several seeds, are counted together. Prints what it draws.
@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from getam.data.images import read_mask
-from getam.metrics import IGNORE, ConfusionMatrix
+from getam.data.label_values import IGNORE
+from getam.metrics.segmentation import ConfusionMatrix
 
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
 """Bounds of the share of an image that its objects cover."""

@@ -15,11 +15,12 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from getam.config_files import load_config
-from stages.commands.current import CurrentRun
-from stages.commands.inspect import overlays
+from getam.config.loading import load_config
+from getam.running.commands.current import CurrentRun
+from getam.running.commands.inspect import overlays
+from stages.chain import chain
 
-PICTURES = {"labels": ("maps", 3), "predictions": ("evaluation", 4)}
+PICTURES = {"labels": ("maps", 3), "predictions": ("predictions", 4)}
 """File name: stage to inspect, and number of images."""
 
 
@@ -27,10 +28,10 @@ PICTURES = {"labels": ("maps", 3), "predictions": ("evaluation", 4)}
 @click.option("--artifacts", type=click.Path(path_type=Path), default="artifacts")
 @click.option("-o", "output", type=click.Path(path_type=Path), default="docs/pictures")
 def main(artifacts: Path, output: Path) -> None:
-    run = CurrentRun(load_config(), artifacts)
+    run = CurrentRun(chain, load_config(), artifacts)
     output.mkdir(parents=True, exist_ok=True)
     for name, (stage, count) in PICTURES.items():
-        split = run.config.data.val if stage == "evaluation" else run.config.data.train
+        split = run.config.data.val if stage == "predictions" else run.config.data.train
         records = run.records(split)
         ids = [record.id for record in records[:: len(records) // count][:count]]
         with tempfile.TemporaryDirectory() as folder:

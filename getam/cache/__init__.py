@@ -19,13 +19,13 @@ _EXPORTS = {
     "Stage": "getam.cache.stage",
     "StatusRow": "getam.cache.plan",
     "Store": "getam.cache.store",
-    "atomic_write": "getam.cache.files",
-    "atomic_write_bytes": "getam.cache.files",
-    "atomic_write_json": "getam.cache.files",
-    "gc": "getam.cache.checks",
-    "in_threads": "getam.cache.files",
+    "atomic_write": "getam.cache.atomic",
+    "atomic_write_bytes": "getam.cache.atomic",
+    "atomic_write_json": "getam.cache.atomic",
+    "gc": "getam.cache.upkeep",
+    "in_threads": "getam.cache.atomic",
     "library_versions": "getam.cache.manifest",
-    "verify": "getam.cache.checks",
+    "verify": "getam.cache.upkeep",
 }
 
 __all__ = list(_EXPORTS)

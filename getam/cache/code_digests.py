@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .atomic import identity, read_checked, settled, write_checked
 from .errors import CacheError
 from .file_digests import write_protected
-from .files import identity, read_checked, settled, write_checked
 from .syntax import Import, Module, parse
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from .atomic import identity, in_threads, read_checked, settled, write_checked
 from .errors import CacheError
-from .files import identity, in_threads, read_checked, settled, write_checked
 
 AnyPath = TypeVar("AnyPath", str, Path)
 

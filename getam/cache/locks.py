@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .files import disk_errors
+from .atomic import disk_errors
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import atomic_write_bytes
+from .atomic import atomic_write_bytes
 from .stage import Ingredients, key_of
 
 NAME = "manifest.json"

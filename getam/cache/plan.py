@@ -119,8 +119,10 @@ class Planner:
     def explain(self, stage: str) -> list[Change]:
         """The ingredients that differ from those of the nearest earlier artifact of `stage`.
 
-        The nearest is the one with the fewest differing ingredients, the newest of several. Empty
-        if the stage is cached or has no earlier artifact: the status tells which.
+        The nearest is the one with the fewest differing ingredients, the newest of several. In the
+        place of an input with another key stand the ingredients of that input that differ, and so
+        on up the chain. Empty if the stage is cached or has no earlier artifact: the status tells
+        which.
         """
         key = self.key(stage)
         if self.store.find(stage, key).presence is Presence.COMPLETE:
@@ -190,7 +192,24 @@ class Planner:
             changes = compare(found.ingredients, self._ingredients[stage])
             if best is None or (len(changes), best[1].start) < (len(best[0]), found.start):
                 best = changes, found
-        return [self._with_items(change) for change in best[0]] if best else []
+        return self._roots(best[0]) if best else []
+
+    def _roots(self, changes: Iterable[Change]) -> list[Change]:
+        """The changes, each changed input replaced by what changed in it, none of them twice."""
+        roots: list[Change] = []
+        for change in changes:
+            behind = self._behind(change) if change.group == "inputs" else []
+            for root in behind or [self._with_items(change)]:
+                if root not in roots:
+                    roots.append(root)
+        return roots
+
+    def _behind(self, change: Change) -> list[Change]:
+        """What changed in an input; empty where what it was made of is no longer known."""
+        if ABSENT in (change.old, change.new):
+            return []
+        before = self.store.ingredients(change.name, change.old)
+        return self._roots(compare(before, self._ingredients[change.name])) if before else []
 
     def _with_items(self, change: Change) -> Change:
         """A change of a data part, with the items that differ where they are at hand."""

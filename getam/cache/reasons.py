@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -62,27 +63,36 @@ class Change:
     def sentence(self) -> str:
         """What changed, in words.
 
-        >>> Change("config", "maps.method", "cam", "getam").sentence()
-        "config maps.method changed from 'cam' to 'getam'"
+        >>> Change("config", "classifier.epochs", 10, 12).sentence()
+        'classifier.epochs 10 -> 12'
+        >>> Change("code", "getam.labels.pamr", "a" * 64, "b" * 64).sentence()
+        'the code of getam.labels.pamr changed'
         """
-        noun = {"inputs": "input", "stage": "stage"}.get(self.group, self.group)
-        what = f"{noun} {self.name}"
+        what = self._noun()
         if self.items is not None:
             return f"{what}: {self.items.sentence()}"
         if self.old is ABSENT:
-            return f"{what} is new ({self._shown(self.new)})"
+            return f"{what} is new{self._shown(self.new)}"
         if self.new is ABSENT:
-            return f"{what} is gone (was {self._shown(self.old)})"
-        return f"{what} changed from {self._shown(self.old)} to {self._shown(self.new)}"
+            return f"{what} is gone{self._shown(self.old)}"
+        if self.group in ("code", "data"):
+            return f"{what} changed"
+        return f"{what} {_as_typed(self.old)} -> {_as_typed(self.new)}"
+
+    def _noun(self) -> str:
+        nouns = {"inputs": "the artifact of", "code": "the code of", "data": "the data"}
+        return f"{nouns.get(self.group, '')} {self.name}".strip()
 
     def _shown(self, value: Any) -> str:
-        hashed = self.group in ("data", "code") and isinstance(value, str) and len(value) == 64
-        return value[:12] if hashed else str(value) if self.group == "inputs" else repr(value)
+        return f" ({_as_typed(value)})" if self.group == "config" else ""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why: the kind, what changed since the nearest earlier artifact, what is broken or failed."""
+    """Why: the kind, what changed since the nearest earlier artifact, what is broken or failed.
+
+    Where an artifact before it has another key, the changes are those that gave it this key.
+    """
 
     kind: Kind
     changes: tuple[Change, ...] = ()
@@ -97,7 +107,7 @@ class Reason:
         if self.kind is Kind.CHANGED:
             shown = [change.sentence() for change in self.changes[:_SHOWN]]
             more = len(self.changes) - len(shown)
-            return "; ".join(shown) + (f"; and {more} more" if more else "")
+            return "because " + "; ".join(shown) + (f"; and {more} more" if more else "")
         words = {
             Kind.INTERRUPTED: "interrupted; goes on from what it has",
             Kind.FAILED: f"failed: {self.detail}",
@@ -135,6 +145,15 @@ def compare_items(old: Mapping[str, str], new: Mapping[str, str]) -> ItemChanges
         removed=tuple(sorted(old.keys() - new.keys())),
         changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
     )
+
+
+def _as_typed(value: Any) -> str:
+    """A setting as a config file has it.
+
+    >>> _as_typed("cam"), _as_typed(None), _as_typed([1, 2])
+    ('cam', 'null', '[1, 2]')
+    """
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def _some(names: tuple[str, ...]) -> str:

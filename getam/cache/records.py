@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from .atomic import atomic_write_json, read_checked, write_checked
 from .errors import CacheError
-from .files import atomic_write_json, read_checked, write_checked
 from .stage import DataPart
 from .store import read_note
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import faults
+from .atomic import disk_errors, disk_full, is_disk_full
 from .errors import CacheError
-from .files import disk_errors, disk_full, is_disk_full
 from .manifest import Manifest
 from .plan import Decision, Planner
 from .reasons import Kind, Reason

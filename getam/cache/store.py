@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from . import faults, locks, manifest
+from .atomic import atomic_write_json, disk_errors, files_of, in_threads, remove_temporaries, sync
 from .errors import CacheError
 from .file_digests import FileDigests
-from .files import atomic_write_json, disk_errors, files_of, in_threads, remove_temporaries, sync
 from .manifest import BrokenManifest, Manifest
 from .stage import KEY_LENGTH, SCRATCH, Ingredients
 

@@ -27,7 +27,8 @@ def parse(source: bytes, package: str) -> Module:
     """Parse a module that lives in `package` (for relative imports; "" at the top).
 
     The digest is that of the syntax tree without positions, comments, docstrings and
-    ``if TYPE_CHECKING:`` blocks, and the same on every Python that can parse the module.
+    ``if TYPE_CHECKING:`` blocks, and the same on every Python that can parse the module. Text that
+    only people read does not count either: see `_Essence`.
     Raises SyntaxError or ValueError (null bytes, wrong encoding).
 
     >>> documented = b'def f( x ):\\n  "Doc."\\n  return x'
@@ -35,14 +36,70 @@ def parse(source: bytes, package: str) -> Module:
     True
     """
     tree = _Essence().visit(ast.parse(source))
-    parts: list[str] = []
-    _write(tree.body, parts)
-    digest = hashlib.sha256("".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256(_written(tree.body).encode()).hexdigest()
     return Module(digest, not tree.body, tuple(_imports(tree, package)), _exports(tree))
 
 
+_LOG_CALLS = ("debug", "info", "warning", "error", "exception", "critical", "log")
+_HELP = ("help", "short_help", "epilog")
+
+
 class _Essence(ast.NodeTransformer):
-    """Drops what does not change what the code does."""
+    """Drops what does not change what the code does.
+
+    Text for people is that inside ``raise``, the message of ``assert``, the arguments of
+    ``warnings.warn`` and of log calls, ``help=`` and ``Field(description=...)``. There a string
+    literal counts as empty, and an f-string as its values, in any order and format. The values
+    themselves, subscripts and comparisons count as everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._text = False
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return self._read(node, text=True)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        node.test = self.visit(node.test)
+        node.msg = node.msg and self._visited(node.msg, text=True)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _is_import_call(node):
+            return node
+        node.func = self.visit(node.func)
+        told = self._text or _is_told(node.func)
+        node.args = [self._visited(argument, text=told) for argument in node.args]
+        for keyword in node.keywords:
+            text = told or keyword.arg in _HELP or _is_description(node.func, keyword)
+            keyword.value = self._visited(keyword.value, text=text)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node.value = self.visit(node.value)
+        node.slice = self._visited(node.slice, text=False)
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        return self._read(node, text=False)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Constant("") if self._text and isinstance(node.value, str) else node
+
+    def _read(self, node: ast.AST, *, text: bool) -> ast.AST:
+        """The node, with the strings in it taken as text for people or not."""
+        before, self._text = self._text, text
+        try:
+            return self.generic_visit(node)
+        finally:
+            self._text = before
+
+    def _visited(self, node: ast.expr, *, text: bool) -> ast.expr:
+        before, self._text = self._text, text
+        try:
+            return self.visit(node)
+        finally:
+            self._text = before
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -56,6 +113,8 @@ class _Essence(ast.NodeTransformer):
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         """Python versions differ in where they split the literal text of an f-string."""
         self.generic_visit(node)
+        if self._text:
+            return _values_alone(node)
         merged: list[ast.expr] = []
         for part in node.values:
             if isinstance(part, ast.Constant) and merged and isinstance(merged[-1], ast.Constant):
@@ -66,9 +125,38 @@ class _Essence(ast.NodeTransformer):
         return node
 
 
+def _values_alone(node: ast.JoinedStr) -> ast.expr:
+    """Of an f-string that people read: its values, sorted, without their formats."""
+    values = [p.value for p in node.values if isinstance(p, ast.FormattedValue)]
+    if not values:
+        return ast.Constant("")
+    return ast.JoinedStr([ast.FormattedValue(v, -1) for v in sorted(values, key=_written)])
+
+
+def _is_told(func: ast.expr) -> bool:
+    """Whether a call warns or logs."""
+    if not isinstance(func, ast.Attribute):
+        return isinstance(func, ast.Name) and func.id == "warn"
+    owner = getattr(func.value, "attr", None) or getattr(func.value, "id", "")
+    if owner == "warnings":
+        return func.attr == "warn"
+    return func.attr in _LOG_CALLS and owner.lower().strip("_") in ("log", "logger", "logging")
+
+
+def _is_description(func: ast.expr, keyword: ast.keyword) -> bool:
+    name = getattr(func, "attr", None) or getattr(func, "id", None)
+    return keyword.arg == "description" and name == "Field"
+
+
 def _is_type_checking(test: ast.expr) -> bool:
     name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
     return name == "TYPE_CHECKING"
+
+
+def _written(value: Any) -> str:
+    parts: list[str] = []
+    _write(value, parts)
+    return "".join(parts)
 
 
 def _write(value: Any, parts: list[str]) -> None:

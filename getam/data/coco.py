@@ -28,9 +28,8 @@ import numpy as np
 
 from getam.data.files import IMAGES, SALIENCY, find_files
 from getam.data.index import DataIndex, Record
+from getam.data.label_values import IGNORE
 from getam.errors import UserError
-
-IGNORE = 255
 
 
 class Photo(NamedTuple):
@@ -86,7 +85,7 @@ def read_coco_photos(root: Path, saliency: Path | None = None) -> DataIndex:
 
 
 def read_coco(root: Path, saliency: Path | None = None) -> DataIndex:
-    """The photos with their labels, not with masks: those are made (see ``stages.coco``).
+    """The photos with their labels, not with masks: those are made (see ``stages.data_coco``).
 
     Raises:
         UserError: as ``read_coco_photos`` and ``read_instances``.

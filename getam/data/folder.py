@@ -25,6 +25,7 @@ from pathlib import Path
 
 from getam.data.files import IMAGES, MASKS, SALIENCY, find_files, read_ids, read_lines
 from getam.data.index import DataIndex, Record
+from getam.data.label_values import MOST_CLASSES
 from getam.errors import UserError
 
 Table = dict[str, list[str]]
@@ -158,8 +159,8 @@ def _read_classes(root: Path, table: Table, labels: Path) -> tuple[str, ...]:
         twice = sorted({name for name in classes if classes.count(name) > 1})
         if twice:
             raise UserError(f"{file}: class {twice[0]!r} stands there twice, expected once.")
-    if not classes or len(classes) > 254:
-        raise UserError(f"{file}: got {len(classes)} classes, expected 1 to 254.")
+    if not classes or len(classes) > MOST_CLASSES:
+        raise UserError(f"{file}: got {len(classes)} classes, expected 1 to {MOST_CLASSES}.")
     for name in used:
         if name not in classes:
             raise UserError(_unknown_class(labels, name, classes, table))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
 
 _said: set[str] = set()
@@ -43,7 +44,9 @@ def read_saliency(path: Path, size: tuple[int, int]) -> np.ndarray:
     return array.astype(np.float32) / 255
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None, classes: int = 254) -> np.ndarray:
+def read_mask(
+    path: Path, size: tuple[int, int] | None = None, classes: int = MOST_CLASSES
+) -> np.ndarray:
     """A mask as (H, W) uint8: 0 background, 1..``classes``, 255 ignore.
 
     Raises:
@@ -59,7 +62,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None, classes: int = 25
     mask = np.array(image)
     if size is not None:
         _check_size(path, mask, size, "mask")
-    wrong = mask[(mask > classes) & (mask != 255)]
+    wrong = mask[(mask > classes) & (mask != IGNORE)]
     if wrong.size:
         raise UserError(
             f"{path}: got the value {wrong[0]} in this mask, expected 0 (background), "

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from getam.data.label_values import IGNORE
 from getam.errors import UserError
 
 if TYPE_CHECKING:
@@ -149,6 +150,6 @@ class DataIndex:
         """(256,): value in a mask file -> class id."""
         import numpy as np
 
-        lookup = np.full(256, 255, np.uint8)
+        lookup = np.full(256, IGNORE, np.uint8)
         lookup[self._values] = np.arange(len(self._values))
         return lookup

@@ -107,4 +107,4 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 @pytest.fixture
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files just written count as settled: tests do not wait for two seconds."""
-    monkeypatch.setattr("getam.cache.files.SETTLED_NS", -1)
+    monkeypatch.setattr("getam.cache.atomic.SETTLED_NS", -1)

@@ -197,7 +197,7 @@ class TestVerify:
 
     def test_verify_reads_what_is_remembered(self, project, monkeypatch, settled_at_once) -> None:
         """Bits that rot on the disk change no timestamp; the next run must not use them."""
-        monkeypatch.setattr("getam.cache.files.identity", lambda stat: f"{stat.st_ino}")
+        monkeypatch.setattr("getam.cache.atomic.identity", lambda stat: f"{stat.st_ino}")
         monkeypatch.setattr("getam.cache.file_digests.identity", lambda stat: f"{stat.st_ino}")
         project.run()
         flip(project.folder("labels") / "deep" / "a.txt")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from getam.cache import CacheError, atomic_write, atomic_write_bytes, atomic_write_json
-from getam.cache.files import disk_errors, files_of, is_disk_full, read_checked, write_checked
+from getam.cache.atomic import disk_errors, files_of, is_disk_full, read_checked, write_checked
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -93,36 +93,36 @@ def test_moved_project_reruns_nothing(project, tmp_path_factory, monkeypatch) ->
 
 
 REASONS = {
-    "config": (set_config("seed", 2), "seeds", "config seed changed from 1 to 2"),
+    "config": (set_config("seed", 2), "seeds", "seed 1 -> 2"),
     "list": (
         set_config("figures", COLOURS),
         "figures",
-        "config figures.colours changed from ['red'] to ['red', 'blue']",
+        'figures.colours ["red"] -> ["red", "blue"]',
     ),
     "new setting": (
         set_config("figures", {"title": "t", "colours": ["red"], "size": 3}),
         "figures",
-        "config figures.size is new (3)",
+        "figures.size is new (3)",
     ),
     "setting gone": (
         set_config("figures", {"title": "t"}),
         "figures",
-        "config figures.colours is gone (was ['red'])",
+        'figures.colours is gone (["red"])',
     ),
     "setting to none": (
         set_config("figures", {"title": None, "colours": ["red"]}),
         "figures",
-        "config figures.title changed from 't' to None",
+        "figures.title t -> null",
     ),
     "items": (
         set_items("images", {"i2": "other", "i3": "d3"}),
         "seeds",
-        "data images: 1 changed (i2), 1 added (i3), 1 removed (i1)",
+        "the data images: 1 changed (i2), 1 added (i3), 1 removed (i1)",
     ),
     "many items": (
         set_items("images", {f"j{n}": "d" for n in range(7)}),
         "seeds",
-        "data images: 7 added (j0, j1, j2, j3, j4 and 2 more), 2 removed (i1, i2)",
+        "the data images: 7 added (j0, j1, j2, j3, j4 and 2 more), 2 removed (i1, i2)",
     ),
 }
 
@@ -132,7 +132,7 @@ def test_explanation_names_what_changed_with_old_and_new(project, change, stage,
     project.run()
     change(project)
     assert [c.sentence() for c in project.runner().explain(stage)] == [expected]
-    assert project.reason(stage) == expected
+    assert project.reason(stage) == f"because {expected}"
 
 
 def test_explanation_of_changed_code_names_the_module(project) -> None:
@@ -140,16 +140,31 @@ def test_explanation_of_changed_code_names_the_module(project) -> None:
     project.edit("toylib/arithmetic.py", "a + b", "a - b")
     (change,) = project.runner().explain("seeds")
     assert (change.group, change.name) == ("code", "toylib.arithmetic")
-    assert change.sentence().startswith("code toylib.arithmetic changed from ")
-    assert len(change.sentence()) < 90
+    assert change.sentence() == "the code of toylib.arithmetic changed"
 
 
-def test_explanation_downstream_names_the_input(project) -> None:
+def test_explanation_downstream_names_the_root_cause(project) -> None:
     project.run()
-    old = project.runner().key("seeds")
     project.config["seed"] = 2
-    runner = project.runner()
-    assert project.reason("labels") == f"input seeds changed from {old} to {runner.key('seeds')}"
+    assert project.reason("labels") == "because seed 1 -> 2"
+    assert [c.sentence() for c in project.runner().explain("labels")] == ["seed 1 -> 2"]
+
+
+def test_explanation_names_each_cause_once_however_it_reaches_the_stage(project) -> None:
+    project.run()
+    project.config |= {"seed": 2, "figures": {"title": "now", "colours": ["red"]}}
+    project.edit("toylib/arithmetic.py", "a + b", "a - b")
+    told = [c.sentence() for c in project.runner().explain("figures")]
+    assert len(set(told)) == len(told)
+    assert {"seed 1 -> 2", "figures.title t -> now"} <= set(told)
+    assert "the code of toylib.arithmetic changed" in told
+
+
+def test_explanation_says_which_input_changed_where_its_former_artifact_is_gone(project) -> None:
+    project.run()
+    shutil.rmtree(project.artifacts / "seeds")
+    project.config["seed"] = 2
+    assert project.reason("labels").startswith("because the artifact of seeds ")
 
 
 def test_explanation_compares_with_the_nearest_artifact_then_the_newest(project) -> None:
@@ -167,7 +182,7 @@ def test_explanation_without_the_old_items_says_that_the_part_changed(project) -
     project.run()
     shutil.rmtree(project.artifacts / ".cache" / "tables")
     project.data["images"] = {"i1": "d1"}
-    assert project.reason("seeds").startswith("data images changed from ")
+    assert project.reason("seeds").startswith("because the data images changed")
 
 
 def test_explanation_is_empty_where_nothing_changed(project) -> None:

@@ -21,6 +21,47 @@ SAME = {
     "split f-string": ("x = f'ab{c}d'", "x = f'a' 'b' f'{c}' f'd'"),
     "number notation": ("x = 1000", "x = 1_000"),
 }
+# What only people read: (rewordings of one text)
+REWORDED = {
+    "error": ("raise E('a')", "raise E('b')", "raise E('a' 'c')"),
+    "error with values": (
+        "raise E(f'Got {x}, expected {y!r}.')",
+        "raise E(f'Expected {y}; got {x:.2f}: mend it.')",
+    ),
+    "error in parts": ("raise E('a' + f'{x}') from None", "raise E('b' + f'c{x}') from None"),
+    "error with a list": ("raise E(', '.join(x))", "raise E('; '.join(x))"),
+    "error that chooses": ("raise E('a' if x else f'b {y}')", "raise E('c' if x else f'{y} d')"),
+    "f-string without values": ("raise E('a')", "raise E(f'b')"),
+    "assertion": ("assert x, 'a'", "assert x, 'b'"),
+    "warning": ("warnings.warn('a', stacklevel=2)", "warnings.warn('b', stacklevel=2)"),
+    "imported warn": ("warn(f'a {x}')", "warn(f'{x} b')"),
+    "log": ("logger.info('a %s', x)", "logger.info('b: %s', x)"),
+    "log of an object": ("self._log.error(f'a {x}')", "self._log.error(f'{x}')"),
+    "help": ("option('--a', help='a')", "option('--a', help='b')"),
+    "description": ("x = Field(1, description='a')", "x = Field(1, description='b')"),
+}
+# Near such text, but not it.
+STILL_DIFFERENT = {
+    "value of an error": ("raise E(f'a {x}')", "raise E(f'a {y}')"),
+    "one more value": ("raise E(f'a {x}')", "raise E(f'a {x} {y}')"),
+    "number in an error": ("raise E('a', 1)", "raise E('a', 2)"),
+    "kind of an error": ("raise E('a')", "raise F('a')"),
+    "item of an error": ("raise E(x['a'])", "raise E(x['b'])"),
+    "comparison in an error": (
+        "raise E('a' if x == 'b' else 1)",
+        "raise E('a' if x == 'c' else 1)",
+    ),
+    "condition of an error": ("if x == 'a': raise E('b')", "if x == 'c': raise E('b')"),
+    "condition of an assertion": ("assert x == 'a', 'b'", "assert x == 'c', 'b'"),
+    "kind of a warning": ("warnings.warn('a', B)", "warnings.warn('a', C)"),
+    "filter of warnings": ("warnings.filterwarnings('a')", "warnings.filterwarnings('b')"),
+    "logarithm": ("np.log('a')", "np.log('b')"),
+    "name of an option": ("option('--a', help='a')", "option('--b', help='a')"),
+    "default of a setting": ("x = Field(1, description='a')", "x = Field(2, description='a')"),
+    "description of data": ("x = Item(description='a')", "x = Item(description='b')"),
+    "returned text": ("def f(): return 'a'", "def f(): return 'b'"),
+    "text after an error": ("raise E('a')\nx = 'b'", "raise E('a')\nx = 'c'"),
+}
 DIFFERENT = {
     "value": ("x = 1", "x = 2"),
     "type of a value": ("x = 1", "x = 1.0"),
@@ -52,6 +93,16 @@ def test_how_code_is_written_does_not_change_its_digest(one: str, other: str) ->
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT.values(), ids=DIFFERENT)
 def test_what_code_does_changes_its_digest(one: str, other: str) -> None:
+    assert parse(one.encode(), "").digest != parse(other.encode(), "").digest
+
+
+@pytest.mark.parametrize("wordings", REWORDED.values(), ids=REWORDED)
+def test_another_wording_for_people_does_not_change_the_digest(wordings: tuple[str, ...]) -> None:
+    assert len({parse(wording.encode(), "").digest for wording in wordings}) == 1
+
+
+@pytest.mark.parametrize(("one", "other"), STILL_DIFFERENT.values(), ids=STILL_DIFFERENT)
+def test_what_stands_beside_text_for_people_still_counts(one: str, other: str) -> None:
     assert parse(one.encode(), "").digest != parse(other.encode(), "").digest
 
 

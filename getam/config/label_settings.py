@@ -1,0 +1,194 @@
+"""Settings of the stages that make labels: maps, foreground, pseudolabels, compare."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from getam.config.base import PRECISION, Positive, Precision, Rate, Scales, Settings, Share
+
+Method = Literal[
+    "getam",
+    "getam_paper",
+    "attention_gradient",
+    "grad_cam",
+    "cam",
+    "attention",
+    "attention_rollout",
+    "gradient_rollout",
+]
+Refiner = Literal["none", "pamr", "crf"]
+
+
+class Maps(Settings):
+    """Class maps of the train photos, on the patch grid of the network."""
+
+    source: Literal["classifier", "endtoend"] = Field(
+        "classifier",
+        description="The network whose class scores the maps explain. Only for mode multi-stage.",
+    )
+    method: Method = Field("getam", description="How a map is computed.")
+    start_block: int | None = Field(
+        None,
+        ge=0,
+        description="First transformer block whose map is added to the sum; 0 is the lowest. "
+        "null: the default of the method, for getam the middle block.",
+    )
+    scales: Scales = Field(
+        (1.0,), description="Sizes of the photo relative to image_size; the maps are averaged."
+    )
+    flip: bool = Field(True, description="Average each map with that of the mirrored photo.")
+    batch_size: Positive = Field(16, description="Photos computed at a time.")
+    precision: Precision = Field("fp32", description=PRECISION)
+    predicted_above: Share = Field(
+        0.5,
+        description="A photo without image-level labels gets maps of its most probable class, and "
+        "of every class whose predicted probability is above this value.",
+    )
+
+
+class Foreground(Settings):
+    """Object or background by the patch features of the network.
+
+    The stage runs when pseudolabels.saliency contains ``features``. It learns from the class maps
+    alone, so it needs no saliency maps.
+    """
+
+    block: int | None = Field(
+        None,
+        ge=0,
+        description="Transformer block whose output is used as features; 0 is the lowest. "
+        "null: the block at two thirds of the depth.",
+    )
+    scale: float = Field(
+        1.5, gt=0, description="Size of the photo relative to the image_size of the network."
+    )
+    images: Positive = Field(
+        200, description="Train photos to learn from, at most; they are chosen at equal distances."
+    )
+    rounds: Positive = Field(
+        3,
+        description="How many times the object scores are fitted; each round learns from the "
+        "answers of the round before.",
+    )
+    threshold: Share = Field(
+        0.5,
+        description="A patch whose score is above this value counts as object in the next round. "
+        "Above 0.5 the objects get smaller with each round.",
+    )
+    classes: Literal["maps", "patch_classifier"] = Field(
+        "maps",
+        description="What decides the class of an object. maps: the class maps of its own photo. "
+        "patch_classifier: a linear classifier of patches, trained on the maps of many photos.",
+    )
+    batch_size: Positive = Field(16, description="Photos computed at a time.")
+    precision: Precision = Field("fp32", description=PRECISION)
+
+
+class Pamr(Settings):
+    """Pixel-adaptive mask refinement: the maps are made to follow the edges of the photo."""
+
+    enabled: bool = Field(True, description="Refine with PAMR.")
+    iterations: Positive = Field(10, description="How many times the maps are refined.")
+    dilations: tuple[Positive, ...] = Field(
+        (1, 2, 4, 8, 12, 24), description="Distances to the neighbours of a pixel, in pixels."
+    )
+
+
+class Crf(Settings):
+    """Dense CRF: smooths labels along the edges of the photo."""
+
+    enabled: bool = Field(False, description="Smooth with the dense CRF.")
+    gaussian_sxy: float = Field(
+        3, description="Position kernel: standard deviation of the distance, in pixels."
+    )
+    gaussian_compat: float = Field(3, description="Position kernel: weight.")
+    bilateral_sxy: float = Field(
+        80, description="Colour kernel: standard deviation of the distance, in pixels."
+    )
+    bilateral_srgb: float = Field(
+        13, description="Colour kernel: standard deviation of the colour, in levels of 0..255."
+    )
+    bilateral_compat: float = Field(10, description="Colour kernel: weight.")
+    steps: Positive = Field(10, description="Iterations of the mean-field inference.")
+
+
+class PseudoLabels(Settings):
+    """From class maps to one label per pixel of each train photo.
+
+    The order of the steps: PAMR, normalising, label completion, dense CRF.
+    """
+
+    saliency: Literal["folder", "onnx", "features", "none", "folder+features", "onnx+features"] = (
+        Field(
+            "folder",
+            description="What says where objects are, of any class. folder: maps of the data "
+            "folder. onnx: a saliency model. features: the foreground stage. A + takes the mean of "
+            "both. none: nothing, see fallback. folder and onnx are supervision beyond image-level "
+            "labels.",
+        )
+    )
+    saliency_model: str | None = Field(
+        None, description="Path of the ONNX file, for saliency: onnx."
+    )
+    saliency_threshold: Share = Field(
+        0.5, description="A pixel is salient if its saliency (0 to 1) is above this value."
+    )
+    pamr: Pamr = Pamr()
+    balance: bool = Field(
+        False,
+        description="true: divide the map of each class by its mean. false: by its maximum. At "
+        "each pixel the class with the highest value then wins.",
+    )
+    completion: bool = Field(
+        True,
+        description="Label completion: a background pixel gets a class if the map of that class "
+        "is above its own quantile there.",
+    )
+    rule: Literal["paper", "released"] = Field(
+        "paper",
+        description="A pixel that completion would give to two classes becomes 255 (ignore) with "
+        "paper, and the class with the lower id with released (the behaviour of the paper's code).",
+    )
+    quantile: Share = Field(
+        0.9,
+        description="For completion: 0.9 means the strongest tenth of the positive values of a "
+        "class map. Higher: fewer pixels are added. 1: none.",
+    )
+    background_power: Rate = Field(
+        32,
+        description="Background score of a pixel = (1 - strongest class map) to this power. "
+        "Higher: more pixels get a class, fewer become 255 (ignore).",
+    )
+    opening: int = Field(
+        10,
+        ge=0,
+        description="Remove objects into which a square of this side, in pixels, does not fit. "
+        "0: remove nothing.",
+    )
+    fallback: Literal["power"] | Share | tuple[Share, Share] = Field(
+        "power",
+        description="What is background without saliency. power: where the background score wins. "
+        "A number: where the strongest map is not above it. A pair [low, high]: background up to "
+        "low, class above high, 255 (ignore) between.",
+    )
+    crf: Crf = Crf()
+    crf_confidence: Share = Field(
+        0.9, description="Probability that the CRF gives to the label of a pixel at its start."
+    )
+
+
+class Compare(Settings):
+    """What the command compare measures against the masks of the train split."""
+
+    methods: tuple[Method, ...] = Field(get_args(Method), description="Map methods to compare.")
+    refiners: tuple[Refiner, ...] = Field(
+        ("none", "pamr", "crf"), description="Refinements to compare, on the maps of each method."
+    )
+    images: Positive = Field(
+        200, description="Train photos to measure on, at most; chosen at equal distances."
+    )
+    thresholds: Positive = Field(
+        100, description="How many thresholds on the maps are tried, evenly from 0 to 1."
+    )

@@ -1,0 +1,134 @@
+"""From YAML files and assignments on the command line to a typed configuration.
+
+A YAML file contains only the settings that differ from the defaults in ``getam.config.schema``, or
+from the file that its line ``extends: OTHER.yaml`` names. ``--set section.field=value`` changes one
+setting and wins over the files. An unknown name is an error that suggests the nearest known name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from getam.config.schema import Config
+from getam.errors import UserError
+
+RENAMED = {
+    f"evaluation.{name}": f"predictions.{name}"
+    for name in ("scales", "flip", "batch_size", "precision", "crf")
+}
+RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
+
+
+def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> Config:
+    """Defaults, then each YAML file, then each ``section.field=value``; later ones win.
+
+    Raises:
+        UserError: a file that is missing or not YAML, an unknown name, a value of a wrong kind.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read_yaml(Path(file), (Path(file).resolve(),)))
+    for assignment in assignments:
+        merged = _merge(merged, _parse_assignment(assignment))
+    _check_names(Config, merged, ())
+    try:
+        # Sections are filled over the defaults of Config, not over those of their own class.
+        return Config.model_validate(_merge(Config().model_dump(mode="json"), merged))
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        keep = both and name not in ("model_args", "encoder_args")  # replaced whole
+        merged[name] = _merge(merged[name], value) if keep else value
+    return merged
+
+
+def _read_yaml(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot read this config ({error.strerror}).") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not plain YAML: {' '.join(str(error).split())}.") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
+    return _over_base(content, file, extending)
+
+
+def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from."""
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    other = (file.parent / str(base)).resolve()
+    if other in extending:
+        raise UserError(f"{file}: extends: {base} leads back to this file. Take one of them out.")
+    return _merge(_read_yaml(other, (*extending, other)), content)
+
+
+def _parse_assignment(text: str) -> dict[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"--set {text}: expected section.field=value, such as maps.method=cam.")
+    try:
+        nested: Any = yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError:
+        nested = value
+    for name in reversed(path.strip().split(".")):
+        nested = {name: nested}
+    return nested
+
+
+def _check_names(model: type[BaseModel], values: Mapping[str, Any], at: tuple[str, ...]) -> None:
+    for name, value in values.items():
+        here = ".".join((*at, str(name)))
+        _check_renamed(here, value)
+        if name not in model.model_fields:
+            raise UserError(_unknown(here, str(name), model, at))
+        section = _section(model.model_fields[name].annotation)
+        if section is not None:
+            if not isinstance(value, Mapping):
+                raise UserError(f"{here} is a section: set one of its fields, got {value!r}.")
+            _check_names(section, value, (*at, str(name)))
+
+
+def _check_renamed(here: str, value: Any) -> None:
+    if here in RENAMED:
+        raise UserError(f"Config key {here} has a new name: use {RENAMED[here]}.")
+    new = RENAMED_VALUES.get((here, value)) if isinstance(value, str) else None
+    if new:
+        raise UserError(f"Config key {here}: the value {value!r} has a new name: use {new!r}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
+    models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+    return models[0] if models else None
+
+
+def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean {'.'.join((*at, near[0]))}?"
+    else:
+        hint = f"known here: {', '.join(model.model_fields)}."
+    return f"Unknown config key {here}: {hint}"
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"Config key {where}: got {first['input']!r}; {first['msg']}."

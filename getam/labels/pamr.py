@@ -1,0 +1,205 @@
+"""Pixel-adaptive mask refinement (PAMR): class maps that follow the edges of the image.
+
+Araslanov & Roth 2020, arXiv 2005.08104. A pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["pamr"]
+
+DILATIONS = (1, 2, 4, 8, 12, 24)
+
+# On a CPU, bands of rows are spread over threads. They fit a core's second-level cache, and are
+# small enough that torch does not split each of the many small operations over threads itself.
+# Images of a single band are small: several at once, split by torch, cost fewer operations.
+_BAND_ELEMENTS = (1 << 15) - 1
+_GROUP_ELEMENTS = 1 << 18
+
+
+@torch.inference_mode(False)  # its tensors could not be written to by threads
+@torch.no_grad()
+def pamr(
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    iterations: int = 10,
+    dilations: Sequence[int] = DILATIONS,
+) -> torch.Tensor:
+    """Refine maps so that they follow the edges of the image (pixel-adaptive mask refinement).
+
+    Each iteration replaces the mask at pixel p by a weighted sum over its 8 neighbours q at every
+    dilation, p itself not among them, pixels beyond the border repeated from the border::
+
+        w[p, q] = softmax_q( mean_channels( -|I[p] - I[q]| / (1e-8 + 0.1 * sigma[p]) ) )
+
+    `sigma` is, per channel, the unbiased standard deviation over the nine samples of each
+    dilation, the centre counted once per dilation (Araslanov & Roth 2020, arXiv 2005.08104).
+
+    Work grows with pixels x 8 dilations x classes x iterations. Memory is dominated by the weights:
+    8 x dilations floats a pixel, on a CPU of one image (or some small ones) at a time, elsewhere of
+    the whole batch.
+
+    Args:
+        images: (B, 3, H, W), 0..255, any dtype. Any other number of channels works too.
+        masks: (B, C, h, w), resized bilinearly to (H, W) first, C may be 0. On the same device.
+        iterations: how often the masks are replaced; 0 only resizes.
+        dilations: distances of the neighbours in pixels.
+
+    Returns:
+        (B, C, H, W) in the dtype of `masks` (float32 for integer masks), without gradient; float64
+        masks are computed in float64, all others in float32. A weighted mean: values stay within
+        the range of `masks`.
+
+    Raises:
+        ValueError: shapes, devices, iterations or dilations do not fit.
+
+    >>> images = torch.zeros(1, 3, 6, 8)  # a flat image: every neighbour weighs the same
+    >>> pamr(images, torch.full((1, 2, 3, 4), 0.5)).shape
+    torch.Size([1, 2, 6, 8])
+    """
+    _check_pamr(images, masks, iterations, dilations)
+    result_dtype = masks.dtype if masks.is_floating_point() else torch.float32
+    dtype = torch.float64 if masks.dtype == torch.float64 else torch.float32
+    size = images.shape[-2:]
+    result = masks.new_empty((*masks.shape[:2], *size), dtype=result_dtype)
+    if not result.numel():
+        return result
+    chunk, rows = _portions(images, masks)
+    for image, mask, out in zip(images.split(chunk), masks.split(chunk), result.split(chunk)):
+        image, mask = image.to(dtype), mask.to(dtype)
+        if mask.shape[-2:] != size:
+            mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
+        out.copy_(_refine(image, mask, iterations, dilations, rows) if iterations else mask)
+    return result
+
+
+def _portions(images: torch.Tensor, masks: torch.Tensor) -> tuple[int, int]:
+    """How many images at a time, and rows of a band: all but on a CPU, where caches count."""
+    if images.device.type != "cpu":
+        return max(1, len(images)), images.shape[-2]
+    height, width = images.shape[-2:]
+    widest = width * max(images.shape[1], masks.shape[1])
+    if widest * height <= _BAND_ELEMENTS:
+        return max(1, _GROUP_ELEMENTS // (widest * height)), height
+    return 1, max(1, _BAND_ELEMENTS // widest)
+
+
+def _check_pamr(
+    images: torch.Tensor, masks: torch.Tensor, iterations: int, dilations: Sequence[int]
+) -> None:
+    if images.ndim != 4 or masks.ndim != 4 or len(images) != len(masks):
+        raise ValueError(
+            f"Got images of shape {tuple(images.shape)} and masks of shape {tuple(masks.shape)}, "
+            "expected (B, 3, H, W) and (B, C, h, w) with the same B: add the missing dimension."
+        )
+    if images.device != masks.device:
+        raise ValueError(
+            f"Got images on {images.device} and masks on {masks.device}, "
+            "expected one device: move one of them with .to()."
+        )
+    if iterations < 0:
+        raise ValueError(f"Got iterations={iterations}, expected 0 or more.")
+    if not dilations or min(dilations) < 1:
+        raise ValueError(f"Got dilations={dilations!r}, expected one or more distances >= 1.")
+
+
+def _refine(
+    image: torch.Tensor, mask: torch.Tensor, iterations: int, dilations: Sequence[int], rows: int
+) -> torch.Tensor:
+    radius = max(dilations)
+    weights = image.new_empty((len(image), 8 * len(dilations), *image.shape[-2:]))
+    weight_bands = [band.unbind(1) for band in weights.unsqueeze(2).split(rows, dim=-2)]
+    # Two padded buffers take turns, so that neighbours are plain views and nothing is copied.
+    buffers = [_pad(mask, radius) for _ in range(2)]
+    insides = [buffer[..., radius:-radius, radius:-radius] for buffer in buffers]
+    sums = [inside.split(rows, dim=-2) for inside in insides]
+    neighbours = [_neighbour_bands(buffer, dilations, rows) for buffer in buffers]
+    colours = _neighbour_bands(_pad(image, radius), dilations, rows)
+    threads = min(torch.get_num_threads(), len(weight_bands))
+    with ThreadPoolExecutor(threads) as pool:
+        run = pool.map if threads > 1 else map
+        list(run(_weigh, image.split(rows, dim=-2), colours, weight_bands))
+        for step in range(iterations):
+            source, target = step % 2, (step + 1) % 2
+            list(run(_sum, sums[target], neighbours[source], weight_bands))
+            _replicate_border(buffers[target], radius)
+    return insides[iterations % 2]
+
+
+@torch.no_grad()  # gradient mode belongs to a thread
+def _weigh(
+    centre: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """Colours (B, 3, rows, W) of a band and its neighbours -> weights (B, 1, rows, W), filled."""
+    difference = torch.empty_like(centre)
+    scale = _deviation(centre, views, difference).mul_(0.1).add_(1e-8).mul_(-centre.shape[1])
+    scale.reciprocal_()
+    total = torch.zeros_like(weights[0])
+    for view, weight in zip(views, weights):
+        torch.sub(view, centre, out=difference).abs_().mul_(scale)
+        torch.sum(difference, dim=1, keepdim=True, out=weight)
+        # No maximum to subtract: whatever the image, one exponent is at least -32, none below -74.
+        total.add_(weight.exp_())
+    for weight in weights:
+        weight.div_(total)
+
+
+@torch.no_grad()
+def _sum(
+    total: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """Neighbours (B, C, rows, W) of a band, weighted -> total (B, C, rows, W), filled."""
+    torch.mul(views[0], weights[0], out=total)
+    for view, weight in zip(views[1:], weights[1:]):
+        total.addcmul_(view, weight)
+
+
+def _deviation(
+    centre: torch.Tensor, views: Sequence[torch.Tensor], difference: torch.Tensor
+) -> torch.Tensor:
+    """Unbiased deviation over neighbours and as many centres as there are dilations.
+
+    Of differences to the centre, not of values: sums of squares of values lose all digits where
+    the image is flat. The centres add zeros, so that here the two terms never come close.
+    """
+    total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
+    for view in views:
+        torch.sub(view, centre, out=difference)
+        total.add_(difference)
+        squares.addcmul_(difference, difference)
+    samples = len(views) // 8 * 9
+    squares.addcmul_(total, total, value=-1 / samples)
+    return squares.div_(samples - 1).sqrt_()
+
+
+def _neighbour_bands(
+    padded: torch.Tensor, dilations: Sequence[int], rows: int
+) -> list[tuple[torch.Tensor, ...]]:
+    """For each band of rows, its views of the neighbours: dilations in order, then row-major."""
+    radius = max(dilations)
+    height, width = padded.shape[-2] - 2 * radius, padded.shape[-1] - 2 * radius
+    offsets = [
+        (radius + dy * d, radius + dx * d)
+        for d in dilations
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+        if dy or dx
+    ]
+    views = [padded[..., y : y + height, x : x + width].split(rows, dim=-2) for y, x in offsets]
+    return list(zip(*views))
+
+
+def _pad(x: torch.Tensor, radius: int) -> torch.Tensor:
+    return F.pad(x, (radius,) * 4, mode="replicate")
+
+
+def _replicate_border(padded: torch.Tensor, radius: int) -> None:
+    padded[..., :radius, :] = padded[..., radius : radius + 1, :]
+    padded[..., -radius:, :] = padded[..., -radius - 1 : -radius, :]
+    padded[..., :radius] = padded[..., radius : radius + 1]
+    padded[..., -radius:] = padded[..., -radius - 1 : -radius]

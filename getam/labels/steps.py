@@ -1,0 +1,121 @@
+"""From the class maps of some images to their labels: the steps, in their one order.
+
+    enlarge, along the edges of the image (PAMR) -> salient pixels -> one scale -> completion
+
+Both modes call :func:`label_images`: the label stage for one photo at a time, the joint step of the
+end-to-end mode for each training batch. It runs on the device of its tensors. The dense CRF, which
+may follow, is a step of the label stage alone (:mod:`getam.labels.crf`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from getam.data.transforms import resize_maps
+from getam.labels.completion import complete_labels, completion_options
+from getam.labels.completion_batch import complete_batch
+from getam.labels.normalise import balance, normalise
+from getam.labels.pamr import pamr
+
+__all__ = ["SoftSaliency", "label_images", "salient_pixels"]
+
+TINY = 1e-12
+
+
+class SoftSaliency(NamedTuple):
+    """Where objects are, of whatever class: soft maps whose mean is compared with a threshold.
+
+    Attributes:
+        on_grid: (B, S, h, w) in [0, 1], enlarged and refined as the class maps are; S may be 0.
+        at_size: (B, T, H, W), used as they are; T may be 0. Without any map nothing is known.
+        threshold: a pixel is salient where the mean of all S + T maps is above it.
+    """
+
+    on_grid: Tensor
+    at_size: Tensor
+    threshold: float
+
+
+@torch.no_grad()
+def label_images(
+    maps: Tensor,
+    class_ids: Tensor,
+    pixels: Tensor,
+    saliency: SoftSaliency,
+    settings: Any,
+    *,
+    shares: bool = False,
+) -> Tensor:
+    """Label every pixel of some images.
+
+    Args:
+        maps: (B, K, h, w), not negative, the maximum of each 1 (or 0, for an empty map).
+        class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class.
+        pixels: (B, 3, H, W), the images in 0..255.
+        saliency: see :class:`SoftSaliency`.
+        settings: with the fields of ``getam.config.schema.PseudoLabels``, except those of the CRF
+            and of the source of saliency.
+        shares: the maps are shares of one whole, which compete as they are, so that none is
+            brought to the scale of the others.
+
+    Returns:
+        (B, H, W) uint8 on the device of ``maps``: 0 background, class ids, 255 ignore.
+    """
+    maps, on_grid = _enlarge(pixels, settings.pamr, maps, saliency.on_grid)
+    salient = salient_pixels(saliency._replace(on_grid=on_grid))
+    maps = _of_one_whole(maps) if shares else _comparable(maps, settings.balance)
+    return _complete(maps, class_ids, salient, settings)
+
+
+def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
+    """(B, H, W) bool, once ``on_grid`` has the size of the images; None where there are no maps."""
+    sizes = {part.shape[2:] for part in saliency[:2] if part.shape[1]}
+    if not sizes:
+        return None
+    soft = torch.cat([part for part in saliency[:2] if part.shape[1]], dim=1)
+    return soft.mean(dim=1) > saliency.threshold
+
+
+def _enlarge(pixels: Tensor, settings: Any, *stacks: Tensor) -> list[Tensor]:
+    """Each (B, K, h, w) to (B, K, H, W), all refined at once: they share the weights of PAMR."""
+    enlarged = torch.cat([resize_maps(maps, pixels.shape[-2:]) for maps in stacks], dim=1)
+    if settings.enabled:
+        enlarged = pamr(pixels, enlarged, settings.iterations, tuple(settings.dilations))
+    return [*enlarged.split([maps.shape[1] for maps in stacks], dim=1)]
+
+
+def _comparable(maps: Tensor, balanced: bool) -> Tensor:
+    """In [0, 1], each by its own maximum; balanced: by how far it rises above its mean."""
+    found = normalise(maps)
+    return balance(found) if balanced else found
+
+
+def _of_one_whole(maps: Tensor) -> Tensor:
+    """In [0, 1], all maps of an image by the greatest value among them."""
+    if not maps.shape[1]:
+        return maps
+    return maps / maps.amax(dim=(1, 2, 3), keepdim=True).clamp(min=TINY)
+
+
+def _complete(maps: Tensor, class_ids: Tensor, salient: Tensor | None, settings: Any) -> Tensor:
+    """Label completion: on a CPU image by image, elsewhere the whole batch at once."""
+    options = completion_options(settings)
+    if maps.device.type != "cpu":
+        if not maps.shape[1]:  # a batch of backgrounds: one slot that holds no class
+            maps, class_ids = (F.pad(maps, (0, 0, 0, 0, 0, 1)), F.pad(class_ids, (0, 1)))
+        return complete_batch(maps, class_ids, salient, **options)
+    labels = [
+        complete_labels(
+            maps[n][ids > 0].numpy(),
+            ids[ids > 0].tolist(),
+            None if salient is None else salient[n].numpy(),
+            **options,
+        )
+        for n, ids in enumerate(class_ids)
+    ]
+    return torch.from_numpy(np.stack(labels))

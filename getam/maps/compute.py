@@ -1,0 +1,212 @@
+"""GETAM and the maps it is compared with, for any timm vision transformer.
+
+For the score y of a class, block l has its attention `A = A[l]` and the gradient `G = dy/dA[l]`,
+both (H, N, N). The three attention-gradient methods combine them, take row 0 (the class token),
+drop the prefix columns, and add up the blocks from `start_block` on (GETAM, arXiv 2112.02841):
+
+    getam               mean_H relu(G * A) * mean_H relu(G)                 (the authors' code)
+    getam_paper         relu( mean_H(G) * mean_H(A) * relu(mean_H(G)) )     (the paper's text)
+    attention_gradient  mean_H relu(G * A)                                  (the paper's ablation)
+
+The other five are described in `getam.maps.baselines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from getam.maps import baselines
+from getam.maps.probe import Batch, class_gradients, full_precision, scores_from_block, undisturbed
+from getam.maps.recorder import record_attention
+
+__all__ = ["METHODS", "compute_maps", "default_start_block"]
+
+
+def _getam(gradient: Tensor, attention: Tensor) -> Tensor:
+    return (gradient * attention).relu().mean(dim=1) * gradient.relu().mean(dim=1)
+
+
+def _getam_paper(gradient: Tensor, attention: Tensor) -> Tensor:
+    mean_gradient = gradient.mean(dim=1)
+    return (mean_gradient * attention.mean(dim=1) * mean_gradient.relu()).relu()
+
+
+def _attention_gradient(gradient: Tensor, attention: Tensor) -> Tensor:
+    return (gradient * attention).relu().mean(dim=1)
+
+
+def _sum_over_blocks(
+    batch: Batch, start_block: int, combine: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    logits, calls = record_attention(batch, start_block)
+    outputs = [call.output for call in calls]
+    maps = []
+    with full_precision(batch.classes.device):
+        rows = [call.first_rows(1).probabilities() for call in calls]
+        for gradients in class_gradients(batch, logits, outputs, tokens=slice(1)):
+            at_class_token = [gradient[:, :, :1] for gradient in gradients]
+            blocks = zip(calls, rows, at_class_token)
+            maps.append(sum(combine(call.gradient(grad), row) for call, row, grad in blocks))
+        return torch.cat(maps, dim=1)[..., batch.patches]
+
+
+Method = Callable[[Batch, int], Tensor]
+
+_OVER_BLOCKS: dict[str, Method] = {
+    "getam": partial(_sum_over_blocks, combine=_getam),
+    "getam_paper": partial(_sum_over_blocks, combine=_getam_paper),
+    "attention_gradient": partial(_sum_over_blocks, combine=_attention_gradient),
+    "gradient_rollout": baselines.gradient_rollout,
+    "attention_rollout": baselines.attention_rollout,
+}
+_AT_LAST_BLOCK: dict[str, Method] = {
+    "attention": baselines.attention,
+    "grad_cam": baselines.grad_cam,
+    "cam": baselines.cam,
+}
+
+METHODS = (*_OVER_BLOCKS, *_AT_LAST_BLOCK)
+
+
+def compute_maps(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    method: str = "getam",
+    start_block: int | None = None,
+) -> Tensor:
+    """Where in each image the evidence for each of its classes lies, on the patch grid.
+
+    One backward pass serves a class of every image. Images are grouped by their number of classes,
+    and each group runs by itself from `start_block` on: a batch is fastest where all its images
+    have equally many classes. Images without a class cost nothing. The three attention-gradient
+    methods form no (N, N) tensor.
+
+    Args:
+        model: a timm vision transformer with a class token, or a module that has its `blocks`,
+            `patch_embed`, `cls_token` and `num_prefix_tokens` and whose forward gives (B, C)
+            scores. It computes in evaluation mode, in the caller's autocast state, and is then as
+            it was (mode, flags, weights, gradients), also after an error.
+        images: (B, 3, H, W), normalised as the model expects.
+        targets: (B, C) bool or 0/1, the classes to explain.
+        method: one of `METHODS`. `attention` and `attention_rollout` are alike for all classes.
+        start_block: the first block that counts, 0 to depth - 1; by default that of
+            `default_start_block`. Not for `attention`, `grad_cam` and `cam`.
+
+    Returns:
+        (B, C, h, w), float32 (float64 for float64 images), not normalised, at least 0, and 0
+        where `targets` is 0.
+
+    Raises:
+        ValueError: an argument of a wrong shape or value; a model without class token or with
+            blocks that are not understood; a head that gives the class token no gradient in a
+            block that counts, since such a map would be zero.
+
+    >>> from timm.models.vision_transformer import VisionTransformer
+    >>> _ = torch.manual_seed(0)
+    >>> vit = VisionTransformer((8, 12), 4, num_classes=3, embed_dim=8, depth=4, num_heads=2)
+    >>> targets = torch.tensor([[1, 0, 1], [0, 0, 0]])
+    >>> maps = compute_maps(vit, torch.rand(2, 3, 8, 12), targets)
+    >>> tuple(maps.shape), (maps.amax(dim=(2, 3)) > 0).int().tolist()
+    ((2, 3, 2, 3), [[1, 0, 1], [0, 0, 0]])
+    """
+    _check_model(model)
+    _check_inputs(images, targets)
+    start_block = _checked_start_block(model, method, start_block)
+    explain = _OVER_BLOCKS.get(method) or _AT_LAST_BLOCK[method]
+    grid = model.patch_embed.dynamic_feat_size(images.shape[-2:])
+    present = targets.cpu() == 1
+    explained = present.any(dim=1).nonzero().squeeze(1)
+    with undisturbed(model):
+        dtype = torch.promote_types(images.dtype, torch.float32)
+        maps = torch.zeros(*targets.shape, *grid, dtype=dtype, device=images.device)
+        if not len(explained):
+            return maps
+        scores = scores_from_block(model, images[explained.to(images.device)], start_block)
+        for members, classes in _by_class_count(present[explained]):
+            classify = partial(scores, members.to(images.device))
+            batch = Batch(model, classify, classes.to(images.device), targets.shape[1], grid)
+            found = explain(batch, start_block).unflatten(-1, grid)
+            maps[explained[members][:, None], classes] = found.to(dtype)
+        return maps
+
+
+def default_start_block(model: nn.Module, method: str = "getam") -> int:
+    """The first block that counts in `method` when none is given.
+
+    `getam`, `attention_gradient`: half of the depth, as released (6 of 12). `getam_paper`: 0 for a
+    plain transformer, half of the depth for a hybrid (with a convolutional backbone). Rollouts: 0.
+    The other methods look at the last block.
+
+    >>> from timm.models.vision_transformer import VisionTransformer
+    >>> vit = VisionTransformer(8, 4, embed_dim=8, depth=4, num_heads=2)
+    >>> [default_start_block(vit, method) for method in ("getam", "getam_paper", "grad_cam")]
+    [2, 0, 3]
+    """
+    depth = len(model.blocks)
+    hybrid = hasattr(model.patch_embed, "backbone")
+    if method in _AT_LAST_BLOCK:
+        return depth - 1
+    if method in ("getam", "attention_gradient") or (method == "getam_paper" and hybrid):
+        return depth // 2
+    return 0
+
+
+def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images with equally many classes, and these: (G,), (G, K) indices."""
+    counts = targets.sum(dim=1)
+    for count in counts.unique().tolist():
+        members = (counts == count).nonzero().squeeze(1)
+        yield members, targets[members].nonzero()[:, 1].view(-1, count)
+
+
+def _check_model(model: nn.Module) -> None:
+    wanted = ("blocks", "patch_embed", "num_prefix_tokens", "cls_token")
+    missing = [name for name in wanted if getattr(model, name, None) is None]
+    if missing == ["cls_token"]:
+        raise ValueError(
+            f"{type(model).__name__} has no class token, whose attention maps are read from: use "
+            "a model with one (timm: class_token=True, global_pool='token')"
+        )
+    if missing:
+        raise ValueError(
+            f"expected a timm vision transformer, but {type(model).__name__} lacks "
+            f"{', '.join(missing)}; of a wrapped model, pass the one inside (model.module)"
+        )
+    if next(model.parameters()).is_inference():
+        raise ValueError(
+            "the model's weights were made under torch.inference_mode() and cannot give "
+            "gradients: build and load it outside of it"
+        )
+
+
+def _check_inputs(images: Tensor, targets: Tensor) -> None:
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"images must be floating point and (B, 3, H, W), got {images.dtype} and "
+            f"{tuple(images.shape)}"
+        )
+    if targets.dim() != 2 or len(targets) != len(images):
+        raise ValueError(
+            f"targets must be ({len(images)}, C), a row for each image, got {tuple(targets.shape)}"
+        )
+    if not ((targets == 0) | (targets == 1)).all():
+        raise ValueError("targets must be bool or 0 and 1: round soft labels first")
+
+
+def _checked_start_block(model: nn.Module, method: str, start_block: int | None) -> int:
+    depth = len(model.blocks)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
+    if start_block is None:
+        return default_start_block(model, method)
+    if method in _AT_LAST_BLOCK:
+        raise ValueError(f"{method} looks at the last block only: leave out start_block")
+    if not 0 <= start_block < depth:
+        raise ValueError(f"start_block must be from 0 to {depth - 1}, got {start_block}")
+    return start_block

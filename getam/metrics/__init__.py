@@ -1,0 +1,1 @@
+"""What is measured: ``segmentation`` (IoU) and ``classification`` (average precision, F1)."""

@@ -1,0 +1,291 @@
+"""Building, saving and loading the networks: ViT classifier, DeepLab, and both in one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models import load_checkpoint
+from torch import Tensor, nn
+
+from getam.errors import UserError
+from getam.networks.decoders import ViTDeepLab, ViTEndToEnd
+
+ENCODER = "encoder."  # where a network with a decoder keeps its encoder's weights
+
+
+def build_classifier(
+    model: str, num_classes: int, image_size: int, args: Mapping[str, Any], weights: str = "none"
+) -> nn.Module:
+    """A timm ViT that reads its logits (B, num_classes) from the class token.
+
+    Args:
+        model: timm name, with or without a pretrained tag.
+        num_classes: size of the new head.
+        image_size: side in pixels of the square the position embedding is made for; other
+            sizes are taken too (dynamic).
+        args: further arguments of ``timm.create_model``.
+        weights: ``"timm"`` (timm downloads them), ``"none"``, or a local file.
+
+    Raises:
+        UserError: an unknown model, one without a class token, or weights that do not fit.
+    """
+    size = {"img_size": image_size, "dynamic_img_size": True} if _is_vit(model) else {}
+    network = _create(model, weights, num_classes=num_classes, **size, **args)
+    if not hasattr(network, "blocks") or getattr(network, "cls_token", None) is None:
+        raise UserError(
+            f"{model}: got a model without a class token, expected a timm ViT "
+            f"that has one (ViT, DeiT, hybrid, DINOv2): GETAM reads the class token's attention."
+        )
+    return network
+
+
+def build_deeplab(
+    encoder: str,
+    num_classes: int,
+    image_size: int,
+    args: Mapping[str, Any],
+    channels: int,
+    atrous_rates: tuple[int, int, int],
+    weights: str = "none",
+    blocks: Sequence[int] | None = None,
+) -> nn.Module:
+    """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
+
+    Over a plain ViT it is the DeepLabV3 decoder on the patch features of some ``blocks`` (None:
+    the last), over a timm convolutional encoder segmentation-models-pytorch's DeepLabV3+.
+
+    Raises:
+        UserError: an unknown encoder, weights that do not fit, or blocks that it does not have.
+    """
+    if _is_vit(encoder):
+        vit = _create(
+            encoder, weights, num_classes=0, img_size=image_size, dynamic_img_size=True, **args
+        )
+        _check_blocks(encoder, blocks, len(vit.blocks))
+        return ViTDeepLab(vit, num_classes, channels, atrous_rates, blocks)
+    _check_blocks(encoder, blocks, 0)
+    return _build_convolutional(encoder, num_classes, args, channels, atrous_rates, weights)
+
+
+def build_endtoend(
+    model: str,
+    num_classes: int,
+    image_size: int,
+    args: Mapping[str, Any],
+    channels: int,
+    weights: str = "none",
+) -> ViTEndToEnd:
+    """A classifier of ``num_classes`` and, over it, a DPT decoder of these and background.
+
+    Args:
+        channels: where the decoder fuses its levels; 256 in DPT.
+
+    The others are those of :func:`build_classifier`.
+
+    Raises:
+        UserError: as there, or a size that the decoder cannot halve often enough.
+    """
+    encoder = build_classifier(model, num_classes, image_size, args, weights)
+    network = ViTEndToEnd(encoder, num_classes + 1, channels)
+    if image_size % network.stride:
+        fitting = -(-image_size // network.stride) * network.stride
+        raise UserError(
+            f"endtoend.image_size: got {image_size}, expected a multiple of {network.stride} for "
+            f"the decoder over {model}, such as {fitting}."
+        )
+    return network
+
+
+BUILDERS = {
+    "classifier": build_classifier,
+    "deeplab": build_deeplab,
+    "endtoend": build_endtoend,
+}
+
+
+def save_network(
+    folder: Path, network: nn.Module, build: Mapping[str, Any], classes: Sequence[str]
+) -> None:
+    """Write ``network.safetensors`` and ``network.json`` into ``folder``.
+
+    The latter says how to build it, and the names of the classes 1..C.
+    """
+    # Clones, because safetensors refuses tensors that share storage.
+    state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / "network.safetensors")
+    described = {**build, "classes": list(classes)}
+    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / "network.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The network that :func:`save_network` wrote, in eval mode."""
+    build = network_build(folder)
+    network = BUILDERS[build.pop("kind")](**build)
+    network.load_state_dict(load_file(folder / "network.safetensors"))
+    return network.to(device).eval()
+
+
+def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The classifier in ``folder``, or that inside the end-to-end network, in eval mode."""
+    network = load_network(folder, device)
+    return network.encoder if isinstance(network, ViTEndToEnd) else network
+
+
+def network_build(folder: Path) -> dict[str, Any]:
+    """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
+    described = _described(folder)
+    return {name: value for name, value in described.items() if name != "classes"}
+
+
+def network_classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes 1..C that the network in ``folder`` knows."""
+    return tuple(_described(folder)["classes"])
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "network.json").read_text(encoding="utf-8"))
+
+
+def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that came pretrained (or could have): all but head and decoder."""
+    encoder = getattr(network, "encoder", network)
+    heads = {id(p) for m in _heads(encoder) for p in m.parameters()}
+    return [p for p in encoder.parameters() if id(p) not in heads]
+
+
+def freeze_blocks(network: nn.Module, blocks: int) -> None:
+    """Keep the embedding and the first ``blocks`` blocks of a ViT encoder as they are.
+
+    Raises:
+        UserError: the encoder has no blocks, or not so many.
+    """
+    if not blocks:
+        return
+    encoder = getattr(network, "encoder", network)
+    depth = len(getattr(encoder, "blocks", ()))
+    if blocks > depth:
+        raise UserError(f"frozen_blocks: got {blocks}, expected at most the encoder's {depth}.")
+    frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
+    for part in frozen:
+        part.requires_grad_(False)
+    for name in ("cls_token", "dist_token", "reg_token", "pos_embed"):
+        if isinstance(getattr(encoder, name, None), nn.Parameter):
+            getattr(encoder, name).requires_grad_(False)
+
+
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB in [0, 1] that the encoder was pretrained with."""
+    encoder = getattr(network, "encoder", network)
+    config = getattr(encoder, "pretrained_cfg", None) or {}
+    mean = config.get("mean", (0.485, 0.456, 0.406))
+    return tuple(mean), tuple(config.get("std", (0.229, 0.224, 0.225)))
+
+
+def _is_vit(name: str) -> bool:
+    if not timm.is_model(name):
+        raise _unknown_model(name)
+    entry = timm.model_entrypoint(name.split(".")[0])
+    return entry.__module__.rsplit(".", 1)[-1].startswith(("vision_transformer", "deit", "eva"))
+
+
+def _create(name: str, weights: str, **args: Any) -> nn.Module:
+    try:
+        network = timm.create_model(name, pretrained=weights == "timm", **args)
+    except TypeError as error:
+        raise UserError(f"{name}: this model does not take these arguments ({error}).") from None
+    if weights not in ("timm", "none"):
+        _load_weights(network, Path(weights), name)
+    return network
+
+
+def _load_weights(network: nn.Module, file: Path, name: str) -> None:
+    """Load a local file as timm would, but insist that the whole encoder is in it."""
+    own = network.state_dict()
+    heads = tuple(f"{part}." for part in ("head", "head_dist", "fc", "classifier"))
+
+    def fit(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        inner = {k[len(ENCODER) :]: v for k, v in state.items() if k.startswith(ENCODER)}
+        state = inner or state
+        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        state = convert(state, model) if convert else state
+        return {k: v for k, v in state.items() if not (k.startswith(heads) and _other(k, v))}
+
+    def _other(key: str, value: Tensor) -> bool:
+        return key not in own or own[key].shape != value.shape
+
+    if not file.is_file():
+        raise UserError(
+            f"{file}: these weights are missing, expected a safetensors or PyTorch file, or one "
+            f"of 'timm', 'none'."
+        )
+    try:
+        keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
+    except Exception as error:  # safetensors, pickle and shape errors have no common kind
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{file}: cannot load these weights into {name} ({reason}). Expected a whole "
+            f"safetensors or PyTorch state dict of this architecture."
+        ) from None
+    missing = [key for key in keys.missing_keys if not key.startswith(heads)]
+    if missing:
+        raise UserError(
+            f"{file}: these weights are not of {name}: {len(missing)} of {len(own)} tensors are "
+            f"missing, {missing[0]!r} first. Set the model that they were made with."
+        )
+
+
+def _check_blocks(encoder: str, blocks: Sequence[int] | None, depth: int) -> None:
+    wrong = [block for block in blocks or () if not 0 <= block < depth]
+    if wrong:
+        expected = f"0 to {depth - 1}" if depth else f"none, as {encoder} is no plain ViT"
+        raise UserError(f"deeplab.blocks: got {wrong[0]}, expected {expected}.")
+
+
+def _build_convolutional(
+    encoder: str,
+    num_classes: int,
+    args: Mapping[str, Any],
+    channels: int,
+    atrous_rates: tuple[int, int, int],
+    weights: str,
+) -> nn.Module:
+    try:
+        network = smp.DeepLabV3Plus(
+            f"tu-{encoder}",
+            encoder_weights="imagenet" if weights == "timm" else None,
+            decoder_channels=channels,
+            decoder_atrous_rates=tuple(atrous_rates),
+            classes=num_classes,
+            **args,
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"deeplab.encoder {encoder}: DeepLabV3+ cannot use it ({reason})."
+        ) from None
+    if weights not in ("timm", "none"):
+        _load_weights(network.encoder.model, Path(weights), encoder)
+    network.stride = 32
+    return network
+
+
+def _unknown_model(name: str) -> UserError:
+    base = name.split(".")[0]
+    near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists them."
+    return UserError(f"{name}: timm has no such model; {hint}")
+
+
+def _heads(encoder: nn.Module) -> list[nn.Module]:
+    names = ("head", "head_dist", "fc")
+    return [m for n in names if isinstance(m := getattr(encoder, n, None), nn.Module)]

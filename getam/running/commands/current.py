@@ -1,0 +1,176 @@
+"""The artifacts of a configuration as they are on the disk now. Nothing here runs a stage."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from getam.cache import StatusRow
+from getam.config.schema import Config
+from getam.data.index import DataIndex, Record
+from getam.errors import UserError
+from getam.maps.file import MapFile
+from getam.running.datasets import open_index
+from getam.running.opening import Chain, open_runner
+
+
+class Labels(NamedTuple):
+    """Label images ``FOLDER/ID.png`` in the artifact of a stage."""
+
+    stage: str
+    folder: str
+    caption: str
+
+
+LABELS = {
+    "pseudolabels": Labels("pseudolabels", "labels", "pseudo label"),
+    "predictions": Labels("predictions", "predictions", "prediction"),
+    "predictions_crf": Labels("predictions", "predictions_crf", "prediction + CRF"),
+}
+
+
+class CurrentRun:
+    """What is cached of the stages of a configuration, and the data they are about.
+
+    ``rows`` maps each stage, in the order they run, to its status row. Only reads.
+    """
+
+    def __init__(self, chain: Chain, config: Config, artifacts: Path, **options: Any) -> None:
+        self.config, self.artifacts = config, artifacts
+        self.runner = open_runner(chain, config, artifacts, **options)
+        self.rows: dict[str, StatusRow] = {row.stage: row for row in self.runner.status()}
+
+    def has(self, stage: str) -> bool:
+        """Whether the stage is part of this run and its artifact is there."""
+        return stage in self.rows and self.rows[stage].status == "cached"
+
+    def folder(self, stage: str) -> Path:
+        """The artifact of a stage.
+
+        Raises:
+            UserError: it has none for these settings.
+        """
+        if stage not in self.rows:
+            known = ", ".join(self.rows)
+            raise UserError(f"{stage}: a run with these settings has no such stage (only {known}).")
+        row = self.rows[stage]
+        if row.status != "cached":
+            raise UserError(
+                f"{stage}: got no artifact of these settings in {self.artifacts} ({row.status}: "
+                f"{row.reason.sentence()}). Make it with 'python pipeline.py run --until {stage}' "
+                f"and the same --config, --set and --artifacts."
+            )
+        return self.runner.store.folder(stage, row.key)
+
+    def network(self) -> Path:
+        """The segmentation network of this run.
+
+        Raises:
+            UserError: there is none for these settings.
+        """
+        return self.folder("deeplab" if "deeplab" in self.rows else "endtoend")
+
+    @cached_property
+    def data(self) -> DataIndex:
+        """The data set: the user's, or what the data stage made."""
+        made = self.folder("data") if "data" in self.rows else None
+        return open_index(self.runner.context, made, self.config.data.classes)
+
+    @cached_property
+    def maps(self) -> MapFile:
+        """The maps of the train split.
+
+        Raises:
+            UserError: there are none for these settings.
+        """
+        return MapFile(self.folder("maps") / "maps.h5")
+
+    def split(self, stage: str) -> str:
+        """The split that a stage's maps or labels are of."""
+        return (
+            self.config.data.val
+            if stage in ("predictions", "evaluation")
+            else self.config.data.train
+        )
+
+    def label_file(self, labels: Labels, record: Record) -> Path | None:
+        """The label image of a record; None where there is none."""
+        if not self.has(labels.stage):
+            return None
+        file = self.folder(labels.stage) / labels.folder / f"{record.id}.png"
+        return file if file.exists() else None
+
+    def records(self, split: str, ids: Iterable[str] = ()) -> list[Record]:
+        """The images of a split; with ``ids`` (or file names) those alone, in that order.
+
+        Raises:
+            UserError: an id that is not in the split; the nearest one is suggested.
+        """
+        known = {record.id: record for record in self.data.split(split)}
+        wanted = [i if i in known else Path(i).stem for i in ids]
+        for name, image_id in zip(ids, wanted):
+            if image_id not in known:
+                hint = suggestion(name, known, f"Look into splits/{split}.txt.")
+                raise UserError(f"{name}: there is no such image in split {split!r}. {hint}")
+        return [known[i] for i in wanted] if wanted else list(known.values())
+
+    def class_id(self, name: str) -> int:
+        """The label value of a class.
+
+        Raises:
+            UserError: no class has this name; the nearest one is suggested.
+        """
+        classes = self.data.classes
+        if name not in classes:
+            hint = suggestion(name, classes, f"Known are {', '.join(classes)}.")
+            raise UserError(f"--class {name}: there is no such class. {hint}")
+        return classes.index(name) + 1
+
+    def truth(self, record: Record) -> np.ndarray | None:
+        """The mask (H, W) of an image; None where it has none."""
+        if record.mask is None:
+            return None
+        return self.data.read_mask(record)
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The nearest known name as a question, or ``otherwise``."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else otherwise
+
+
+def output_file(path: Path, artifacts: Path) -> Path:
+    """``path``, with its folder created where it is missing.
+
+    Raises:
+        UserError: it cannot be, or it is among the artifacts.
+    """
+    if path.resolve().is_relative_to(artifacts.resolve()):
+        raise UserError(
+            f"{path}: got a place among the artifacts, which hold only what stages made. Choose "
+            f"another one with -o."
+        )
+    with writes(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def writes(path: Path) -> Iterator[None]:
+    """A block that writes to ``path``: if it cannot, one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or path}: cannot be written ({error.strerror or error}). Choose "
+            f"another place with -o, or give write permission."
+        ) from None
+
+
+Track = Callable[..., Iterator[Any]]

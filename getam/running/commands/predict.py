@@ -1,0 +1,180 @@
+"""predict: label images of new photos, with the network of a run or of a folder.
+
+Photos are turned upright by their EXIF orientation, and so are their predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from getam.cache import atomic_write, atomic_write_json
+from getam.config.schema import Config
+from getam.data.files import IMAGES
+from getam.data.images import read_image
+from getam.data.palette import write_label_png
+from getam.errors import UserError
+from getam.networks.build import load_network, network_build, network_classes
+from getam.networks.inference import Segmenter
+from getam.networks.tiling import label_images
+from getam.running.commands.current import CurrentRun, Track, writes
+from getam.running.context import Context
+from getam.running.opening import Chain
+from getam.view.overlay import fit, paint
+
+OVERLAY_SIDE = 1600  # pixels, at most
+
+
+def find_images(inputs: Sequence[Path], output: Path) -> dict[str, Path]:
+    """Name -> file of every photo among files and folders (with their sub-folders).
+
+    The name is that of the file without its suffix, in a folder with the path inside it. Earlier
+    predictions under ``output`` are no input.
+
+    Raises:
+        UserError: nothing there, no photo in a folder, two photos of the same name.
+    """
+    found: dict[str, Path] = {}
+    for given in inputs:
+        for name, file in _photos(given, output):
+            if name in found:
+                raise UserError(
+                    f"{file}: got the name {name!r} twice, {found[name]} has it too, and one "
+                    f"prediction would replace the other. Rename one, or predict into two folders."
+                )
+            found[name] = file
+    return found
+
+
+def _photos(given: Path, output: Path) -> list[tuple[str, Path]]:
+    if not given.is_dir():
+        if not given.exists():
+            raise UserError(f"{given}: there is no such file or folder, expected photos.")
+        if _is_ours(given, output):
+            raise UserError(f"{given}: this photo is where predictions go. Choose another -o.")
+        return [(given.stem, given)]
+    files = (f for f in sorted(given.rglob("*")) if f.suffix.lower() in IMAGES and f.is_file())
+    photos = [
+        (file.relative_to(given).with_suffix("").as_posix(), file)
+        for file in files
+        if not _is_ours(file, output)
+    ]
+    if not photos:
+        raise UserError(f"{given}: got no photo in this folder, expected {', '.join(IMAGES)}.")
+    return photos
+
+
+def _is_ours(file: Path, output: Path) -> bool:
+    """Whether the file is where predictions into ``output`` go."""
+    folders = (output.resolve() / kind for kind in ("predictions", "overlays"))
+    return any(file.resolve().is_relative_to(folder) for folder in folders)
+
+
+def open_segmenter(
+    chain: Chain, config: Config, network: Path | None, artifacts: Path, device: str | None
+) -> tuple[Segmenter, tuple[str, ...]]:
+    """The network of ``network``, or of the run of ``config``, and its class names.
+
+    Raises:
+        UserError: the run has none yet, or the folder holds none.
+    """
+    folder = CurrentRun(chain, config, artifacts).network() if network is None else network
+    if not (folder / "network.json").is_file() or not (folder / "network.safetensors").is_file():
+        raise UserError(
+            f"{folder}: got no network here, expected a folder with network.json and "
+            f"network.safetensors such as artifacts/deeplab/KEY."
+        )
+    build = network_build(folder)
+    if build["kind"] == "classifier":
+        raise UserError(f"{folder}: got a classifier, expected a segmentation network.")
+    settings = config.predictions
+    loaded = load_network(folder, Context(wanted_device=device).device)
+    segmenter = Segmenter(
+        loaded, build["image_size"], settings.scales, settings.flip, settings.precision
+    )
+    return segmenter, network_classes(folder)
+
+
+def predict(
+    segmenter: Segmenter,
+    classes: Sequence[str],
+    photos: Mapping[str, Path],
+    output: Path,
+    *,
+    tile: int,
+    batch_size: int,
+    crf: Mapping[str, Any] | None,
+    track: Track,
+    say: Callable[[str], None],
+) -> int:
+    """Write ``predictions/NAME.png``, ``overlays/NAME.jpg`` and ``areas.json``; how many photos.
+
+    A photo that cannot be read is said and left out; the others are still done.
+
+    Raises:
+        UserError: a photo could not be read, after all others; a place that cannot be written.
+    """
+    with writes(output):
+        output.mkdir(parents=True, exist_ok=True)
+    unread: list[str] = []
+    areas = []
+    images = _readable(photos, unread, say)
+    done = label_images(segmenter, images, tile, batch_size, crf)
+    with writes(output):
+        for name, image, labels in track(done, total=len(photos)):
+            _write(output, name, image, labels)
+            areas.append({"file": str(photos[name]), "name": name, **_areas(labels, classes)})
+        atomic_write_json(output / "areas.json", {"classes": list(classes), "images": areas})
+    if unread:
+        raise UserError(
+            f"{len(unread)} of {len(photos)} photos could not be read, {unread[0]} first; the "
+            f"others are in {output}."
+        )
+    return len(areas)
+
+
+def _readable(
+    photos: Mapping[str, Path], unread: list[str], say: Callable[[str], None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, file in photos.items():
+        image = _read(file, say)
+        if image is None:
+            unread.append(str(file))
+        else:
+            yield name, image
+
+
+def _read(file: Path, say: Callable[[str], None]) -> np.ndarray | None:
+    try:
+        return read_image(file)
+    except UserError as error:
+        say(str(error))
+        return None
+
+
+def _write(output: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+    places = {kind: output / kind / name for kind in ("predictions", "overlays")}
+    for place in places.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(_with_suffix(places["predictions"], ".png")) as temporary:
+        write_label_png(temporary, labels)
+    with atomic_write(_with_suffix(places["overlays"], ".jpg")) as temporary:
+        overlay = paint(fit(image, 1, OVERLAY_SIDE), labels)
+        Image.fromarray(overlay).save(temporary, quality=90)
+
+
+def _with_suffix(place: Path, suffix: str) -> Path:
+    return place.with_name(place.name + suffix)  # a name may have dots of its own
+
+
+def _areas(labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Size of a label image, pixels and share of each class in it."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes) + 1)
+    named = zip(("background", *classes), counts.tolist())
+    areas = {name: {"pixels": n, "share": n / labels.size} for name, n in named if n}
+    height, width = labels.shape
+    return {"width": width, "height": height, "areas": areas}

@@ -1,0 +1,85 @@
+"""Device, processes and folders of a run: no result depends on them.
+
+Nothing here imports torch before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from getam.errors import UserError
+from getam.training import distributed
+
+if TYPE_CHECKING:
+    from getam.data.index import DataIndex
+
+
+@dataclass
+class Context:
+    """What a run brings along that no result depends on: places, device, workers, progress.
+
+    ``index`` is the user's data set, read once; of COCO only its photos are in it.
+    ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
+    setting itself then holds the file's content digest.
+    """
+
+    root: Path | None = None
+    index: DataIndex | None = None
+    saliency: Path | None = None
+    wanted_device: str | None = None
+    wanted_workers: int | str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    track: Callable[..., Any] = lambda iterable, **_: iterable
+
+    @cached_property
+    def device(self) -> str:
+        """The device asked for; otherwise a GPU where there is one.
+
+        Raises:
+            UserError: torch does not know the device, or cannot use it.
+        """
+        import torch
+
+        if self.wanted_device is None:
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(1, device=self.wanted_device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"--device {self.wanted_device}: torch cannot use it ({reason}). Use cpu, or "
+                f"install a torch for this device."
+            ) from None
+        return self.wanted_device
+
+    @property
+    def workers(self) -> int:
+        """Processes for work on the CPU; those of a team on one machine share its cores."""
+        wanted = _cores() if self.cluster else self.wanted_workers or _cores()
+        return max(1, wanted // distributed.count_here())
+
+    @property
+    def cluster(self) -> str | None:
+        """The address (``tcp://HOST:PORT``) of the Dask scheduler that labels are made with."""
+        if not isinstance(self.wanted_workers, str):
+            return None
+        return self.wanted_workers.replace("dask://", "tcp://", 1)
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that load images while a network trains; on a CPU they would only compete."""
+        return 0 if self.device == "cpu" else min(self.workers, 16)
+
+    def file(self, name: str, setting: str) -> str:
+        """The file that a setting names, or the setting itself where it names none."""
+        return str(self.files.get(name, setting))
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return max(1, len(affinity(0)) if affinity else os.cpu_count() or 1)

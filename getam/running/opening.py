@@ -1,0 +1,121 @@
+"""From a configuration and a chain of stages to a runner. Imports no torch before a stage runs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from getam.cache import Runner, Stage, Store, library_versions
+from getam.config.schema import Config
+from getam.data.index import DataIndex
+from getam.errors import UserError
+from getam.running.context import Context
+from getam.running.fingerprints import by_content, data_parts
+
+CODE = Path(__file__).resolve().parents[2]  # where the packages of the project lie
+LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
+
+Chain = Callable[[Config], list[Stage]]
+
+
+def open_runner(
+    chain: Chain,
+    config: Config,
+    artifacts: Path,
+    *,
+    device: str | None = None,
+    workers: int | str | None = None,
+    track: Callable[..., Any] = lambda iterable, **_: iterable,
+    **options: Any,
+) -> Runner:
+    """The runner of the chain of a configuration; ``options`` are those of the runner.
+
+    Raises:
+        UserError: a data folder or weights file that is missing or wrong.
+    """
+    store = Store(artifacts)
+    settings, files = by_content(config, store.files)
+    stages = chain(config)
+    context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
+    data = {}
+    if config.data.kind != "shapes":
+        context.root = _root(config)
+        context.saliency = context.root / config.data.saliency
+        index = read_data(config, context.root, context.saliency)
+        used = {part for stage in stages for part in stage.data}
+        data = data_parts(index, config.data, used, store.files)
+        context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
+
+    def info() -> dict[str, Any]:
+        versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
+        return {"libraries": versions, "device": context.device, "seed": config.seed}
+
+    return Runner(store, stages, settings, data, CODE, context, info=info, **options)
+
+
+def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
+    """The user's data set as its files tell it; of COCO the photos alone.
+
+    Raises:
+        UserError: what the kind of data expects is missing or wrong.
+    """
+    data = config.data
+    if data.kind == "voc":
+        from getam.data.voc import read_voc
+
+        splits = [name for name in (data.train, data.val, data.test) if name]
+        return read_voc(root, saliency, splits, data.difficult)
+    if data.kind == "coco":
+        from getam.data.coco import read_coco_photos
+
+        return read_coco_photos(root, saliency)
+    from getam.data.folder import read_folder
+
+    return read_folder(root, saliency)
+
+
+def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
+    """What a data set has and what is wrong with it (see ``getam.data.check``).
+
+    Raises:
+        UserError: it cannot be read at all.
+    """
+    from getam.data.check import check
+
+    data = config.data
+    if data.kind == "shapes":
+        raise UserError(
+            "data.kind: shapes is generated and needs no check. Add --set data.kind=folder, voc or "
+            "coco, and data.root."
+        )
+    root = _root(config)
+    expected = {}
+    if data.kind == "coco":
+        from getam.data.coco import read_coco
+
+        index = read_coco(root, root / data.saliency)
+    elif data.kind == "voc":
+        from getam.data.voc import SIZES, read_voc
+
+        expected = SIZES
+        index = read_voc(root, root / data.saliency, difficult=data.difficult)
+    else:
+        index = read_data(config, root, root / data.saliency)
+    return check(
+        index.subset(data.classes),
+        [name for name in (data.train, data.val, data.test) if name],
+        deep=deep,
+        needs_saliency="folder" in config.pseudolabels.saliency,
+        expected=expected,
+    )
+
+
+def _root(config: Config) -> Path:
+    if config.data.root is None:
+        raise UserError(
+            "data.root is not set: expected the data folder. Add --set data.root=FOLDER, or "
+            "root: FOLDER under data: in the config file."
+        )
+    return Path(config.data.root).expanduser().absolute()

@@ -1,0 +1,76 @@
+"""Work on many images at once: by processes of this machine, or by a Dask cluster."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import joblib
+
+from getam.errors import UserError
+
+if TYPE_CHECKING:
+    from getam.running.context import Context
+
+
+@contextmanager
+def processes(context: Context) -> Iterator[joblib.Parallel]:
+    """A ``joblib.Parallel`` whose results come as they are done.
+
+    Raises:
+        UserError: the cluster that ``--workers`` names cannot be reached, or Dask is missing.
+    """
+    if context.cluster is None:
+        yield joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError(
+            "--workers dask://... needs Dask, which is not installed: pip install 'getam[dask]'."
+        ) from None
+    try:
+        client = Client(context.cluster, timeout=10)
+    except OSError as error:
+        raise UserError(
+            f"--workers {context.wanted_workers}: there is no Dask scheduler "
+            f"({str(error) or type(error).__name__}). Start one with 'dask scheduler', and "
+            f"'dask worker' on each machine."
+        ) from None
+    with client, joblib.parallel_config(backend="dask"):
+        yield joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
+
+
+class OncePerProcess:
+    """A function with a state, such as files it has open, that a process receives once.
+
+    A task brings its function with it; without this the files are opened, and their indices read,
+    for each task again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._token = uuid4().hex
+        self._pickled = pickle.dumps(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __reduce__(self) -> tuple:
+        return _here, (self._token, self._pickled)
+
+
+_received: dict[str, Callable[..., Any]] = {}
+
+
+def _here(token: str, pickled: bytes) -> Callable[..., Any]:
+    """What this process has received under a token; what came under others is let go."""
+    function = _received.get(token)
+    if function is None:
+        function = pickle.loads(pickled)
+        _received.clear()
+        _received[token] = function
+    return function

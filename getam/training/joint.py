@@ -1,0 +1,137 @@
+"""The joint step of the end-to-end mode: labels by the network itself, then one loss of five terms.
+
+GETAM's double backward propagation (arXiv 2112.02841): the first backward passes, inside
+:func:`online_labels`, explain the class scores and touch no weight; the second one trains.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from getam.data.label_values import IGNORE
+from getam.data.transforms import image_pixels, resize_maps
+from getam.labels.completion_batch import gather_present
+from getam.labels.steps import SoftSaliency, label_images
+from getam.maps.compute import compute_maps
+from getam.networks.build import normalisation
+from getam.training.crf_loss import dense_energy
+from getam.training.losses import (
+    background_cross_entropy,
+    foreground_cross_entropy,
+    multi_label_soft_margin,
+    saliency_loss,
+)
+
+SMALLEST = 1e-30  # below every peak of a map that is not zero
+
+
+class JointLoss:
+    """The loss of a batch, for :func:`getam.training.loop.train`.
+
+    In several processes each makes the labels of its own images; the mean of every figure over
+    them is that of the whole batch.
+
+    Args:
+        classifier: the encoder of the network that is trained; it makes the labels.
+        weights: the fields of ``getam.config.schema.LossWeights``.
+        maps, labels: what :func:`online_labels` takes.
+    """
+
+    def __init__(self, classifier: nn.Module, weights: Any, maps: Any, labels: Any) -> None:
+        self.classifier, self.weights, self.maps, self.labels = classifier, weights, maps, labels
+
+    def __call__(self, network: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Images (B, 3, H, W), image-level labels (B, C) and, where there is saliency, salient
+        pixels (B, H, W) -> ``loss``, its terms (not weighted), and ``label share`` (C + 2,)."""
+        images, targets = batch[:2]
+        saliency = batch[2].bool() if len(batch) > 2 else None
+        pixels = image_pixels(images, normalisation(self.classifier))
+        labels = online_labels(
+            self.classifier, images, pixels, targets, saliency, self.maps, self.labels
+        )
+        scores, logits = network(images, with_scores=True)
+        terms = self.terms(scores.float(), logits.float(), targets, labels, saliency, pixels)
+        total = sum(getattr(self.weights, name) * term for name, term in terms.items())
+        return {"loss": total, **terms, "label share": label_shares(labels, targets.shape[1])}
+
+    def terms(
+        self,
+        scores: Tensor,
+        logits: Tensor,
+        targets: Tensor,
+        labels: Tensor,
+        saliency: Tensor | None,
+        pixels: Tensor,
+    ) -> dict[str, Tensor]:
+        """The terms that have a weight: scalars by name."""
+        terms = {
+            "background": background_cross_entropy(logits, labels),
+            "foreground": foreground_cross_entropy(logits, labels, self.weights.class_balanced),
+            "classification": multi_label_soft_margin(scores, targets),
+        }
+        if saliency is not None:
+            terms["saliency"] = saliency_loss(logits, saliency)
+        if self.weights.energy:
+            terms["energy"] = self._energy(logits, labels, pixels)
+        return terms
+
+    def _energy(self, logits: Tensor, labels: Tensor, pixels: Tensor) -> Tensor:
+        """At half resolution; pixels count by how much of them has no label."""
+        half = (logits.shape[-2] // 2, logits.shape[-1] // 2)
+        uncertain = (labels == IGNORE).to(logits.dtype)[:, None]
+        return dense_energy(
+            resize_maps(logits.softmax(dim=1), half),
+            resize_maps(pixels, half),
+            resize_maps(uncertain, half).squeeze(1),
+            sigma_rgb=self.weights.bilateral_srgb,
+            sigma_xy=self.weights.bilateral_sxy / 2,
+        )
+
+
+def online_labels(
+    classifier: nn.Module,
+    images: Tensor,
+    pixels: Tensor,
+    targets: Tensor,
+    saliency: Tensor | None,
+    maps: Any,
+    labels: Any,
+) -> Tensor:
+    """Label every pixel of a batch; the classifier, its gradients and mode stay as they were.
+
+    Args:
+        classifier: as for :func:`getam.maps.compute.compute_maps`.
+        images: (B, 3, H, W), normalised as the classifier expects.
+        pixels: (B, 3, H, W), the same images in 0..255.
+        targets: (B, C) bool or 0/1, the image-level labels.
+        saliency: (B, H, W), salient where > 0, or None.
+        maps: settings with the fields ``method`` and ``start_block`` of
+            ``getam.config.schema.Maps``.
+        labels: settings as for :func:`getam.labels.steps.label_images`.
+
+    Returns:
+        (B, H, W) uint8: 0 background, class ids, 255 ignore.
+    """
+    found = compute_maps(
+        classifier, images, targets, method=maps.method, start_block=maps.start_block
+    )
+    found, class_ids = gather_present(found, targets)
+    # By their peaks, as in maps.h5: un-normalised maps may be far below normalise's 1e-5.
+    found = found / found.amax(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
+    nothing = found.new_empty((len(found), 0, 1, 1))
+    given = nothing if saliency is None else (saliency > 0)[:, None].to(found.dtype)
+    soft = SoftSaliency(on_grid=nothing, at_size=given, threshold=0.5)
+    return label_images(found, class_ids, pixels, soft, labels)
+
+
+def label_shares(labels: Tensor, classes: int) -> Tensor:
+    """Share of the pixels with each label: background, 1..``classes``, ignored: (C + 2,).
+
+    >>> label_shares(torch.tensor([0, 0, 2, 255]), 2).tolist()
+    [0.5, 0.0, 0.25, 0.25]
+    """
+    counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)
+    return torch.cat([counts[: classes + 1], counts[IGNORE:]]) / labels.numel()

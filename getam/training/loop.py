@@ -1,0 +1,244 @@
+"""One training loop, resumable at any step, for every network of the project.
+
+Nothing random depends on what ran before: the order of an epoch follows from (seed, epoch), the
+augmentation of an image from (seed, epoch, image), dropout from (seed, step). So a run that was
+killed and resumed, or one with another number of workers, takes the same steps. Several processes
+(see ``getam.training.distributed``) share each batch: its loss and gradient are those of the whole,
+and only dropout differs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from getam.cache import atomic_write
+from getam.errors import UserError
+from getam.networks.build import encoder_parameters, freeze_blocks
+from getam.networks.precision import autocast, gradient_scaler
+from getam.training import distributed
+
+Item = tuple[Tensor, ...]
+Figures = dict[str, Tensor]
+
+
+@dataclass
+class History:
+    """Training curves: one row of named figures per epoch; a figure may be a list of numbers."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several numbers.
+
+    >>> mix(1, 2) == mix(1, 2), mix(1, 2) == mix(2, 1)
+    (True, False)
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+class SeededItems(Dataset):
+    """Items by (epoch, index), each made under a random state that follows from them alone."""
+
+    def __init__(self, size: int, make: Callable[[int], Item], seed: int) -> None:
+        self.size, self.make, self.seed = size, make, seed
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, at: tuple[int, int]) -> Item:
+        epoch, index = at
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix(self.seed, 1, epoch, index))
+            return self.make(index)
+
+
+class Batches:
+    """Batches of (epoch, index) from step ``start`` on; every epoch is one permutation.
+
+    The incomplete batch at the end of an epoch is dropped (batch normalisation wants full ones).
+    Of several processes each has its share of every batch.
+
+    Raises:
+        UserError: a batch that the processes cannot share equally.
+    """
+
+    def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
+        self.items, self.batch_size = items, min(batch_size, items)
+        if self.batch_size % distributed.count():
+            raise UserError(
+                f"batch_size: got batches of {self.batch_size} images for {distributed.count()} "
+                f"processes, expected a multiple of {distributed.count()}, an equal share for each."
+            )
+        self.per_epoch = items // self.batch_size
+        self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, known = None, -1
+        for step in range(self.start, self.total):
+            epoch, place = divmod(step, self.per_epoch)
+            if epoch != known:
+                order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.items)
+                known = epoch
+            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+            yield [(epoch, int(index)) for index in distributed.share(chosen)]
+
+
+def train(
+    network: nn.Module,
+    items: int,
+    make_item: Callable[[int], Item],
+    loss: Callable[[nn.Module, Item], Tensor | Figures],
+    settings: Any,
+    *,
+    seed: int,
+    scratch: Path,
+    device: str,
+    workers: int = 0,
+    track: Callable = lambda iterable, **_: iterable,
+    measure: Callable[[], dict[str, float]] = dict,
+) -> History:
+    """Train in place, resuming from ``scratch/checkpoint.pt`` where there is one.
+
+    Once all is trained, calling it again only loads the result.
+
+    Args:
+        network: moved to ``device``; in eval mode on return.
+        items: number of training images.
+        make_item: index -> tensors of one image, with augmentation from torch's random state.
+        loss: (network, batch on the device) -> scalar, or the scalar as ``"loss"`` among other
+            figures (scalars or vectors) whose means over an epoch the history tells. Gradients
+            are to flow through a call of the network, not of its parts: of several processes it is
+            a DistributedDataParallel.
+        settings: the fields of ``getam.config.schema.Training``.
+        seed: of everything random here.
+        scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
+        measure: further figures at the end of each epoch, of the network in eval mode.
+
+    Raises:
+        UserError: a batch that several processes cannot share equally.
+        RuntimeError: a loss that is not finite.
+    """
+    network.to(device)
+    freeze_blocks(network, settings.frozen_blocks)
+    optimizer = make_optimizer(network, settings)
+    scaler = gradient_scaler(settings.precision, device)
+    rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
+    state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
+    step, history = state.load()
+    distributed.wait()  # none writes the next checkpoint while another still reads this one
+    batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
+    loader = DataLoader(
+        SeededItems(items, make_item, seed),
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.startswith("cuda"),
+    )
+    network.train()
+    parallel = distributed.in_parallel(network)
+    running = {name: total.to(device) for name, total in state.running.items()}
+
+    def current() -> str:
+        in_epoch = step % batches.per_epoch
+        mean = running["loss"].item() / in_epoch if in_epoch else history.epochs[-1]["loss"]
+        return f"loss {mean:.3f}"
+
+    for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
+        factor = schedule(step, batches.total, settings)
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * factor
+        torch.manual_seed(mix(seed, 2, step, *([distributed.rank()] if distributed.rank() else [])))
+        with autocast(settings.precision, device):
+            value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
+        figures = value if isinstance(value, dict) else {"loss": value}
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(figures["loss"]).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        means = {name: distributed.mean(figure.detach()) for name, figure in figures.items()}
+        running = {name: running.get(name, 0) + mean for name, mean in means.items()}
+        step += 1
+        if step % batches.per_epoch == 0:
+            means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
+            if not np.isfinite(means["loss"]):
+                raise RuntimeError(
+                    f"The loss became {means['loss']} at step {step}: lower the rates."
+                )
+            network.eval()
+            history.epochs.append({**means, **measure()})
+            network.train()
+            running = {}
+        if not distributed.rank() and (step == batches.total or state.is_due()):
+            state.save(step, history, running)
+    network.eval()
+    return history
+
+
+def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
+    """AdamW or SGD with one rate for the encoder, one for the rest; no decay on vectors."""
+    encoder = {id(p) for p in encoder_parameters(network)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            rate = settings.lr_encoder if id(parameter) in encoder else settings.lr_head
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    listed = [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(listed, lr=settings.lr_head, momentum=settings.momentum)
+    return torch.optim.AdamW(listed, lr=settings.lr_head)
+
+
+def schedule(step: int, total: int, settings: Any) -> float:
+    """The factor on the rates at a step: linear warm-up, then cosine or poly decay to 0."""
+    warm = settings.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    done = (step - warm) / max(total - warm, 1)
+    if settings.schedule == "poly":
+        return (1 - done) ** settings.poly_power
+    return 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+class Checkpoint:
+    """Everything a training needs to go on: weights, optimiser, scaler, step, curves."""
+
+    def __init__(self, path: Path, network: nn.Module, optimizer: Any, scaler: Any) -> None:
+        self.path = path
+        self.parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
+        self.running: Figures = {}
+        self.every = float(os.environ.get("GETAM_CHECKPOINT_SECONDS", "60"))
+        self.last = time.monotonic()
+
+    def load(self) -> tuple[int, History]:
+        if not self.path.is_file():
+            return 0, History()
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.running = state["running"]
+        return state["step"], History(state["epochs"])
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, step: int, history: History, running: Figures) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": step, "epochs": history.epochs, "running": running}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path) as temporary, open(temporary, "wb") as stream:
+            torch.save(state, stream)
+        self.last = time.monotonic()

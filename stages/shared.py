@@ -1,0 +1,85 @@
+"""What several stages share: the data of a run, and running a network over photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from getam.data.images import read_image
+from getam.data.transforms import normalise_images, to_square
+from getam.running.datasets import open_index
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+
+
+def open_data(job: Job) -> DataIndex:
+    """The data set of this run: the user's, or what the data stage made."""
+    return open_index(job.context, job.inputs.get("data"), job.config.data.classes)
+
+
+def explained(job: Job) -> Path:
+    """The artifact of the network whose class scores the maps explain."""
+    return job.inputs["endtoend" if "endtoend" in job.inputs else "classifier"]
+
+
+def encoder_of(job: Job) -> dict[str, Any]:
+    """The arguments of :func:`getam.networks.build.build_deeplab` that concern the encoder."""
+    settings = job.config.deeplab
+    if settings.weights == "classifier":
+        weights = str(explained(job) / "network.safetensors")
+    else:
+        weights = job.context.file("deeplab.weights", settings.weights)
+    return {
+        "encoder": settings.encoder,
+        "image_size": settings.image_size,
+        "args": dict(settings.encoder_args),
+        "blocks": None if settings.blocks is None else list(settings.blocks),
+        "weights": weights,
+    }
+
+
+def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:
+    """Image-level labels as (N, C) bool; column c is class id c + 1."""
+    labels = np.zeros((len(records), classes), bool)
+    for row, record in enumerate(records):
+        labels[row, [c - 1 for c in record.labels or ()]] = True
+    return labels
+
+
+def batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    """Slices of at most ``size`` records."""
+    for start in range(0, len(records), size):
+        yield records[start : start + size]
+
+
+def square_batch(
+    records: Sequence[Record], side: int, statistics: Any, device: str
+) -> torch.Tensor:
+    """Images stretched to squares, normalised: (B, 3, side, side) on the device."""
+    images = torch.stack([to_square(read_image(r.image), side) for r in records])
+    return normalise_images(images.to(device), statistics)
+
+
+def scaled_side(network: nn.Module, image_size: int, scale: float) -> int:
+    """The side nearest to ``scale`` times the network's own that is whole patches."""
+    patch = network.patch_embed.feat_ratio()
+    return max(1, round(image_size * scale / patch)) * patch
+
+
+def class_scores(network: nn.Module, images: Iterator[torch.Tensor]) -> np.ndarray:
+    """Class probabilities (N, C) float32 of batches of normalised images."""
+    with torch.inference_mode():
+        scores = [torch.sigmoid(network(batch).float()).cpu().numpy() for batch in images]
+    return np.concatenate(scores)
+
+
+def per_class(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+    """Name -> figure; None for a class that could not be measured (nan)."""
+    return {name: None if np.isnan(v) else float(v) for name, v in zip(names, values)}

@@ -1,0 +1,83 @@
+"""The dense CRF: what it finds, and what it refuses."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+
+from getam.labels import crf
+from getam.labels.crf import CRF_PRESETS, dense_crf
+
+
+def crf_case() -> tuple[np.ndarray, np.ndarray]:
+    """A bright object, and probabilities that miss one of its columns."""
+    image = np.zeros((20, 30, 3), dtype=np.uint8)
+    image[5:15, 8:20] = 220
+    foreground = np.full((20, 30), 0.2)
+    foreground[5:15, 8:19] = 0.9
+    foreground[5:15, 19] = 0.45
+    return image, np.stack([1 - foreground, foreground * 0.7, foreground * 0.3])
+
+
+@pytest.mark.parametrize("preset", [{}, *CRF_PRESETS.values()])
+def test_crf_finds_the_object(preset):
+    image, probabilities = crf_case()
+    before = image.copy(), probabilities.copy()
+    refined = dense_crf(image, probabilities, **preset)
+    assert refined.shape == (3, 20, 30)
+    assert refined.dtype == np.float32
+    np.testing.assert_allclose(refined.sum(axis=0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(refined.argmax(axis=0), image[..., 0] > 0)
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(probabilities, before[1])
+
+
+def test_crf_without_steps_returns_the_probabilities():
+    image, probabilities = crf_case()
+    np.testing.assert_allclose(dense_crf(image, probabilities, steps=0), probabilities, rtol=1e-4)
+
+
+def test_crf_takes_read_only_arrays_in_any_memory_order():
+    image, probabilities = crf_case()
+    expected = dense_crf(image, probabilities)
+    image.flags.writeable = probabilities.flags.writeable = False
+    np.testing.assert_array_equal(dense_crf(image, probabilities), expected)
+    turned = np.asfortranarray(image), np.asfortranarray(probabilities)
+    np.testing.assert_array_equal(dense_crf(*turned), expected)
+
+
+def test_crf_of_one_label_has_nothing_to_decide(monkeypatch):
+    monkeypatch.setattr(crf, "_import_pydensecrf", None)
+    image, probabilities = crf_case()
+    np.testing.assert_array_equal(dense_crf(image, probabilities[:1]), np.ones((1, 20, 30)))
+
+
+def test_missing_crf_library_says_what_to_install(monkeypatch):
+    def no_pydensecrf(name, *args, **kwargs):
+        if name.startswith("pydensecrf"):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    real_import = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", no_pydensecrf)
+    with pytest.raises(ImportError, match="pip install pydensecrf2"):
+        dense_crf(*crf_case())
+
+
+@pytest.mark.parametrize(
+    ("image", "probabilities", "message"),
+    [
+        (np.zeros((4, 6, 3)), np.ones((1, 4, 6)), "uint8"),
+        (np.zeros((3, 4, 6), np.uint8), np.ones((1, 4, 6)), "colours last"),
+        (np.zeros((4, 6, 3), np.uint8), np.ones((4, 6)), "K >= 1"),
+        (np.zeros((4, 6, 3), np.uint8), np.ones((0, 4, 6)), "K >= 1"),
+        (np.zeros((4, 6, 3), np.uint8), np.ones((1, 6, 4)), "height, width"),
+        (np.zeros((4, 6, 3), np.uint8), np.full((1, 4, 6), 2.0), "softmax"),
+        (np.zeros((4, 6, 3), np.uint8), np.full((1, 4, 6), np.nan), "softmax"),
+    ],
+)
+def test_wrong_input_of_the_crf_is_refused(image, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        dense_crf(image, probabilities)

@@ -1,0 +1,64 @@
+"""Whole-image inference and the fixed transforms around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from getam.data.transforms import letterbox, to_square
+from getam.networks.inference import Segmenter, segment
+
+
+class Echo(nn.Module):
+    """Logits that are the image itself: what comes out shows where each pixel went."""
+
+    stride = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return images * 8
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 255, width, dtype=np.uint8)
+    image[..., 1] = np.linspace(0, 255, height, dtype=np.uint8)[:, None]
+    return image
+
+
+def test_letterbox_keeps_the_aspect_and_pads_to_a_multiple():
+    pixels, (h, w) = letterbox(gradient(30, 60), 44, 16)
+    assert pixels.shape == (3, 48, 48)
+    assert (h, w) == (22, 44)
+    assert (pixels[:, h:] == 128).all()
+
+
+def test_square_is_stretched_not_transposed():
+    square = to_square(gradient(20, 60), 32)
+    assert square.shape == (3, 32, 32)
+    assert square[0, 0, -1] > 240
+    assert square[1, 0, -1] < 15
+
+
+def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
+    image = gradient(40, 64)
+    for scales, flip in [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 2.0), True)]:
+        (result,) = Segmenter(Echo(), 64, scales, flip)([image])
+        assert result.shape == (3, 40, 64)
+        np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
+        assert (result[0] > result[1])[2, 40:].all()  # top right: the first channel
+        assert (result[1] > result[0])[-3, :20].all()  # bottom left: the second
+
+
+def test_images_of_other_sizes_share_a_batch_and_keep_their_order():
+    images = [("a", gradient(40, 64)), ("b", gradient(64, 40)), ("c", gradient(10, 10))]
+    segmenter = Segmenter(Echo(), 64, flip=False)
+    done = list(segment(segmenter, iter(images), batch_size=2))
+    assert [name for name, _, _ in done] == ["a", "b", "c"]
+    for (_, image), (_, _, result) in zip(images, done):
+        assert result.shape[1:] == image.shape[:2]
+        np.testing.assert_allclose(result, segmenter([image])[0], atol=1e-5)

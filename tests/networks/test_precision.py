@@ -1,0 +1,121 @@
+"""The precision that a setting names is the one that networks compute in."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from getam.config.loading import load_config
+from getam.networks import precision as getam_precision
+from getam.networks.inference import Segmenter
+from getam.networks.precision import autocast, gradient_scaler
+from getam.running.opening import open_runner
+from stages.chain import chain
+from tests.conftest import EXAMPLE
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("auto", torch.float32)],
+)
+def test_a_cpu_computes_in_the_precision_that_is_named(precision, dtype):
+    with autocast(precision, "cpu"):
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "auto"])
+def test_gradients_are_scaled_for_fp16_on_a_gpu_alone(precision):
+    assert not gradient_scaler(precision, "cpu").is_enabled()
+    if torch.cuda.is_available():
+        assert gradient_scaler(precision, "cuda").is_enabled() == (precision == "fp16")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "precision", "warned"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "bf16", 1),
+        ({"avx2": True, "avx512_bf16": True}, "bf16", 0),
+        ({"neon": True, "bf16": True}, "bf16", 0),
+        ({"avx2": True}, "fp32", 0),
+        ({"avx2": True}, "auto", 0),
+    ],
+)
+def test_bf16_on_a_cpu_without_instructions_is_warned_of_once(
+    monkeypatch, instructions, precision, warned
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+    getam_precision._warn_without_instructions.cache_clear()
+    with warnings.catch_warnings(record=True) as got:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with autocast(precision, "cpu"):
+                pass
+    getam_precision._warn_without_instructions.cache_clear()
+    assert len([w for w in got if "bf16 on a CPU without" in str(w.message)]) == warned
+
+
+class Witness(nn.Module):
+    """Remembers the precision it was called in."""
+
+    stride = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 3, 1)
+        self.seen: set[torch.dtype] = set()
+
+    def forward(self, images):
+        logits = self.head(images)
+        self.seen.add(logits.dtype)
+        return logits
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_a_segmenter_computes_in_its_precision_and_answers_in_float32(precision, dtype):
+    network = Witness()
+    image = np.full((20, 30, 3), 200, np.uint8)
+    (result,) = Segmenter(network, 32, precision=precision)([image])
+    assert network.seen == {getattr(torch, dtype)}
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
+
+
+def run(place: Path, *settings: str, until: str) -> Path:
+    config = load_config((), (*EXAMPLE, "pseudolabels.saliency=features", *settings))
+    runner = open_runner(chain, config, place / "artifacts", device="cpu", workers=1)
+    runner.run(runner.plan(until=until))
+    return runner.store.folder(until, runner.key(until))
+
+
+def read_maps(folder: Path) -> np.ndarray:
+    with h5py.File(folder / "maps.h5") as file:
+        return file["maps"][:] * file["peak"][:].reshape(-1, 1, 1)
+
+
+def test_maps_in_bf16_are_nearly_those_in_fp32(tmp_path):
+    exact = read_maps(run(tmp_path, until="maps"))
+    rounded = read_maps(run(tmp_path, "maps.precision=bf16", until="maps"))
+    assert (exact != rounded).any()
+    assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.99
+
+
+def test_the_foreground_is_computed_in_its_precision(tmp_path, monkeypatch):
+    from stages import foreground
+
+    seen, plain = set(), foreground.patch_features
+
+    def watched(*arguments):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return plain(*arguments)
+
+    monkeypatch.setattr(foreground, "patch_features", watched)
+    run(tmp_path, until="foreground")
+    assert seen == {False}
+    run(tmp_path, "foreground.precision=bf16", until="foreground")
+    assert seen == {False, True}

@@ -1,0 +1,286 @@
+"""Every command a user of PASCAL VOC or COCO gives, on miniatures of both: what each one writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from getam.data.coco import draw_mask, read_instances
+from getam.data.images import read_mask
+from getam.data.palette import voc_palette
+from pipeline import main
+from tests.conftest import TINY, Result
+from tests.trees import VOC_OBJECTS, VOC_SETTINGS, VOC_SPLITS, make_coco, make_voc, voc_mask
+
+LEARNING = (  # enough that classes are told apart, and a CRF that leaves them
+    *TINY,
+    "classifier.epochs=3",
+    "deeplab.epochs=8",
+    "deeplab.lr_encoder=5e-3",
+    "deeplab.lr_head=2e-2",
+    "endtoend.classification.epochs=3",
+    "endtoend.joint.epochs=8",
+    "endtoend.joint.lr_encoder=5e-3",
+    "endtoend.joint.lr_head=2e-2",
+    "pseudolabels.pamr.iterations=1",
+    "predictions.crf={steps: 1, gaussian_compat: 0.1, bilateral_compat: 0.1}",
+)
+MULTI_STAGE = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
+END_TO_END = ["endtoend", "predictions", "evaluation"]
+IDS = [*VOC_OBJECTS]
+VOC = {name: IDS[start:stop] for name, (start, stop) in VOC_SPLITS.items()}
+VOC_VALUES = [0, 12, 8, 15]  # dog, cat, person in the files of VOC
+
+
+@dataclass
+class Miniature:
+    """A data set, and the commands about it, given in this process."""
+
+    root: Path
+    settings: tuple[str, ...]
+    classes: list[str]
+    splits: dict[str, list[str]]  # train, val and test: their ids
+    names: tuple[str, str]  # of train and val
+    made: list[str]  # the stages that make data
+    values: list[int]  # of background and each class, in what the server of test takes
+    results: str
+    truth: Callable[[str], np.ndarray]
+
+    def __call__(self, *arguments: object) -> Result:
+        sets = [word for setting in self.settings for word in ("--set", setting)]
+        done = CliRunner().invoke(main, [*map(str, arguments), *sets])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.output, done.output)
+
+    def about(self, command: str, mode: str, *arguments: object) -> Result:
+        """A command about the run of a mode."""
+        return self(command, "--mode", mode, "--artifacts", self.artifacts, *arguments)
+
+    def run(self, mode: str) -> list[str]:
+        """The stages that a run of this mode, named as the mode, executed."""
+        options = ("--workers", 1, "--device", "cpu", "--name", mode)
+        done = self.about("run", mode, *options)
+        assert done.code == 0, done
+        return done.stages_run()
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root.parent / "artifacts"
+
+    def made_by(self, stage: str, mode: str = "multi-stage") -> Path:
+        keys = json.loads((self.artifacts / "runs" / f"{mode}.json").read_text())["keys"]
+        return self.artifacts / stage / keys[stage]
+
+    def measured(self, mode: str) -> dict[str, dict]:
+        rows = json.loads((self.made_by("evaluation", mode) / "metrics.json").read_text())
+        return {row["what"]: row for row in rows}
+
+
+def voc(place: Path) -> Miniature:
+    def truth(image_id: str) -> np.ndarray:
+        mask = voc_mask(VOC_OBJECTS[image_id])
+        return np.select([mask == v for v in VOC_VALUES], range(4), 255)
+
+    root = make_voc(place / "VOC2012")
+    return Miniature(
+        root=root,
+        settings=(*VOC_SETTINGS, f"data.root={root}", "data.classes=[dog, cat, person]", *LEARNING),
+        classes=["dog", "cat", "person"],
+        splits={"train": VOC["train_aug"], "val": VOC["val"], "test": VOC["test"]},
+        names=("train_aug", "val"),
+        made=[],
+        values=VOC_VALUES,
+        results="results/VOC2012/Segmentation/comp6_test_cls",
+        truth=truth,
+    )
+
+
+def coco(place: Path) -> Miniature:
+    pytest.importorskip("pycocotools")
+    root = make_coco(place / "coco")
+    show_objects(root)
+    (root / "test2014").mkdir()
+    for n, photo in enumerate(sorted((root / "val2014").iterdir())[:2]):
+        shutil.copy(photo, root / "test2014" / f"COCO_test2014_{n:012}.jpg")
+    names = ("train2014", "val2014", "test2014")
+    splits = [sorted(photo.stem for photo in (root / name).iterdir()) for name in names]
+    told = [f"data.{split}={name}" for split, name in zip(("train", "val", "test"), names)]
+    miniature = Miniature(
+        root=root,
+        settings=(
+            "data.kind=coco",
+            f"data.root={root}",
+            *told,
+            "pseudolabels.saliency=none",
+            *LEARNING,
+        ),
+        classes=["person", "traffic light", "dog"],
+        splits=dict(zip(("train", "val", "test"), splits)),
+        names=names[:2],
+        made=["data"],
+        values=[0, 1, 2, 3],
+        results="results",
+        truth=lambda i: read_mask(miniature.made_by("data") / "masks" / f"{i}.png"),
+    )
+    return miniature
+
+
+def show_objects(root: Path) -> None:
+    """Give the photos of a COCO miniature, which are noise, something to see."""
+    tints = np.array([[0, 0, 0], [150, 0, 0], [0, 150, 0], [0, 0, 150]], np.uint8)
+    for split in ("train2014", "val2014"):
+        found = read_instances(root / "annotations" / f"instances_{split}.json")
+        for photo in found.photos:
+            mask = draw_mask(photo.annotations, photo.size, found.numbers)
+            noise = np.random.default_rng(0).integers(0, 80, (*mask.shape, 3), dtype=np.uint8)
+            seen = noise + tints[np.where(mask == 255, 0, mask)]
+            Image.fromarray(seen).save(root / split / f"{photo.id}.jpg", quality=95)
+
+
+@pytest.fixture(scope="module", params=[voc, coco], ids=["voc", "coco"])
+def miniature(request, tmp_path_factory) -> Miniature:
+    return request.param(tmp_path_factory.mktemp(request.param.__name__))
+
+
+@pytest.fixture(scope="module")
+def runs(miniature) -> dict[str, list[str]]:
+    """The stages that each mode executed, one after the other over the same artifacts."""
+    return {mode: miniature.run(mode) for mode in ("multi-stage", "end-to-end")}
+
+
+both_modes = pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+
+
+def test_data_finds_the_splits_and_no_problem(miniature):
+    done = miniature("data", "--deep", "--json")
+    assert done.code == 0, done
+    told = json.loads(done.out)
+    assert told["problems"] == []
+    assert [row["name"] for row in told["classes"]] == miniature.classes
+    used = {name: row["images"] for name, row in told["splits"].items() if row["used"]}
+    sizes = [len(miniature.splits[split]) for split in ("train", "val")]
+    assert {name: used[name] for name in miniature.names} == dict(zip(miniature.names, sizes))
+
+
+def test_each_mode_runs_its_stages_and_the_second_takes_over_the_data(miniature, runs):
+    assert runs["multi-stage"] == [*miniature.made, *MULTI_STAGE]
+    assert runs["end-to-end"] == END_TO_END
+
+
+def test_multi_stage_writes_maps_and_pseudo_labels_of_the_labelled_classes(miniature, runs):
+    with h5py.File(miniature.made_by("maps") / "maps.h5") as file:
+        ids = list(file["image_id"].asstr())
+        assert list(file.attrs["classes"]) == miniature.classes
+        first = [*file["first"][:], len(file["class_id"])]
+        mapped = {i: {*file["class_id"][first[n] : first[n + 1]]} for n, i in enumerate(ids)}
+    assert ids == miniature.splits["train"]
+    folder = miniature.made_by("pseudolabels") / "labels"
+    assert sorted(p.stem for p in folder.iterdir()) == ids
+    for image_id in ids:
+        truth = miniature.truth(image_id)
+        labels = read_mask(folder / f"{image_id}.png", truth.shape)
+        assert {*np.unique(truth)} - {0, 255} <= mapped[image_id]
+        assert {*np.unique(labels)} - {0, 255} <= mapped[image_id]
+
+
+def test_end_to_end_writes_a_network_and_the_curves_of_both_phases(miniature, runs):
+    folder = miniature.made_by("endtoend", "end-to-end")
+    assert json.loads((folder / "network.json").read_text())["classes"] == miniature.classes
+    rows = json.loads((folder / "history.json").read_text())
+    assert [row["phase"] for row in rows] == 3 * ["classification"] + 8 * ["joint"]
+    for row in rows[3:]:
+        assert [*row["label share"]] == ["background", *miniature.classes, "ignored"]
+        assert 0 <= row["val mIoU"] <= 1
+
+
+def mean_iou(predictions: Path, miniature: Miniature) -> float:
+    """Over all val pixels at once, of the classes that occur in either."""
+    pairs = []
+    for image_id in miniature.splits["val"]:
+        truth = miniature.truth(image_id)
+        found = read_mask(predictions / f"{image_id}.png", truth.shape)
+        pairs.append(np.stack([truth, found])[:, truth != 255])
+    truth, found = np.concatenate(pairs, axis=1)
+    ious = []
+    for label in np.union1d(truth, found):
+        either = (truth == label) | (found == label)
+        ious.append(((truth == label) & (found == label)).sum() / either.sum())
+    return float(np.mean(ious))
+
+
+@both_modes
+def test_evaluation_measures_the_predictions_it_writes(miniature, runs, mode):
+    measured, folder = miniature.measured(mode), miniature.made_by("predictions", mode)
+    of_val = (miniature.names[1], len(miniature.splits["val"]))
+    for what, made in (("network", "predictions"), ("network + CRF", "predictions_crf")):
+        row = measured[what]
+        assert (row["split"], row["images"]) == of_val
+        assert [*row["per class"]] == ["background", *miniature.classes]
+        assert row["value"] == pytest.approx(mean_iou(folder / made, miniature))
+    if mode == "multi-stage":
+        of_train = (miniature.names[0], len(miniature.splits["train"]))
+        for what in ("seeds", "pseudo labels"):
+            assert (measured[what]["split"], measured[what]["images"]) == of_train
+    table = (miniature.made_by("evaluation", mode) / "table.txt").read_text().splitlines()[1:]
+    assert len(table) == len(measured)
+    for line, what in zip(table, measured):
+        assert line.startswith(what)
+
+
+@both_modes
+def test_results_for_the_test_server_are_what_predict_says_in_the_values_of_the_data_set(
+    miniature, runs, mode, tmp_path
+):
+    results = miniature.made_by("predictions", mode) / miniature.results
+    ids = miniature.splits["test"]
+    assert sorted(p.name for p in results.iterdir()) == [f"{i}.png" for i in ids]
+    photos = [next(miniature.root.rglob(f"{i}.jpg")) for i in ids]
+    done = miniature.about("predict", mode, *photos, "-o", tmp_path, "--crf", "--device", "cpu")
+    assert done.code == 0, done
+    for image_id, photo in zip(ids, photos):
+        with Image.open(results / f"{image_id}.png") as image, Image.open(photo) as original:
+            assert (image.mode, image.size) == ("P", original.size)
+            assert bytes(image.getpalette()) == voc_palette()
+            written = np.asarray(image)
+        predicted = read_mask(tmp_path / "predictions" / f"{image_id}.png")
+        assert (written == np.array(miniature.values)[predicted]).all()
+
+
+@both_modes
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_export_writes_the_predictions_of_val(miniature, runs, mode, kind, tmp_path):
+    pytest.importorskip("pycocotools")
+    words = ("--format", kind, "--what", "predictions", "-o", tmp_path / "exported")
+    done = miniature.about("export", mode, *words)
+    assert done.code == 0, done
+    predictions = miniature.made_by("predictions", mode) / "predictions"
+    for image_id in miniature.splits["val"]:
+        predicted = read_mask(predictions / f"{image_id}.png")
+        if kind == "voc":
+            exported = read_mask(tmp_path / "exported" / "SegmentationClass" / f"{image_id}.png")
+        else:
+            exported = drawn(tmp_path / "exported", f"{image_id}.jpg")
+        assert (exported == predicted).all()
+
+
+def drawn(file: Path, name: str) -> np.ndarray:
+    """The masks of an image in a COCO json as one label image."""
+    from pycocotools import mask
+
+    content = json.loads(file.read_text())
+    image = next(image for image in content["images"] if image["file_name"] == name)
+    labels = np.zeros((image["height"], image["width"]), np.uint8)
+    for entry in content["annotations"]:
+        if entry["image_id"] == image["id"]:
+            labels[mask.decode(entry["segmentation"]) > 0] = entry["category_id"]
+    return labels
