@@ -38,8 +38,8 @@ SETTINGS = (
     "pseudolabels.pamr.iterations=1",
     "predictions.crf.steps=1",
 )
-# In the joint phase a pixel whose score equals a threshold but for rounding may get another label in
-# a batch of another size, and the weights follow from it: with AMX one of 9,216 pixels does.
+# In the joint phase a pixel whose score equals a threshold but for rounding may get another label
+# in a batch of another size, and the weights follow from it: with AMX one of 9,216 pixels does.
 TOLERANCE = {"classification": 1e-4, "joint": 5e-3}
 TERMS = ("loss", "background", "foreground", "classification", "saliency", "energy")
 
