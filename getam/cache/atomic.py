@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
+_NO_FLUSH += (errno.EACCES, errno.EPERM, errno.EISDIR)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # Coarsest timestamps in use (FAT). A file that changed this recently may change again without its
@@ -71,12 +73,17 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 
 
 def sync(path: str | Path) -> None:
-    """Flush a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or a folder to the disk. Some disks refuse to flush folders: there it is left
+    to the disk when a name is on it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH or not os.path.isdir(path):
+            raise
 
 
 def in_threads(
