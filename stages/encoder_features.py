@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import letterbox, normalise_images
 from getam.errors import UserError
@@ -48,9 +47,9 @@ def run(job: Job) -> dict[str, Any]:
     parts = [*enumerate(batches(records, SHARD))]
     for number, part in context.track(distributed.share(parts), unit="shard"):
         path = shard_path(job.folder, number)
-        if not path.exists():
+        if not job.pieces.has(path):
             found = [look(network, some, settings, context.device) for some in batches(part, 16)]
-            with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+            with job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, np.concatenate(found))
     distributed.wait()
     return {"images": len(records)}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import getam.labels.saliency
 import stages.endtoend
+from getam.cache.pieces import begin
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_image, read_saliency
@@ -102,7 +103,7 @@ def test_labels_of_a_batch_equal_those_the_stages_make_from_the_same_weights(
     file = MapFile(tmp_path / "maps.h5")
     settings = LABELS.model_copy(update=changed)
     saliency = open_saliency(settings, records, Path(), "", None)
-    label = Labeller(file, settings, saliency, Path())
+    label = Labeller(file, settings, saliency, tmp_path, begin(tmp_path / "work"))
     expected = np.stack([label.label(record) for record in records])
     assert len(np.unique(expected)) >= 3
 
@@ -254,7 +255,9 @@ def saliency_of_a_model(place: Path) -> list[Record]:
     data = read_folder(place / "data")
     labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
     config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
-    job = SimpleNamespace(config=config, context=Context(), scratch=place / "scratch", inputs={})
+    job = SimpleNamespace(config=config, context=Context(), inputs={})
+    job.pieces = begin(place / "work")
+    job.scratch = job.pieces.folder / "scratch"
     return stages.endtoend._with_saliency(job, data)
 
 
