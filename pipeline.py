@@ -91,6 +91,8 @@ def run(
     evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
     begin with data. The mode end-to-end has endtoend in place of the stages up to deeplab.
     """
+    if until and only:
+        raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
     with open_team(device, TOGETHER) as team:
         if not team.leads:
             team.help()
@@ -108,6 +110,7 @@ def run(
             call=team.call,
         )
         plan = runner.plan(until=until, only=only, force=force)
+        runner.check(plan)
         if dry_run:
             click.echo("\n".join(plan_lines(plan)))
             return

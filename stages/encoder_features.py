@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from getam.cache import atomic_write
 from getam.data.images import read_image
@@ -38,11 +39,7 @@ def run(job: Job) -> dict[str, Any]:
     records = open_data(job).split(job.config.data.train)
     torch.manual_seed(job.config.seed)  # of weights 'none'
     network = build_deeplab(**encoder_of(job), num_classes=1, channels=1, atrous_rates=(1, 1, 1))
-    if not isinstance(network, ViTDeepLab):
-        raise UserError(
-            f"deeplab.fixed_encoder: got the encoder {settings.encoder}, expected a plain ViT. Set "
-            f"fixed_encoder to false, or another deeplab.encoder."
-        )
+    check_fixed(network, settings)
     network.to(context.device).eval()
 
     parts = [*enumerate(batches(records, SHARD))]
@@ -54,6 +51,24 @@ def run(job: Job) -> dict[str, Any]:
                 np.save(stream, np.concatenate(found))
     distributed.wait()
     return {"images": len(records)}
+
+
+def check_fixed(network: nn.Module, settings: Any) -> None:
+    """Whether this encoder can be kept as it is.
+
+    Raises:
+        UserError: it is no plain ViT, or some of its blocks are said to be frozen as well.
+    """
+    if not isinstance(network, ViTDeepLab):
+        raise UserError(
+            f"deeplab.fixed_encoder: got the encoder {settings.encoder}, expected a plain ViT. Set "
+            f"fixed_encoder to false, or another deeplab.encoder."
+        )
+    if settings.frozen_blocks:
+        raise UserError(
+            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
+            f"which trains no block at all. Set frozen_blocks to 0, or fixed_encoder to false."
+        )
 
 
 @torch.inference_mode()

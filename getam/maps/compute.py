@@ -23,7 +23,7 @@ from getam.maps import baselines
 from getam.maps.probe import Batch, class_gradients, full_precision, scores_from_block, undisturbed
 from getam.maps.recorder import record_attention
 
-__all__ = ["METHODS", "compute_maps", "default_start_block"]
+__all__ = ["METHODS", "compute_maps", "default_start_block", "start_block_of"]
 
 
 def _getam(gradient: Tensor, attention: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def compute_maps(
     """
     _check_model(model)
     _check_inputs(images, targets)
-    start_block = _checked_start_block(model, method, start_block)
+    start_block = start_block_of(model, method, start_block)
     explain = _OVER_BLOCKS.get(method) or _AT_LAST_BLOCK[method]
     grid = model.patch_embed.dynamic_feat_size(images.shape[-2:])
     present = targets.cpu() == 1
@@ -199,7 +199,8 @@ def _check_inputs(images: Tensor, targets: Tensor) -> None:
         raise ValueError("targets must be bool or 0 and 1: round soft labels first")
 
 
-def _checked_start_block(model: nn.Module, method: str, start_block: int | None) -> int:
+def start_block_of(model: nn.Module, method: str, start_block: int | None) -> int:
+    """The given start block, or the default of the method; ValueError if it cannot be."""
     depth = len(model.blocks)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
