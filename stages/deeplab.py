@@ -1,9 +1,10 @@
-"""deeplab: a segmentation network learns from the pseudo labels.
+"""deeplab: trains a segmentation network on the pseudo labels.
 
-needs   pseudo labels, or (deeplab.labels: masks) the masks of the train split, for the fully
-        supervised line with the same network and schedule; the classifier, to start from
+needs   train photos and their pseudo labels (with deeplab.labels: masks their masks instead, to
+        know what full supervision reaches); with deeplab.weights: classifier the network that the
+        maps explain; with deeplab.fixed_encoder the encoder_features
 makes   network.safetensors, network.json, history.json
-costs   epochs x images x a training step of the network; the longest stage
+costs   epochs x photos x one training step of the network; the longest stage
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 
-LABELS_PER_PATCH = 4  # along a side, where features are fixed: finer ones teach nothing more
+LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels add nothing
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
 MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
@@ -133,7 +134,7 @@ def run(job: Job) -> dict[str, Any]:
 def _augmented(
     settings: Any, network: nn.Module, records: Sequence[Record], read: ReadLabels
 ) -> MakeItem:
-    """Images and their labels, changed at random."""
+    """Training items: a photo and its labels, cropped, mirrored and recoloured at random."""
     augment = training_transform(
         settings.image_size,
         settings.crop_scale,
@@ -151,7 +152,7 @@ def _augmented(
 
 
 def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadLabels) -> MakeItem:
-    """Features of the fixed encoder and their labels, mirrored at random."""
+    """Training items: the stored encoder features of a photo and its labels, mirrored at random."""
     settings = job.config.deeplab
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,15 +174,15 @@ def _sized_as(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _labels_of(job: Job, data: DataIndex, records: Sequence[Record]) -> ReadLabels:
-    """What reads the labels (H, W) of a record to learn from."""
+    """The function that reads the training labels (H, W) of a photo."""
     if job.config.deeplab.labels == "pseudolabels":
         folder = job.inputs["pseudolabels"] / "labels"
         return lambda r, size: read_mask(folder / f"{r.id}.png", size, len(data.classes))
     missing = [r.id for r in records if r.mask is None]
     if missing:
         raise UserError(
-            f"deeplab.labels: masks needs a mask for every train image, got none for "
-            f"{len(missing)} of {len(records)}, {missing[0]!r} first. Add masks/ID.png, or train "
-            f"on the pseudo labels."
+            f"deeplab.labels: got masks, but {len(missing)} of {len(records)} train photos have "
+            f"no mask, the first is {missing[0]!r}. Add masks/ID.png for each of them, or set "
+            f"deeplab.labels to pseudolabels."
         )
     return data.read_mask
