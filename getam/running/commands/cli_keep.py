@@ -48,7 +48,7 @@ def config_command(config: Config, artifacts: Path, section: str | None) -> None
 @json_option
 @exits_cleanly
 def data_command(
-    configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+    configs: tuple[str, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
 ) -> None:
     """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
 
