@@ -30,6 +30,22 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import check_splits, check_training, without_weights
+
+    settings = job.config.classifier
+    check_splits(job)
+    network = without_weights(
+        build_classifier,
+        job.context.file("classifier.weights", settings.weights),
+        model=settings.model,
+        num_classes=1,
+        image_size=settings.image_size,
+        args=dict(settings.model_args),
+    )
+    check_training(job, "classifier", network, settings.image_size)
+
+
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.classifier, job.context
     data = open_data(job)

@@ -20,6 +20,7 @@ import torch
 from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import resize_maps
+from getam.errors import UserError
 from getam.labels.crf import dense_crf
 from getam.labels.normalise import normalise
 from getam.labels.pamr import pamr
@@ -35,6 +36,20 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K, h, w)
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data = data_of(job)
+    if data is None:
+        return
+    if not _chosen(job, data):
+        raise UserError(
+            f"{data.root}: compare measures against masks, but got no labelled photo of split "
+            f"{job.config.data.train!r} that has a mask; expected masks/ID.png for some of them."
+        )
+    check_masks(data, data.split(job.config.data.train))
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from getam.networks.decoders import FixedEncoderDeepLab
 from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import SEGMENTATION
-from stages.encoder_features import read_features
+from stages.encoder_features import check_fixed, read_features
 from stages.shared import encoder_of, open_data
 
 if TYPE_CHECKING:
@@ -41,6 +41,52 @@ LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels a
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
 MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_training, data_of, without_weights
+
+    settings, data = job.config.deeplab, data_of(job)
+    if data is not None and settings.labels == "masks":
+        _labels_of(job, data, data.split(job.config.data.train))
+    given = encoder_of(job)
+    weights = given.pop("weights")
+    network = without_weights(
+        build_deeplab,
+        "none" if settings.weights == "classifier" else weights,
+        **given,
+        num_classes=2,
+        channels=settings.channels,
+        atrous_rates=list(settings.atrous_rates),
+    )
+    if settings.weights == "classifier":
+        _check_same_encoder(job, network)
+    side = settings.image_size
+    if settings.fixed_encoder:
+        check_fixed(network, settings)
+        side, _ = letterbox_size((side, side), side, network.stride)
+    check_training(job, "deeplab", network, side)
+
+
+def _check_same_encoder(job: Job, network: nn.Module) -> None:
+    """The weights of the network that is explained must fit this encoder."""
+    from getam.running.preflight import explained_network
+
+    explained, _ = explained_network(job)
+    theirs, ours = explained.state_dict(), getattr(network, "encoder", network).state_dict()
+    wrong = [
+        name
+        for name, tensor in ours.items()
+        if not name.startswith(("head", "pos_embed"))
+        and (name not in theirs or theirs[name].shape != tensor.shape)
+    ]
+    if wrong:
+        raise UserError(
+            f"deeplab.weights: got classifier, but {len(wrong)} of {len(ours)} tensors of "
+            f"deeplab.encoder {job.config.deeplab.encoder} are not those of the network that the "
+            f"maps explain, {wrong[0]!r} first. Set deeplab.encoder and encoder_args to its model, "
+            f"or deeplab.weights to timm, none or a file."
+        )
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -108,12 +154,6 @@ def _augmented(
 def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadLabels) -> MakeItem:
     """Training items: the stored encoder features of a photo and its labels, mirrored at random."""
     settings = job.config.deeplab
-    if settings.frozen_blocks:
-        raise UserError(
-            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
-            f"which already trains no block of the encoder. Set deeplab.frozen_blocks to 0, or "
-            f"deeplab.fixed_encoder to false."
-        )
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         features = read_features(job.inputs["encoder_features"], index)

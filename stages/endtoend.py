@@ -25,7 +25,7 @@ from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_image, read_saliency
 from getam.data.transforms import resize_maps
-from getam.labels.saliency import open_saliency
+from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
@@ -43,6 +43,26 @@ if TYPE_CHECKING:
     from getam.networks.decoders import ViTEndToEnd
 
 Row = dict[str, Any]
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_splits, check_training, data_of, without_weights
+
+    settings, data = job.config.endtoend, data_of(job)
+    check_splits(job)
+    if data is not None:
+        _open_saliency(job, data, data.labelled(job.config.data.train))
+    network = without_weights(
+        build_endtoend,
+        job.context.file("endtoend.weights", settings.weights),
+        model=settings.model,
+        num_classes=1,
+        image_size=settings.image_size,
+        args=dict(settings.model_args),
+        channels=settings.channels,
+    )
+    check_training(job, "endtoend.classification", network.encoder, settings.image_size)
+    check_training(job, "endtoend.joint", network, settings.image_size)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -172,13 +192,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     Saliency maps that do not come from the data folder are computed once and kept in ``scratch``.
     """
     records = list(data.labelled(job.config.data.train))
-    saliency = open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
+    saliency = _open_saliency(job, data, records)
     if saliency.sources in (("folder",), ("none",)):
         return records
     folder = job.scratch / "saliency"
@@ -194,6 +208,16 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
                 Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
     distributed.wait()
     return [replace(record, saliency=path) for record, path in records]
+
+
+def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
+    return open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
 
 
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:

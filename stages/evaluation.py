@@ -35,6 +35,15 @@ SALIENT = 0.5
 TINY = 1e-12
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data, names = data_of(job), job.config.data
+    if data is not None:
+        check_masks(data, data.split(names.val))
+        check_masks(data, data.split(names.train))
+
+
 def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
     train, val = job.config.data.train, job.config.data.val

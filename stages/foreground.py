@@ -48,6 +48,14 @@ PEAK = 0.7  # of a map's maximum
 BORDER = 0.1  # of the side of an image
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import explained_network
+
+    network, settings = explained_network(job)
+    with torch.device("meta"):
+        Features(network, settings.image_size, job.config.foreground)
+
+
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.foreground, job.context
     data = open_data(job)

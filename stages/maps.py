@@ -18,7 +18,7 @@ from torch import nn
 from getam.cache import atomic_write
 from getam.data.images import read_image
 from getam.data.transforms import normalise_images, resize_maps, to_square
-from getam.maps.compute import compute_maps
+from getam.maps.compute import compute_maps, start_block_of
 from getam.maps.file import merge_shards, write_shard
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from getam.data.index import Record
 
 SHARD = 64  # photos in a file; a killed run loses at most the work of one file
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import explained_network, named
+
+    settings = job.config.maps
+    network, _ = explained_network(job)
+    named(
+        "maps.start_block", lambda: start_block_of(network, settings.method, settings.start_block)
+    )
 
 
 def run(job: Job) -> dict[str, Any]:

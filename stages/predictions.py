@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 PLAIN, SMOOTHED = "predictions", "predictions_crf"
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import data_of
+
+    data, names = data_of(job), job.config.data
+    for name in (names.val, names.test) if data is not None else ():
+        if name:
+            data.split(name)
+
+
 def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
     photos = data.split(job.config.data.val)

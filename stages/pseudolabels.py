@@ -31,22 +31,24 @@ from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
-    from getam.data.index import Record
+    from getam.data.index import DataIndex, Record
 
 CHUNK = 8  # photos that a worker gets at a time
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import data_of
+
+    data = data_of(job)
+    if data is not None:
+        _open_saliency(job, data, data.split(job.config.data.train))
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    saliency = open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
+    saliency = _open_saliency(job, data, records)
 
     folder = job.folder.absolute() / "labels"  # a Dask worker has another current folder
     folder.mkdir(exist_ok=True)
@@ -64,6 +66,16 @@ def run(job: Job) -> dict[str, Any]:
         for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
             pass
     return {"images": len(records), "saliency": settings.saliency}
+
+
+def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
+    return open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
 
 
 def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from getam.config.base import PRECISION, Positive, Precision, Rate, Scales, Settings, Share
+from getam.config.base import PRECISION, Positive, Precision, Scales, Settings, Share
 
 Method = Literal[
     "getam",
@@ -28,7 +28,11 @@ class Maps(Settings):
         "classifier",
         description="The network whose class scores the maps explain. Only for mode multi-stage.",
     )
-    method: Method = Field("getam", description="How a map is computed.")
+    method: Method = Field(
+        "getam",
+        description="How a map is computed. getam: as in the paper's code. getam_paper: as in "
+        "its text. The others are other published methods, to compare with.",
+    )
     start_block: int | None = Field(
         None,
         ge=0,
@@ -143,8 +147,8 @@ class PseudoLabels(Settings):
     )
     completion: bool = Field(
         True,
-        description="Label completion: a background pixel gets a class if the map of that class "
-        "is above its own quantile there.",
+        description="Label completion: a pixel that would be background gets a class where the "
+        "map of this class is high, see quantile.",
     )
     rule: Literal["paper", "released"] = Field(
         "paper",
@@ -153,11 +157,12 @@ class PseudoLabels(Settings):
     )
     quantile: Share = Field(
         0.9,
-        description="For completion: 0.9 means the strongest tenth of the positive values of a "
-        "class map. Higher: fewer pixels are added. 1: none.",
+        description="For completion: a class is added only where its map is among its highest "
+        "positive values. 0.9: the highest tenth. Higher: fewer pixels are added. 1: none.",
     )
-    background_power: Rate = Field(
+    background_power: float = Field(
         32,
+        gt=0,
         description="Background score of a pixel = (1 - strongest class map) to this power. "
         "Higher: more pixels get a class, fewer become 255 (ignore).",
     )
@@ -173,6 +178,14 @@ class PseudoLabels(Settings):
         "A number: where the strongest map is not above it. A pair [low, high]: background up to "
         "low, class above high, 255 (ignore) between.",
     )
+
+    @field_validator("fallback")
+    @classmethod
+    def _low_first(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError("expected [low, high] with low not above high")
+        return value
+
     crf: Crf = Crf()
     crf_confidence: Share = Field(
         0.9, description="Probability that the CRF gives to the label of a pixel at its start."

@@ -24,7 +24,7 @@ from getam.maps import baselines
 from getam.maps.probe import Batch, class_gradients, full_precision, scores_from_block, undisturbed
 from getam.maps.recorder import record_attention
 
-__all__ = ["METHODS", "compute_maps", "default_start_block"]
+__all__ = ["METHODS", "compute_maps", "default_start_block", "start_block_of"]
 
 
 def _getam(gradient: Tensor, attention: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def compute_maps(
     """
     _check_model(model)
     _check_inputs(images, targets)
-    start_block = _checked_start_block(model, method, start_block)
+    start_block = start_block_of(model, method, start_block)
     explain = _OVER_BLOCKS.get(method) or _AT_LAST_BLOCK[method]
     grid = model.patch_embed.dynamic_feat_size(images.shape[-2:])
     present = targets.cpu() == 1
@@ -202,7 +202,8 @@ def _check_inputs(images: Tensor, targets: Tensor) -> None:
         raise ValueError("Got targets other than 0 and 1, expected bool or 0/1: round soft labels.")
 
 
-def _checked_start_block(model: nn.Module, method: str, start_block: int | None) -> int:
+def start_block_of(model: nn.Module, method: str, start_block: int | None) -> int:
+    """The given start block, or the default of the method; ValueError if it cannot be."""
     depth = len(model.blocks)
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {', '.join(METHODS)}.")

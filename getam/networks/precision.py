@@ -47,7 +47,7 @@ def _warn_without_instructions() -> None:
     if not _cpu_has_bf16():
         warnings.warn(
             "precision: got bf16 on a CPU that has no instructions for it. It is far slower than "
-            "fp32 there. Leave out configs/bf16.yaml, or set each precision to fp32.",
+            "fp32 there. Leave out the preset bf16, or set each precision to fp32.",
             stacklevel=3,
         )
 
