@@ -122,7 +122,7 @@ def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
 
 
 class Refine:
-    """Measures the maps of some photos with each refiner. Is sent to worker processes."""
+    """Measures the maps of some photos with each refiner. Can be sent to worker processes."""
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
 
 
 class MaskWriter:
-    """Draws and writes masks. Is sent to worker processes."""
+    """Draws and writes masks. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, numbers: dict[int, int]) -> None:
         self.folder, self.numbers = folder, numbers

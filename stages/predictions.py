@@ -84,7 +84,7 @@ def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None
 
 
 class Writer:
-    """Writes predictions without and with dense CRF. Is sent to worker processes."""
+    """Writes predictions without and with dense CRF. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, crf: dict[str, Any]) -> None:
         self.folder, self.smooths = folder, crf["enabled"]

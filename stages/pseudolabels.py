@@ -91,7 +91,7 @@ def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: floa
 
 
 class Labeller:
-    """Makes and writes the pseudo labels of some photos. Is sent to worker processes."""
+    """Makes and writes the pseudo labels of some photos. Can be sent to worker processes."""
 
     def __init__(
         self,

@@ -204,7 +204,7 @@ def _create(name: str, weights: str, **args: Any) -> nn.Module:
         network = timm.create_model(name, pretrained=weights == "timm", **args)
     except TypeError as error:
         raise UserError(
-            f"{name}: timm cannot build this model with these arguments ({error}). Change "
+            f"{name}: this model does not take these arguments ({error}). Change "
             f"model_args or encoder_args."
         ) from None
     if weights not in ("timm", "none"):
