@@ -43,7 +43,7 @@ class Runner(Planner):
 
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
-    `report` is told of each event. `call` calls the function of a stage with its job, for
+    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the function of a stage with its job, for
     instance in several processes at once.
     """
 
@@ -57,6 +57,7 @@ class Runner(Planner):
         context: Any = None,
         *,
         run_name: str = "default",
+        settings: Mapping[str, Any] | None = None,
         packages: Sequence[str] = ("stages", "getam"),
         info: Callable[[], Mapping[str, Any]] = dict,
         report: Callable[[Event], None] = lambda event: None,
@@ -65,6 +66,7 @@ class Runner(Planner):
         super().__init__(store, stages, config, data, code_root, packages=packages)
         self.context = context
         self._run_name = checked_run_name(run_name)
+        self._settings = plain(settings or {}, "settings")
         self._info = info
         self._report = report
         self._call_function = call
@@ -85,7 +87,7 @@ class Runner(Planner):
             self._bring(decision, planned)
         self._remember()
         with self._writing():
-            self._runs.finish(self._run_name, keys)
+            self._runs.finish(self._run_name, keys, self._settings)
         return {name: self.store.folder(name, key) for name, key in keys.items()}
 
     def _bring(self, decision: Decision, planned: Mapping[str, Decision]) -> None:
@@ -100,7 +102,8 @@ class Runner(Planner):
         if before.presence is Presence.BROKEN:
             reason = Reason(Kind.BROKEN, detail=before.detail)
         with self._writing():
-            self._runs.start(self._run_name, {name: d.key for name, d in planned.items()})
+            keys = {name: d.key for name, d in planned.items()}
+            self._runs.start(self._run_name, keys, self._settings)
         with self.store.lock(stage, key, lambda: self._report_waiting(stage, key)):
             found = self.store.find(stage, key, read=True)
             if found.presence is Presence.BROKEN:

@@ -28,7 +28,12 @@ class Maps(Settings):
         "classifier",
         description="The network whose class scores the maps explain. Only for mode multi-stage.",
     )
-    method: Method = Field("getam", description="How a map is computed.")
+    method: Method = Field(
+        "getam",
+        description="How a map is computed. getam: as in the paper's code. getam_paper: as in "
+        "its text. attention_gradient, grad_cam, cam, attention, attention_rollout, gradient_rollout: other "
+        "published methods, to compare with.",
+    )
     start_block: int | None = Field(
         None,
         ge=0,
@@ -143,8 +148,8 @@ class PseudoLabels(Settings):
     )
     completion: bool = Field(
         True,
-        description="Label completion: a background pixel gets a class if the map of that class "
-        "is above its own quantile there.",
+        description="Label completion: a pixel that would be background gets a class where the "
+        "map of this class is high, see quantile.",
     )
     rule: Literal["paper", "released"] = Field(
         "paper",
@@ -153,8 +158,8 @@ class PseudoLabels(Settings):
     )
     quantile: Share = Field(
         0.9,
-        description="For completion: 0.9 means the strongest tenth of the positive values of a "
-        "class map. Higher: fewer pixels are added. 1: none.",
+        description="For completion: a class is added only where its map is among its highest "
+        "positive values. 0.9: the highest tenth. Higher: fewer pixels are added. 1: none.",
     )
     background_power: Rate = Field(
         32,

@@ -22,16 +22,30 @@ RENAMED = {
     f"evaluation.{name}": f"predictions.{name}"
     for name in ("scales", "flip", "batch_size", "precision", "crf")
 }
+REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
+PATHS = (
+    "data.root",
+    "classifier.weights",
+    "deeplab.weights",
+    "endtoend.weights",
+    "pseudolabels.saliency_model",
+)
 RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
 
 
-def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> Config:
-    """Defaults, then each YAML file, then each ``section.field=value``; later ones win.
+def load_config(
+    files: Iterable[Path] = (),
+    assignments: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> Config:
+    """Defaults, then ``base``, then each YAML file, then each ``section.field=value``.
+
+    What comes later wins. ``base`` is what :func:`recorded` made of another configuration.
 
     Raises:
         UserError: a file that is missing or not YAML, an unknown name, a value of a wrong kind.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = dict(base or {})
     for file in files:
         merged = _merge(merged, _read_yaml(Path(file), (Path(file).resolve(),)))
     for assignment in assignments:
@@ -44,11 +58,36 @@ def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
         raise UserError(_explain(error)) from None
 
 
+def recorded(config: Config) -> dict[str, Any]:
+    """The settings that differ from the defaults, nested, with absolute paths.
+
+    ``load_config(base=...)`` makes the same configuration of them, in whatever folder.
+    """
+    return _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
+
+
+def _differing(values: Mapping[str, Any], usual: Mapping[str, Any], at: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        section = isinstance(value, Mapping) and name not in REPLACED_WHOLE
+        inner = _differing(value, usual[name], f"{at}{name}.") if section else value
+        if inner if section else value != usual[name]:
+            found[name] = _absolute(f"{at}{name}", inner)
+    return found
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """The value; of a setting that names a file or folder that is there, its absolute path."""
+    if name in PATHS and isinstance(value, str) and Path(value).expanduser().exists():
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        keep = both and name not in ("model_args", "encoder_args")  # replaced whole
+        keep = both and name not in REPLACED_WHOLE
         merged[name] = _merge(merged[name], value) if keep else value
     return merged
 

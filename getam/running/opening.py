@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import Runner, Stage, Store, library_versions
+from getam.config.loading import recorded
 from getam.config.schema import Config
 from getam.data.index import DataIndex
 from getam.errors import UserError
@@ -52,7 +53,8 @@ def open_runner(
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
-    return Runner(store, stages, settings, data, CODE, context, info=info, **options)
+    options = {"info": info, "settings": recorded(config), **options}
+    return Runner(store, stages, settings, data, CODE, context, **options)
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
