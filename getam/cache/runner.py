@@ -43,8 +43,8 @@ class Runner(Planner):
 
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
-    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the function of a stage with its job, for
-    instance in several processes at once.
+    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the
+    function of a stage with its job, for instance in several processes at once.
     """
 
     def __init__(

@@ -31,8 +31,7 @@ class Maps(Settings):
     method: Method = Field(
         "getam",
         description="How a map is computed. getam: as in the paper's code. getam_paper: as in "
-        "its text. attention_gradient, grad_cam, cam, attention, attention_rollout, gradient_rollout: other "
-        "published methods, to compare with.",
+        "its text. The others are other published methods, to compare with.",
     )
     start_block: int | None = Field(
         None,

@@ -14,7 +14,11 @@ from click.testing import CliRunner
 from pipeline import main
 from tests.conftest import ROOT, TINY, Result, make_folder
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 EXAMPLE = ("data.shapes.train=4", "data.shapes.val=2", "data.shapes.size=48")
 SMALL = (*TINY, "classifier.epochs=1", "deeplab.epochs=1", "compare.images=2")
 WITHOUT_CONFIG = ("verify", "gc", "--help")
