@@ -40,26 +40,27 @@ pseudolabels:
   quantile: 0.95
 ```
 
-| column | meaning |
-| --- | --- |
-| default | The value without any option. The defaults are those of the embedded example. |
-| folder | The value with `--config folder`, the preset for your own photos. Empty: the default. |
-| reruns | The stages that read the setting. If you change it, these stages run again, and all \
-stages that use their results. Empty: the setting only says where files are; stages run again if the \
-content of the files differs. |
+The columns of the tables:
 
-The order of the stages is {order}. A run has only some of them. To see what a change would run, add
-`--dry-run` to the command `run`.
+* **default**: the value without any option. The defaults are those of the embedded example.
+* **folder**: the value with `--config folder`, the preset for your own photos. Empty: the default.
+* **values**: what you can set.
+* **reruns**: the stages that read the setting. If you change it, these stages run again, and all
+  stages that use their results. Empty: the setting only says where files are. Stages run again if
+  the content of the files differs.
+
+The order of the stages is: {order}. A run has only some of them. To see what a change would run,
+add `--dry-run` to the command `run`.
 """
 COMMANDS = """\
 # Commands
 
-This page is made from the code by `python tools/make_reference.py`. `COMMAND --help` prints the same
-in a terminal.
+This page is made from the code by `python tools/make_reference.py`. `COMMAND --help` prints the
+same in a terminal.
 
-In a clone, type `python pipeline.py COMMAND`. After `pip install`, `getam COMMAND` does the same. The
-exit code is 0 if the command did its work, 1 if it failed (it prints one sentence that says why), and
-2 if the command line is wrong.
+In a clone, type `python pipeline.py COMMAND`. After `pip install`, `getam COMMAND` does the same.
+The exit code is 0 if the command did its work, 1 if it failed (it prints one sentence that says
+why), and 2 if the command line is wrong.
 """
 
 
