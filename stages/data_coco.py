@@ -1,8 +1,9 @@
-"""data: of COCO, labels and masks made from the annotations, as a data folder without images.
+"""data: makes labels and masks from the annotations of MS COCO.
 
 needs   annotations/instances_SPLIT.json of the train and val split
-makes   masks/ID.png labels.json classes.txt splits/ (see getam.data.folder and getam.data.coco)
-costs   about 8 ms per image and core; a few GB of memory while the annotations are read
+makes   a data folder without photos: masks/ID.png labels.json classes.txt splits/
+        (see getam.data.folder and getam.data.coco)
+costs   about 8 ms per photo and core; a few GB of memory while the annotations are read
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.cache import Job
 
-CHUNK = 64  # images a worker takes at a time
+CHUNK = 64  # photos that a worker gets at a time
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -53,22 +54,22 @@ def _check_photos(folder: Path, photos: Sequence[Photo], ids: Sequence[str]) -> 
     missing = sorted({photo.id for photo in photos} - set(ids))
     if missing:
         raise UserError(
-            f"{folder}: {len(missing)} of {len(photos)} annotated images are missing, "
-            f"{missing[0]}.jpg first. Unpack {folder.name}.zip again."
+            f"{folder}: {len(missing)} of {len(photos)} annotated photos are missing, the first "
+            f"is {missing[0]}.jpg. Unpack {folder.name}.zip again."
         )
 
 
 def _same_classes(split: str, before: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
     if before and before != classes:
         raise UserError(
-            f"annotations/instances_{split}.json: its categories are not those of the other "
-            f"split. Take both files from the same archive."
+            f"annotations/instances_{split}.json: got other categories than in the file of the "
+            f"other split, expected the same. Take both files from the same archive."
         )
     return classes
 
 
 def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
-    """Masks of the images that have none yet."""
+    """Draw the masks of the photos that have none yet."""
     draw = MaskWriter(job.folder / "masks", numbers)
     todo = [photo for photo in photos if not draw.file(photo).exists()]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
@@ -79,7 +80,7 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
 
 
 class MaskWriter:
-    """Draws and writes masks; travels to worker processes."""
+    """Draws and writes masks. Is sent to worker processes."""
 
     def __init__(self, folder: Path, numbers: dict[int, int]) -> None:
         self.folder, self.numbers = folder, numbers

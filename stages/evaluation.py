@@ -1,8 +1,8 @@
-"""evaluation: one table over everything that can be measured.
+"""evaluation: measures the output of all stages, as one table.
 
-needs   the stages before it; masks for whatever is to be measured against masks
+needs   the stages before it; masks of train and val. Without masks only the classifier is measured
 makes   metrics.json, table.txt
-costs   reading every mask, and what is measured against it, once
+costs   each mask, and each label image that is compared with it, is read once
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 
 SALIENT = 0.5
 TINY = 1e-12
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data, names = data_of(job), job.config.data
+    if data is not None:
+        check_masks(data, data.split(names.val))
+        check_masks(data, data.split(names.train))
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -80,10 +89,11 @@ def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
 def _seeds(
     job: Job, data: DataIndex, records: Sequence[Record], foreground: Path | None = None
 ) -> dict[str, Any]:
-    """Maps as they are, enlarged, against the masks: the best of many global thresholds.
+    """Measure the maps, enlarged but not refined, at the best of many global thresholds.
 
-    With scores of the foreground these are what has a threshold, and the maps, or what the
-    foreground stage made of them, name the class.
+    With ``foreground`` (the artifact of that stage) the threshold is applied to its object scores.
+    A pixel gets the class with the highest class share, if that stage wrote class shares, else the
+    class with the strongest map.
     """
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
@@ -115,7 +125,7 @@ def _seeds(
 
 
 def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Tensor:
-    """Scores of the foreground (K, H, W) for the class that is strongest, less for the others."""
+    """Maps (K, H, W) scaled so that the strongest class of a pixel has its object score."""
     own = folder / "classes" / f"{record.id}.png"
     if own.is_file():
         shares = torch.from_numpy(unstacked(read_scores(own), len(maps)))
@@ -125,7 +135,7 @@ def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Te
 
 
 def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
-    """Object or ground, as it is before PAMR, against any class or background of the masks."""
+    """Measure the object scores, before PAMR, against the masks: any class or background."""
     folder = job.inputs["foreground"] / "foreground"
     confusion = ConfusionMatrix(2)
     for record in distributed.share(records):
@@ -190,7 +200,7 @@ def _row(
 
 
 def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> ConfusionMatrix:
-    """One confusion matrix over all images, read one at a time, and over all processes."""
+    """One confusion matrix of all photos, summed over all processes. Reads one photo at a time."""
     confusion = ConfusionMatrix(len(data.classes) + 1)
     for record in distributed.share(records):
         mask = data.read_mask(record)

@@ -1,6 +1,6 @@
-"""The maps that GETAM is compared with.
+"""The other map methods, which GETAM is compared with.
 
-Each takes a batch and the first block that counts, and gives (G, K, h * w) maps of at least 0.
+Each function takes a batch and the first block to use. It gives maps (G, K, h * w), at least 0.
 Sources: gradient rollout, Chefer et al. 2021, arXiv 2103.15679 (its generic attention); attention
 rollout, Abnar & Zuidema 2020, arXiv 2005.00928; Grad-CAM, Selvaraju et al. 2017, arXiv 1610.02391;
 CAM, Zhou et al. 2016, arXiv 1512.04150.
@@ -23,7 +23,8 @@ __all__ = ["attention", "attention_rollout", "cam", "grad_cam", "gradient_rollou
 def gradient_rollout(batch: Batch, start_block: int) -> Tensor:
     """Row 0 of `(I + M[L]) ... (I + M[start])`, `M[l] = mean_H relu(dy/dA[l] * A[l])`.
 
-    Multiplied from the left, one row at a time, with one block's (N, N) matrices at a time.
+    The product is computed from the left, for row 0 only. So the (N, N) matrices of only one block
+    are in memory at a time.
     """
     logits, calls = record_attention(batch, start_block, every_row=True)
     outputs = [call.output for call in calls]
@@ -61,7 +62,10 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
     """`relu(sum_d w[d] X[:, d])`, X the `norm1` output of a block, `w = mean_patches dy/dX`."""
     norm = getattr(batch.model.blocks[start_block], "norm1", None)
     if norm is None:
-        raise ValueError("grad_cam reads the last block's norm1, and this model's has none")
+        raise ValueError(
+            "Method grad_cam needs the layer norm1 of the last block, but the last block of this "
+            "model has no norm1. Use another method."
+        )
     kept: list[Tensor] = []
 
     def keep(forward: Callable[..., Tensor], *args, **kwargs) -> Tensor:
@@ -98,19 +102,20 @@ def cam(batch: Batch, start_block: int) -> Tensor:
 
 
 def _linear_head(model: nn.Module) -> Tensor:
-    """(C, D); of a distilled model, whose score is the mean of two heads, their mean."""
+    """The weights (C, D) of the head; the mean of both heads of a distilled model, as its score."""
     heads = [getattr(model, name) for name in ("head", "head_dist") if hasattr(model, name)]
     linear = heads and all(isinstance(head, nn.Linear) for head in heads)
     if not linear or getattr(model, "attn_pool", None) is not None or not hasattr(model, "fc_norm"):
         raise ValueError(
-            "cam needs scores that are linear in pooled tokens (timm's norm, fc_norm and head, no "
-            f"attention pooling), and those of {type(model).__name__} are not: use grad_cam"
+            "Method cam needs scores that are linear in the pooled tokens (timm's norm, fc_norm "
+            f"and head, no attention pooling). Those of {type(model).__name__} are not: use "
+            f"grad_cam."
         )
     return torch.stack([head.weight for head in heads]).mean(dim=0)
 
 
 def _class_token_of_identity(call: AttentionCall) -> Tensor:
-    """Row 0 of the identity, (G, 1, N): where a rollout starts from."""
+    """Row 0 of the identity matrix, (G, 1, N): the start of a rollout."""
     row = torch.zeros_like(_precise(call.key[:, 0, :, 0]))
     row[:, 0] = 1
     return row[:, None]

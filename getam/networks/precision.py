@@ -46,7 +46,7 @@ def _warn_without_instructions() -> None:
     if not _cpu_has_bf16():
         warnings.warn(
             "precision: got bf16 on a CPU without instructions for it, where it is far slower "
-            "than fp32. Leave out configs/bf16.yaml, or set each precision to fp32.",
+            "than fp32. Leave out the preset bf16, or set each precision to fp32.",
             stacklevel=3,
         )
 

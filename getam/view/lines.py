@@ -19,7 +19,7 @@ class Reporter:
         if event.kind == "done":
             self.ran += 1
             self.seconds += event.seconds or 0
-        self._say(f"{event.stage:<13}{self._words(event)}")
+        self._say(f"{event.stage:<17}{self._words(event)}")
 
     def warning(self, message: Warning | str, *_: Any) -> None:
         self._say(f"note: {message}")
@@ -63,7 +63,7 @@ def plan_lines(plan: Sequence[Any]) -> list[str]:
     for decision in plan:
         verb = "would run" if decision.runs else "cached"
         why = f": {decision.reason.sentence()}" if decision.runs else f" ({decision.key})"
-        lines.append(f"{decision.stage:<13}{verb}{why}")
+        lines.append(f"{decision.stage:<17}{verb}{why}")
     return lines
 
 

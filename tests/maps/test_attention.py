@@ -123,15 +123,15 @@ def test_cam_is_refused_where_the_head_is_not_linear():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"method": "getam2"}, "unknown method 'getam2': expected one of getam,"),
-        ({"start_block": 4}, "from 0 to 3, got 4"),
-        ({"start_block": -1}, "from 0 to 3, got -1"),
-        ({"start_block": 1, "method": "cam"}, "leave out start_block"),
-        ({"targets": torch.eye(3, CLASSES)}, r"must be \(2, C\).*got \(3, 5\)"),
+        ({"method": "getam2"}, "Got method='getam2', expected one of getam,"),
+        ({"start_block": 4}, "Got start_block=4, expected 0 to 3"),
+        ({"start_block": -1}, "Got start_block=-1, expected 0 to 3"),
+        ({"start_block": 1, "method": "cam"}, "method cam, .*Leave out start_block"),
+        ({"targets": torch.eye(3, CLASSES)}, r"shape \(3, 5\), expected \(2, C\)"),
         ({"targets": TARGETS * 0.3}, "0 and 1"),
         ({"targets": torch.eye(2, 7)}, r"7 classes.*\(2, 5\)"),
-        ({"images": torch.zeros(3, 32, 48)}, r"got torch.float32 and \(3, 32, 48\)"),
-        ({"images": torch.zeros(2, 3, 32, 48, dtype=torch.uint8)}, "floating point"),
+        ({"images": torch.zeros(3, 32, 48)}, r"torch.float32 and shape \(3, 32, 48\)"),
+        ({"images": torch.zeros(2, 3, 32, 48, dtype=torch.uint8)}, "floating-point"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, complaint):

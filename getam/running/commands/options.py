@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from getam.cache import CacheError, Runs
-from getam.config.loading import load_config
+from getam.config.loading import load_config, presets
 from getam.errors import UserError
 
 
@@ -64,9 +64,10 @@ config_option = click.option(
     "--config",
     "configs",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML file with the settings that differ from the defaults. You can give several; a later "
-    "one wins over an earlier one.",
+    metavar="FILE_OR_PRESET",
+    help="YAML file with the settings that differ from the defaults, or the name of a preset that "
+    f"comes with the package: {', '.join(presets())}. You can give several; a later one wins over "
+    "an earlier one.",
 )
 mode_option = click.option(
     "--mode",
@@ -105,7 +106,7 @@ def with_config(command: Callable) -> Callable:
 def _loads(command: Callable) -> Callable:
     @wraps(command)
     def loaded(
-        configs: tuple[Path, ...],
+        configs: tuple[str, ...],
         assignments: tuple[str, ...],
         mode: str | None,
         artifacts: Path,
