@@ -44,11 +44,13 @@ MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_training, data_of, without_weights
+    from getam.running.preflight import check_masks, check_training, data_of, without_weights
 
     settings, data = job.config.deeplab, data_of(job)
     if data is not None and settings.labels == "masks":
-        _labels_of(job, data, data.split(job.config.data.train))
+        records = data.split(job.config.data.train)
+        _labels_of(job, data, records)
+        check_masks(data, records)
     given = encoder_of(job)
     weights = given.pop("weights")
     network = without_weights(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 SALIENT = 0.5
+MASKS_LOOKED_AT = 200  # of train, before a run: a wrong one found later reruns this stage alone
 TINY = 1e-12
 
 
@@ -41,7 +42,7 @@ def check(job: Job) -> None:
     data, names = data_of(job), job.config.data
     if data is not None:
         check_masks(data, data.split(names.val))
-        check_masks(data, data.split(names.train))
+        check_masks(data, data.split(names.train), MASKS_LOOKED_AT)
 
 
 def run(job: Job) -> dict[str, Any]:

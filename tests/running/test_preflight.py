@@ -182,7 +182,7 @@ FOLDERS = {
     without_train_labels: ((), "no image of split 'train' has a line in the label table"),
     overlapping: ((), "1 photos are in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
-    without_saliency: ((), "got no saliency map for 1 of 8"),
+    without_saliency: ((), "1 of 8 photos have no saliency map"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),
     turned_train_mask: ((), "photo01.png: got a mask of 40 x 48 pixels"),
     void_masks: ((), "are 255 (ignore) everywhere"),
@@ -209,7 +209,7 @@ def without_masks(data: Path) -> None:
 def test_masks_are_asked_for_where_they_are_needed(tmp_path):
     make_folder(tmp_path / "data")
     without_masks(tmp_path / "data")
-    assert_refused(run(tmp_path, "deeplab.labels=masks"), tmp_path, "deeplab.labels: masks needs")
+    assert_refused(run(tmp_path, "deeplab.labels=masks"), tmp_path, "deeplab.labels: got masks")
     compare = run(tmp_path, command="compare")
     assert_refused(compare, tmp_path, "compare measures against masks")
     assert run(tmp_path, options=("--dry-run",)).exit_code == 0  # without masks all else goes
