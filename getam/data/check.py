@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from getam.cache import in_threads
+from getam.data.class_names import name_notes
 from getam.data.images import image_size, read_image, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.palette import voc_palette
@@ -66,7 +67,7 @@ def check(
             "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
         },
         "problems": problems,
-        "notes": _notes(index, used, expected or {}),
+        "notes": [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})],
     }
 
 
