@@ -38,6 +38,7 @@ from getam.data.files import (
 )
 from getam.data.index import DataIndex, Record
 from getam.data.label_table import LabelTable, read_table
+from getam.data.unread import find_matching, left_out_note, unread_notes
 from getam.errors import UserError
 
 
@@ -59,9 +60,11 @@ def read_folder(
     if len(tables) == 2:
         raise UserError(f"{root}: got labels.csv and labels.json, expected one. Remove the other.")
     nested = not tables and _has_folders(root / "images")
-    photos = _photos(root, images, nested)
-    masks = find_files(root / "masks", MASKS, nested)
-    salient = find_files(saliency or root / "saliency", SALIENCY, nested)
+    photos, notes = _photos(root, images, nested)
+    masks, more = find_matching(root / "masks", MASKS, nested, photos, "masks")
+    salient, other = find_matching(
+        saliency or root / "saliency", SALIENCY, nested, photos, "saliency maps"
+    )
     file = root / "images" if nested else tables[0] if tables else root / "labels.csv"
     listed = _read_class_list(root / "classes.txt")
     table = _table_of_folders(file, photos) if nested else read_table(file, photos, listed)
@@ -76,8 +79,11 @@ def read_folder(
             image_id, photos[image_id], labels, masks.get(image_id), salient.get(image_id)
         )
 
-    splits = {name: [*map(record, ids)] for name, ids in _read_splits(root, photos).items()}
-    return DataIndex(root, classes, splits, notes=tuple(table.notes))
+    lists = _read_splits(root, photos)
+    splits = {name: [*map(record, ids)] for name, ids in lists.items()}
+    used = {image_id for ids in lists.values() for image_id in ids}
+    notes += [*more, *other, *table.notes, *left_out_note([*photos], used, "splits/")]
+    return DataIndex(root, classes, splits, notes=tuple(notes))
 
 
 def _has_folders(folder: Path) -> bool:
@@ -87,16 +93,24 @@ def _has_folders(folder: Path) -> bool:
     )
 
 
-def _photos(root: Path, folders: Sequence[Path] | None, nested: bool) -> dict[str, Path]:
+def _photos(
+    root: Path, folders: Sequence[Path] | None, nested: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """Id -> photo, and what is not read."""
     found: dict[str, Path] = {}
+    notes: list[str] = []
     for folder in folders or [root / "images"]:
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: this folder is missing. Expected a data folder with {folder.name}/ and "
                 f"labels.csv; set data.root to it."
             )
-        found |= find_files(folder, IMAGES, nested)
-    return found
+        unread: list[str] = []
+        found |= find_files(folder, IMAGES, nested, unread)
+        notes += unread_notes(folder, unread, IMAGES)
+        if not found and not folders:
+            raise UserError(" ".join([f"{folder}: got no photos, expected some.", *notes]))
+    return found, notes
 
 
 def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:

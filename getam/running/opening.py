@@ -62,15 +62,15 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         UserError: what the kind of data expects is missing or wrong.
     """
     data = config.data
+    splits = [name for name in (data.train, data.val, data.test) if name]
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
-        splits = [name for name in (data.train, data.val, data.test) if name]
         return read_voc(root, saliency, splits, data.difficult)
     if data.kind == "coco":
         from getam.data.coco import read_coco_photos
 
-        return read_coco_photos(root, saliency)
+        return read_coco_photos(root, saliency, splits)
     from getam.data.folder import read_folder
 
     return read_folder(root, saliency)
@@ -91,11 +91,12 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
             "coco, and data.root."
         )
     root = _root(config)
+    used = [name for name in (data.train, data.val, data.test) if name]
     expected = {}
     if data.kind == "coco":
         from getam.data.coco import read_coco
 
-        index = read_coco(root, root / data.saliency)
+        index = read_coco(root, root / data.saliency, used)
     elif data.kind == "voc":
         from getam.data.voc import SIZES, read_voc
 
@@ -105,7 +106,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_data(config, root, root / data.saliency)
     return check(
         index.subset(data.classes),
-        [name for name in (data.train, data.val, data.test) if name],
+        used,
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
