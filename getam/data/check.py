@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from getam.cache import in_threads
 from getam.data.class_names import name_notes
+from getam.data.heic import check_readable
 from getam.data.images import image_size, read_image, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.palette import voc_palette
@@ -53,8 +54,10 @@ def check(
     problems = _missing_splits(index, used)
     used = [name for name in used if index.splits.get(name)]
     records = {record.id: record for name in used for record in index.split(name)}
-    seen = in_threads(lambda record: _look(index, record, deep), [*records.values()], READERS)
-    problems += _overlap(index, used[:2])
+    unreadable = _unreadable(records.values())
+    looked = [*records.values()] if not unreadable else []
+    seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
+    problems += [*unreadable, *_overlap(index, used[:2])]
     problems += [problem for one in seen for problem in one.problems]
     problems += _coverage(index, used[:1], needs_saliency)
     return {
@@ -81,6 +84,14 @@ def _missing_split(index: DataIndex, name: str) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _unreadable(records: Iterable[Record]) -> list[str]:
+    try:
+        check_readable(record.image for record in records)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from getam.errors import UserError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+HEIC = (".heic", ".heif")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *HEIC)
 SALIENCY = (".png", ".jpg", ".jpeg")
 MASKS = (".png",)
 RESERVED = ("classes.txt",)  # what a table of labels by id has beside the ids
@@ -62,6 +63,19 @@ def find_files(
             )
         found[image_id] = Path(entry.path)
     return found
+
+
+def no_such_image(where: Path | str, image_id: str, folder: str) -> str:
+    """The sentence for an id in a list that there is no photo of."""
+    if is_hidden(image_id) and "/" not in image_id:
+        return (
+            f"{where}: got {image_id!r}, but files whose names begin with . or @ are passed over, "
+            f"as they are notes of the system. Rename the image and its line, or remove the line."
+        )
+    return (
+        f"{where}: got {image_id!r}, but {folder} has no such image. Add the image or remove the "
+        f"line."
+    )
 
 
 def clean_id(name: str) -> str:
@@ -160,10 +174,7 @@ def read_ids(
     for number, line in read_lines(file):
         image_id = id_of(line)
         if image_id not in photos:
-            raise UserError(
-                f"{file}, line {number}: got {image_id!r}, but {folder} has no such image. Add "
-                f"the image or remove the line."
-            )
+            raise UserError(no_such_image(f"{file}, line {number}", image_id, folder))
         if image_id in seen:
             raise UserError(
                 f"{file}: image {image_id!r} stands there twice (lines {seen[image_id]} and "

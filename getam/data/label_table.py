@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from getam.data.class_names import SEPARATORS, clean_name, is_list, spelling_notes
-from getam.data.files import clean_id
+from getam.data.files import clean_id, no_such_image
 from getam.errors import UserError
 
 HEADER = ["image", "classes"]
@@ -174,10 +174,7 @@ def _each_once(
         if image_id not in images and os.path.splitext(image_id)[0] in images:
             image_id = os.path.splitext(image_id)[0]
         if image_id not in images:
-            raise UserError(
-                f"{where}: got {image_id!r}, but images/ has no such image. Add the image or "
-                f"remove the line."
-            )
+            raise UserError(no_such_image(where, image_id, "images/"))
         if image_id in table:
             raise UserError(f"{where}: image {image_id!r} has a line above already.")
         table[image_id] = value

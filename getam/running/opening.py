@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import Runner, Stage, Store, library_versions
-from getam.config.schema import Config
+from getam.config.schema import Config, Data
+from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
@@ -44,6 +45,7 @@ def open_runner(
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
+        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         used = {part for stage in stages for part in stage.data}
         data = data_parts(index, config.data, used, store.files)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
@@ -62,7 +64,7 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         UserError: what the kind of data expects is missing or wrong.
     """
     data = config.data
-    splits = [name for name in (data.train, data.val, data.test) if name]
+    splits = _splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
@@ -91,7 +93,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
             "coco, and data.root."
         )
     root = _root(config)
-    used = [name for name in (data.train, data.val, data.test) if name]
+    used = _splits(data)
     expected = {}
     if data.kind == "coco":
         from getam.data.coco import read_coco
@@ -111,6 +113,11 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
+
+
+def _splits(data: Data) -> list[str]:
+    """The splits that a run uses."""
+    return [name for name in (data.train, data.val, data.test) if name]
 
 
 def _root(config: Config) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from getam.data.check import check
 from getam.data.folder import read_folder
 from getam.errors import UserError
+from getam.running.commands.predict import find_images
 
 
 def labels(root: Path) -> dict[str, set[str]]:
@@ -103,6 +104,13 @@ def test_a_link_to_a_folder_of_a_class_is_refused(by_class):
         read_folder(by_class)
 
 
+def test_hidden_photos_are_not_predicted_either(by_class):
+    (by_class / "images" / "@eaDir").mkdir()
+    for name in ("@eaDir/a.png", "cat/._photo00.png"):
+        shutil.copy(by_class / "images/cat/photo00.png", by_class / "images" / name)
+    assert len(find_images([by_class / "images"], by_class / "out")) == 12
+
+
 def notes(root: Path) -> str:
     return "\n".join(check(read_folder(root), ["train", "val"])["notes"])
 
@@ -180,7 +188,7 @@ def test_an_id_that_looks_like_a_temporary_file_is_no_photo(folder):
     assert ".tmp-1" not in labels(folder)
     with (folder / "labels.csv").open("a") as table:
         table.write(".tmp-1,cat\n")
-    with pytest.raises(UserError, match=r"got '.tmp-1', but images/ has no such image"):
+    with pytest.raises(UserError, match=r"got '.tmp-1', but files whose names begin with"):
         read_folder(folder)
 
 
