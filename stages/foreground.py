@@ -111,8 +111,11 @@ class Finder:
     classes: PatchScore | None
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
-        """("classes", (K * h, w)), where it is asked and there are any; ("foreground", (h, w))."""
-        found = self.foreground(features).clamp(0, 1)
+        """("classes", (K * h, w)), where it is asked and there are any; ("foreground", (h, w)).
+
+        Without a class, as in an image that is labelled as empty, there is no foreground.
+        """
+        found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
             shares = class_shares(self.classes(features)[..., chosen]).permute(2, 0, 1)

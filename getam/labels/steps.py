@@ -2,6 +2,8 @@
 
     enlarge, along the edges of the image (PAMR) -> salient pixels -> one scale -> completion
 
+A photo that is labelled as empty is background from edge to edge, whatever stands out in it.
+
 Both modes call :func:`label_images`: the label stage for one photo at a time, the joint step of the
 end-to-end mode for each training batch. It runs on the device of its tensors. The dense CRF, which
 may follow, is a step of the label stage alone (:mod:`getam.labels.crf`).
@@ -14,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from getam.data.label_values import BACKGROUND
 from getam.data.transforms import resize_maps
 from getam.labels.completion import complete_labels, completion_options
 from getam.labels.completion_batch import complete_batch
@@ -55,7 +57,8 @@ def label_images(
 
     Args:
         maps: (B, K, h, w), not negative, the maximum of each 1 (or 0, for an empty map).
-        class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class.
+        class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class. An
+            image whose slots are all without a class becomes 0 everywhere.
         pixels: (B, 3, H, W), the images in 0..255.
         saliency: see :class:`SoftSaliency`.
         settings: with the fields of ``getam.config.schema.PseudoLabels``, except those of the CRF
@@ -66,10 +69,14 @@ def label_images(
     Returns:
         (B, H, W) uint8 on the device of ``maps``: 0 background, class ids, 255 ignore.
     """
+    empty = ~(class_ids > 0).any(dim=1)
+    if empty.all():
+        return empty.new_full((len(maps), *pixels.shape[2:]), BACKGROUND, dtype=torch.uint8)
     maps, on_grid = _enlarge(pixels, settings.pamr, maps, saliency.on_grid)
     salient = salient_pixels(saliency._replace(on_grid=on_grid))
     maps = _of_one_whole(maps) if shares else _comparable(maps, settings.balance)
-    return _complete(maps, class_ids, salient, settings)
+    labels = _complete(maps, class_ids, salient, settings)
+    return labels.masked_fill(empty[:, None, None], BACKGROUND)
 
 
 def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
@@ -106,8 +113,6 @@ def _complete(maps: Tensor, class_ids: Tensor, salient: Tensor | None, settings:
     """Label completion: on a CPU image by image, elsewhere the whole batch at once."""
     options = completion_options(settings)
     if maps.device.type != "cpu":
-        if not maps.shape[1]:  # a batch of backgrounds: one slot that holds no class
-            maps, class_ids = (F.pad(maps, (0, 0, 0, 0, 0, 1)), F.pad(class_ids, (0, 1)))
         return complete_batch(maps, class_ids, salient, **options)
     labels = [
         complete_labels(
