@@ -194,7 +194,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
 
 
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:
-    """val mIoU of the network as it is when called; nothing where val has no masks."""
+    """val mIoU of the network as it is when called; nothing where no mask of val shows a class."""
     records = [r for r in data.split(job.config.data.val) if r.mask is not None]
     segmenter = Segmenter(network, job.config.endtoend.image_size, flip=False)
 
@@ -206,7 +206,8 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
         for record, (_, image, probabilities) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])
             confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
-        return {"val mIoU": distributed.add_up(confusion).miou()}
+        total = distributed.add_up(confusion)
+        return {"val mIoU": total.miou()} if total.has_classes else {}
 
     return measure if records else dict
 

@@ -14,6 +14,7 @@ from getam.data.class_names import name_notes
 from getam.data.heic import check_readable
 from getam.data.images import image_size, read_image, read_saliency
 from getam.data.index import DataIndex, Record
+from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.palette import voc_palette
 from getam.errors import UserError
 
@@ -57,8 +58,10 @@ def check(
     unreadable = _unreadable(records.values())
     looked = [*records.values()] if not unreadable else []
     seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
+    against = _against_masks(index, used, dict(zip((r.id for r in looked), seen))) if deep else []
     problems += [*unreadable, *_overlap(index, used[:2])]
     problems += [problem for one in seen for problem in one.problems]
+    problems += [sentence for sentence, systematic in against if systematic]
     problems += _coverage(index, used[:1], needs_saliency)
     return {
         "root": str(index.root),
@@ -70,7 +73,12 @@ def check(
             "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
         },
         "problems": problems,
-        "notes": [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})],
+        "notes": [
+            *index.notes,
+            *name_notes(index.classes),
+            *_notes(index, used, expected or {}),
+            *(sentence for sentence, systematic in against if not systematic),
+        ],
     }
 
 
@@ -92,6 +100,22 @@ def _unreadable(records: Iterable[Record]) -> list[str]:
     except UserError as error:
         return [str(error)]
     return []
+
+
+def _against_masks(
+    index: DataIndex, used: Sequence[str], seen: Mapping[str, Seen]
+) -> list[tuple[str, bool]]:
+    """Of each split what its masks contradict, and whether that is systematic."""
+    told = []
+    for name in used:
+        found = MaskLabels()
+        for record in index.split(name):
+            if record.id in seen and seen[record.id].values:
+                found.add(record, seen[record.id].values)
+        sentence = found.sentence(name, index.classes)
+        if sentence:
+            told.append((sentence, found.is_systematic(index.classes)))
+    return told
 
 
 def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
@@ -195,16 +219,10 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     try:
         if record.mask is not None:
             colours = _mask_colours(record.mask, size)
-            values = frozenset(_values(index, record, size)) if deep else values
+            values = frozenset(values_of(index.read_mask(record, size))) if deep else values
     except UserError as error:
         problems.append(str(error))
     return Seen(size, colours, values, tuple(problems))
-
-
-def _values(index: DataIndex, record: Record, size: tuple[int, int]) -> list[int]:
-    import numpy as np
-
-    return np.flatnonzero(np.bincount(index.read_mask(record, size).ravel())).tolist()
 
 
 def _same_size(path: Path, size: tuple[int, int]) -> None:

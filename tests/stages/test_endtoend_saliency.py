@@ -1,4 +1,4 @@
-"""Saliency that a model makes for the end-to-end mode: once, by all processes, as for the labels."""
+"""Saliency that a model makes for the end-to-end mode: once, by all processes, as for labels."""
 
 from __future__ import annotations
 
