@@ -16,6 +16,7 @@ from getam.data.images import image_size, read_image, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.palette import voc_palette
+from getam.data.teaching import label_notes, label_problems, unlabelled
 from getam.errors import UserError
 
 READERS = 8  # threads: reading headers waits for the disk
@@ -63,6 +64,9 @@ def check(
     problems += [problem for one in seen for problem in one.problems]
     problems += [sentence for sentence, systematic in against if systematic]
     problems += _coverage(index, used[:1], needs_saliency)
+    problems += _labels(index, used)
+    notes = [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})]
+    notes += [sentence for sentence, systematic in against if not systematic]
     return {
         "root": str(index.root),
         "splits": {name: _split_row(index.splits[name], name in used) for name in index.splits},
@@ -73,12 +77,7 @@ def check(
             "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
         },
         "problems": problems,
-        "notes": [
-            *index.notes,
-            *name_notes(index.classes),
-            *_notes(index, used, expected or {}),
-            *(sentence for sentence, systematic in against if not systematic),
-        ],
+        "notes": notes,
     }
 
 
@@ -131,6 +130,15 @@ def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
     ]
 
 
+def _labels(index: DataIndex, used: Sequence[str]) -> list[str]:
+    """What the labels of the first split cannot teach; whether the second has any."""
+    told = [unlabelled(name, index.split(name)) for name in used[:2]]
+    problems = [problem for problem in told if problem]
+    for name in used[:1]:
+        problems += label_problems(name, index.split(name), index.classes)
+    return problems
+
+
 def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> list[str]:
     problems = []
     for name in used:
@@ -154,6 +162,8 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
 
 def _notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
     notes = []
+    for name in used[:1]:
+        notes += label_notes(name, index.split(name), index.classes)
     for name in used:
         records = index.split(name)
         if expected.get(name, len(records)) != len(records):
