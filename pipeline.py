@@ -65,9 +65,9 @@ stage_name = click.Choice(ORDER)
 @workers_option
 @click.option(
     "--name",
-    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts. If you "
-    "give only a name, without --config, --set and --mode, the run of this name continues with its "
-    "own settings.  [default: default]",
+    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts. If "
+    "you give only a name, without --config, --set and --mode, the run of this name continues with "
+    "its own settings.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
