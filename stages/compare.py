@@ -106,6 +106,12 @@ def _measure(
     done = parallel(joblib.delayed(refine)(*chunk) for chunk in chunks)
     for partial in context.track(done, total=len(chunks), unit=f"{method} chunk"):
         sweeps = [whole + part for whole, part in zip(sweeps, partial)]
+    if not all(sweep.has_classes for sweep in sweeps):
+        raise UserError(
+            f"compare: the masks of {len(records)} photos of {job.config.data.train} show nothing "
+            f"but background, so nothing can be compared. 'data --deep' says what is wrong with "
+            f"them."
+        )
     return [_row(method, *pair) for pair in zip(settings.refiners, sweeps)]
 
 

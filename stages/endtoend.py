@@ -221,7 +221,10 @@ def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Sali
 
 
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:
-    """A function that measures the mIoU of the network on val. It gives {} if val has no masks."""
+    """A function that measures the mIoU of the network on val.
+
+    It gives {} if no mask of val shows a class.
+    """
     records = [r for r in data.split(job.config.data.val) if r.mask is not None]
     segmenter = Segmenter(network, job.config.endtoend.image_size, flip=False)
 
@@ -233,7 +236,8 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
         for record, (_, image, probabilities) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])
             confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
-        return {"val mIoU": distributed.add_up(confusion).miou()}
+        total = distributed.add_up(confusion)
+        return {"val mIoU": total.miou()} if total.has_classes else {}
 
     return measure if records else dict
 

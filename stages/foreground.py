@@ -121,8 +121,11 @@ class Finder:
     classes: PatchScore | None
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
-        """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w))."""
-        found = self.foreground(features).clamp(0, 1)
+        """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
+
+        A photo without a class has no foreground.
+        """
+        found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
             shares = class_shares(self.classes(features)[..., chosen]).permute(2, 0, 1)

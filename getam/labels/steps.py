@@ -2,6 +2,8 @@
 
     enlarge and refine (PAMR) -> find salient pixels -> normalise -> complete labels
 
+A photo that is labelled as empty (no class) is background everywhere.
+
 Both modes call :func:`label_images`: the stage pseudolabels for one photo at a time, the end-to-end
 mode for each training batch. It runs on the device of its tensors. Only the stage pseudolabels can
 add a dense CRF afterwards (:mod:`getam.labels.crf`).
@@ -14,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from getam.data.label_values import BACKGROUND
 from getam.data.transforms import resize_maps
 from getam.labels.completion import complete_labels, completion_options
 from getam.labels.completion_batch import complete_batch
@@ -57,7 +59,8 @@ def label_images(
 
     Args:
         maps: (B, K, h, w), not negative; the maximum of each map is 1, or 0 for a map of zeros.
-        class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class.
+        class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class. An
+            image that has only slots without a class becomes 0 everywhere.
         pixels: (B, 3, H, W), the images in 0..255.
         saliency: see :class:`SoftSaliency`.
         settings: the fields of ``getam.config.schema.PseudoLabels``; those of the CRF and of the
@@ -68,10 +71,14 @@ def label_images(
     Returns:
         (B, H, W) uint8 on the device of ``maps``: 0 background, class ids, 255 ignore.
     """
+    empty = ~(class_ids > 0).any(dim=1)
+    if empty.all():
+        return empty.new_full((len(maps), *pixels.shape[2:]), BACKGROUND, dtype=torch.uint8)
     maps, on_grid = _enlarge(pixels, settings.pamr, maps, saliency.on_grid)
     salient = salient_pixels(saliency._replace(on_grid=on_grid))
     maps = _of_one_whole(maps) if shares else _comparable(maps, settings.balance)
-    return _complete(maps, class_ids, salient, settings)
+    labels = _complete(maps, class_ids, salient, settings)
+    return labels.masked_fill(empty[:, None, None], BACKGROUND)
 
 
 def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
@@ -111,8 +118,6 @@ def _complete(maps: Tensor, class_ids: Tensor, salient: Tensor | None, settings:
     """Label completion: image by image on a CPU, the whole batch at once on other devices."""
     options = completion_options(settings)
     if maps.device.type != "cpu":
-        if not maps.shape[1]:  # no image has a class: add one slot without a class
-            maps, class_ids = (F.pad(maps, (0, 0, 0, 0, 0, 1)), F.pad(class_ids, (0, 1)))
         return complete_batch(maps, class_ids, salient, **options)
     labels = [
         complete_labels(

@@ -90,6 +90,11 @@ class ConfusionMatrix:
         return float(mean_over_known(self.iou()))
 
     @property
+    def has_classes(self) -> bool:
+        """Whether any pixel has a target other than 0: else nothing but background is measured."""
+        return bool(self.matrix[1:].any())
+
+    @property
     def ignored_share(self) -> float:
         """Share of the counted pixels whose prediction is 255; nan without any pixel."""
         pixels = self.matrix.sum()
@@ -207,6 +212,11 @@ class ThresholdSweep:
     def miou(self) -> np.ndarray:
         """(T,) mean IoU at each threshold, as `ConfusionMatrix.miou`."""
         return mean_over_known(self.iou())
+
+    @property
+    def has_classes(self) -> bool:
+        """As that of `ConfusionMatrix`."""
+        return bool(self._counts[:, 1:].any())
 
     def best(self) -> tuple[float, float]:
         """The threshold with the highest mean IoU (the lowest of equals), and this mean IoU."""

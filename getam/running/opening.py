@@ -9,7 +9,8 @@ from typing import Any
 
 from getam.cache import Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
-from getam.config.schema import Config
+from getam.config.schema import Config, Data
+from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
@@ -48,6 +49,7 @@ def open_runner(
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
+        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         used = {part for stage in stages for part in stage.data}
         data = data_parts(index, config.data, used, store.files)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
@@ -67,15 +69,15 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
+    splits = _splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
-        splits = [name for name in (data.train, data.val, data.test) if name]
         return read_voc(root, saliency, splits, data.difficult)
     if data.kind == "coco":
         from getam.data.coco import read_coco_photos
 
-        return read_coco_photos(root, saliency)
+        return read_coco_photos(root, saliency, splits)
     from getam.data.folder import read_folder
 
     return read_folder(root, saliency)
@@ -96,11 +98,12 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
             "voc or coco: add --set data.kind=folder and --set data.root=FOLDER."
         )
     root = _root(config)
+    used = _splits(data)
     expected = {}
     if data.kind == "coco":
         from getam.data.coco import read_coco
 
-        index = read_coco(root, root / data.saliency)
+        index = read_coco(root, root / data.saliency, used)
     elif data.kind == "voc":
         from getam.data.voc import SIZES, read_voc
 
@@ -110,11 +113,16 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_data(config, root, root / data.saliency)
     return check(
         index.subset(data.classes),
-        [name for name in (data.train, data.val, data.test) if name],
+        used,
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
+
+
+def _splits(data: Data) -> list[str]:
+    """The splits that a run uses."""
+    return [name for name in (data.train, data.val, data.test) if name]
 
 
 def _root(config: Config) -> Path:

@@ -56,7 +56,7 @@ class JointLoss:
             ``loss``, its terms (not weighted), and ``label share`` (C + 2,).
         """
         images, targets = batch[:2]
-        saliency = batch[2].bool() if len(batch) > 2 else None
+        saliency = objects(batch[2], targets) if len(batch) > 2 else None
         pixels = image_pixels(images, normalisation(self.classifier))
         labels = online_labels(
             self.classifier, images, pixels, targets, saliency, self.maps, self.labels
@@ -134,6 +134,15 @@ def online_labels(
     given = nothing if saliency is None else (saliency > 0)[:, None].to(found.dtype)
     soft = SoftSaliency(on_grid=nothing, at_size=given, threshold=0.5)
     return label_images(found, class_ids, pixels, soft, labels)
+
+
+def objects(saliency: Tensor, targets: Tensor) -> Tensor:
+    """Salient pixels (B, H, W) bool; none of an image that is labelled as empty (targets (B, C)).
+
+    >>> objects(torch.tensor([[[1, 0]], [[1, 0]]]), torch.tensor([[1, 0], [0, 0]])).tolist()
+    [[[True, False]], [[False, False]]]
+    """
+    return saliency.bool() & targets.bool().any(dim=1)[:, None, None]
 
 
 def label_shares(labels: Tensor, classes: int) -> Tensor:
