@@ -27,6 +27,7 @@ __all__ = [
     "undisturbed",
 ]
 
+_WANTED = {"training": False, "fused_attn": True, "grad_checkpointing": False}
 _PLAIN_TRANSFORMERS = (VisionTransformer, VisionTransformerDistilled, Eva)
 
 
@@ -126,24 +127,28 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     >>> layer.training, torch.is_grad_enabled()
     (True, True)
     """
-    wanted = {"training": False, "fused_attn": True, "grad_checkpointing": False}
-    found = [
-        (module, name, getattr(module, name))
-        for module in model.modules()
-        for name, value in wanted.items()
-        if getattr(module, name, value) != value and (name != "fused_attn" or may_fuse(module))
-    ]
+    found = [change for module in model.modules() for change in _to_change(module)]
     with torch.inference_mode(False), torch.no_grad(), _nothing_compiled():
         try:
-            for module, name, _ in found:
-                setattr(module, name, wanted[name])
+            for module, name in found:
+                setattr(module, name, _WANTED[name])
             yield
         finally:
-            for module, name, value in found:
-                setattr(module, name, value)
+            for module, name in found:
+                setattr(module, name, not _WANTED[name])
             # A weight that autocast has cast without a graph would get no gradient from the
             # caller's next forward pass.
             torch.clear_autocast_cache()
+
+
+def _to_change(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    own = vars(module)  # much faster than getattr on a module that lacks the attribute
+    if module.training:
+        yield module, "training"
+    if own.get("grad_checkpointing"):
+        yield module, "grad_checkpointing"
+    if not own.get("fused_attn", True) and may_fuse(module):
+        yield module, "fused_attn"
 
 
 def _nothing_compiled() -> AbstractContextManager:

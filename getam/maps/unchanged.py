@@ -155,13 +155,16 @@ def _head_width(attention: nn.Module) -> int:
 
 def _is_simple(module: nn.Module) -> bool:
     """Unchanged, and with weights that are the same for every token."""
-    weights = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
+    own = vars(module)
+    weights = (*module._parameters.values(), *module._buffers.values())
+    loose = any(isinstance(value, Tensor) for value in own.values())  # in a parameter's place
     matrix = module.weight if type(module) is nn.Linear else None
     return (
         is_unchanged(module)
-        and len(getattr(module, "normalized_shape", (0,))) == 1
-        and getattr(module, "chunk_dim", -1) == -1
-        and all(w is matrix or w.dim() == 1 for w in weights if isinstance(w, Tensor))
+        and not loose
+        and len(own.get("normalized_shape", (0,))) == 1
+        and own.get("chunk_dim", -1) == -1
+        and all(w is matrix or w.dim() == 1 for w in weights if w is not None)
     )
 
 
