@@ -78,6 +78,19 @@ class Runner(Planner):
         self._read: set[tuple[str, str]] = set()  # artifacts whose content this run made or read
         self._runs = Runs(store.root)
 
+    def check(self, plan: Sequence[Decision]) -> None:
+        """Have each stage that would run say what it would refuse, before anything runs.
+
+        Its module may have a function `check` beside the one that runs. It is called with a job
+        that has all settings, and the places where inputs will be; what it raises comes out.
+        """
+        for decision in plan:
+            stage = self._stages[decision.stage]
+            check = getattr(import_module(stage.module), "check", None) if decision.runs else None
+            if check is not None:
+                partial = self.store.partial(stage.name, decision.key)
+                check(self._job(stage, partial, ConfigView(stage.name, self._config)))
+
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
         """Carry out a plan of this runner: stage -> folder of its artifact.
 
@@ -181,21 +194,27 @@ class Runner(Planner):
     def _call(self, stage: Stage, pieces: Pieces) -> dict[str, Any]:
         function = self._import(stage)
         loaded = set(sys.modules)
-        job = Job(
-            stage=stage.name,
-            key=self._keys[stage.name],
-            folder=pieces.folder,
-            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
-            config=ConfigView(stage.name, select(self._config, stage)),
-            context=self.context,
-            pieces=pieces,
-        )
+        config = ConfigView(stage.name, select(self._config, stage))
+        job = self._job(stage, pieces.folder, config, pieces)
         faults.point("stage.called")
         metrics = self._call_function(function, job)
         faults.point("stage.returned")
         late = set(self._ingredients[stage.name]["code"]) & set(sys.modules) - loaded
         self._check_code(stage, late)
         return plain_metrics(stage.name, metrics)
+
+    def _job(
+        self, stage: Stage, folder: Path, config: ConfigView, pieces: Pieces | None = None
+    ) -> Job:
+        return Job(
+            stage=stage.name,
+            key=self._keys[stage.name],
+            folder=folder,
+            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
+            config=config,
+            context=self.context,
+            pieces=pieces,
+        )
 
     def _import(self, stage: Stage) -> Callable[[Job], Mapping[str, Any] | None]:
         """The function of `stage`, sure to be the code that the key was made of."""

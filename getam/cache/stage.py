@@ -152,7 +152,7 @@ class Job:
     inputs: Mapping[str, Path]
     config: ConfigView
     context: Any
-    pieces: Pieces
+    pieces: Pieces | None  # None before the run, when a stage is only asked what it would refuse
 
     @property
     def scratch(self) -> Path:

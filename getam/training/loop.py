@@ -1,10 +1,10 @@
-"""One training loop, resumable at any step, for every network of the project.
+"""One training loop for every network of the project. It can resume at any step.
 
-Nothing random depends on what ran before: the order of an epoch follows from (seed, epoch), the
-augmentation of an image from (seed, epoch, image), dropout from (seed, step). So a run that was
-killed and resumed, or one with another number of workers, takes the same steps. Several processes
-(see ``getam.training.distributed``) share each batch: its loss and gradient are those of the whole,
-and only dropout differs.
+Random numbers do not depend on earlier steps. The order of an epoch depends only on (seed, epoch),
+the augmentation of an image only on (seed, epoch, image), dropout only on (seed, step). So a run
+that was killed and resumed takes the same steps, and so does a run with more or fewer workers.
+Several processes (see ``getam.training.distributed``) share each batch. Loss and gradient are those
+of the whole batch; only dropout differs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def mix(*numbers: int) -> int:
 
 
 class SeededItems(Dataset):
-    """Items by (epoch, index), each made under a random state that follows from them alone."""
+    """Items by (epoch, index). The random state of an item depends only on these and the seed."""
 
     def __init__(self, size: int, make: Callable[[int], Item], seed: int) -> None:
         self.size, self.make, self.seed = size, make, seed
@@ -61,11 +61,11 @@ class SeededItems(Dataset):
 class Batches:
     """Batches of (epoch, index) from step ``start`` on; every epoch is one permutation.
 
-    The incomplete batch at the end of an epoch is dropped (batch normalisation wants full ones).
-    Of several processes each has its share of every batch.
+    The incomplete batch at the end of an epoch is dropped (batch normalisation needs full batches).
+    Several processes each get a share of every batch.
 
     Raises:
-        UserError: a batch that the processes cannot share equally.
+        UserError: the batch size is no multiple of the number of processes.
     """
 
     def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
@@ -73,7 +73,8 @@ class Batches:
         if self.batch_size % distributed.count():
             raise UserError(
                 f"batch_size: got batches of {self.batch_size} images for {distributed.count()} "
-                f"processes, expected a multiple of {distributed.count()}, an equal share for each."
+                f"processes, expected a multiple of {distributed.count()}, so that all get equal "
+                f"shares. Set batch_size to one, and give at least as many train photos."
             )
         self.per_epoch = items // self.batch_size
         self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
@@ -107,37 +108,38 @@ def train(
     track: Callable = lambda iterable, **_: iterable,
     measure: Callable[[], dict[str, float]] = dict,
 ) -> History:
-    """Train in place, resuming from ``scratch/checkpoint.pt`` where there is one.
+    """Train a network in place. Resumes from ``scratch/checkpoint.pt`` if this file exists.
 
-    Once all is trained, calling it again only loads the result.
+    After a finished training, another call only loads the result.
 
     Args:
         network: moved to ``device``; in eval mode on return.
         items: number of training images.
         make_item: index -> tensors of one image, with augmentation from torch's random state.
-        loss: (network, batch on the device) -> scalar, or the scalar as ``"loss"`` among other
-            figures (scalars or vectors) whose means over an epoch the history tells. Gradients
-            are to flow through a call of the network, not of its parts: of several processes it is
-            a DistributedDataParallel.
+        loss: (network, batch on the device) -> the loss (scalar), or a dict of ``"loss"`` and other
+            values (scalars or vectors), whose means over an epoch go into the history. It must call
+            the network as a whole, not its parts, because with several processes the network is a
+            DistributedDataParallel.
         settings: the fields of ``getam.config.schema.Training``.
-        seed: of everything random here.
-        pieces: those of the stage; the checkpoint is one of them.
-        scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
-            Ctrl-C and SIGTERM wait for the end of a step, and a checkpoint.
-        measure: further figures at the end of each epoch, of the network in eval mode.
+        seed: seed of all random numbers.
+        pieces: the pieces of the stage. The checkpoint is one of them.
+        scratch: folder of the checkpoint. The environment variable ``GETAM_CHECKPOINT_SECONDS`` is
+            the time between two checkpoints, in seconds; default 60. Ctrl-C and SIGTERM wait for
+            the end of the step, and a checkpoint.
+        measure: gives further values of the network, in eval mode, at the end of each epoch.
 
     Raises:
-        UserError: a batch that several processes cannot share equally, or a training that
-            diverged: the loss or a weight is no longer finite.
+        UserError: the batch size is no multiple of the number of processes, or the training
+            diverged: the loss or a weight is not finite.
     """
     network.to(device)
     freeze_blocks(network, settings.frozen_blocks)
     optimizer = make_optimizer(network, settings)
     scaler = gradient_scaler(settings.precision, device)
-    rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
+    rates = [group["lr"] for group in optimizer.param_groups]  # a checkpoint has decayed rates
     state = Checkpoint(scratch / "checkpoint.pt", pieces, network, optimizer, scaler)
     step, history = state.load()
-    distributed.wait()  # none writes the next checkpoint while another still reads this one
+    distributed.wait()  # all have read the checkpoint before one of them writes the next
     batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
     loader = DataLoader(
         SeededItems(items, make_item, seed),
@@ -197,7 +199,10 @@ def _step_seed(seed: int, step: int) -> int:
 
 
 def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
-    """AdamW or SGD with one rate for the encoder, one for the rest; no decay on vectors."""
+    """AdamW or SGD, with a learning rate for the encoder and one for all other parameters.
+
+    Vectors, such as biases, have no weight decay.
+    """
     encoder = {id(p) for p in encoder_parameters(network)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
@@ -212,7 +217,7 @@ def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
 
 
 def schedule(step: int, total: int, settings: Any) -> float:
-    """The factor on the rates at a step: linear warm-up, then cosine or poly decay to 0."""
+    """The factor on the learning rates: linear warm-up, then cosine or poly decay to 0."""
     warm = settings.warmup * total
     if step < warm:
         return (step + 1) / (warm + 1)

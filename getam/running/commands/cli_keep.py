@@ -48,7 +48,7 @@ def config_command(config: Config, artifacts: Path, section: str | None) -> None
 @json_option
 @exits_cleanly
 def data_command(
-    configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+    configs: tuple[str, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
 ) -> None:
     """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
 
@@ -85,7 +85,9 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
         run_name="compare",
         report=Reporter(sys.stderr),
     )
-    made = runner.run(runner.plan())
+    plan = runner.plan()
+    runner.check(plan)
+    made = runner.run(plan)
     click.echo((made["compare"] / "table.txt").read_text(), nl=False)
     click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
 
