@@ -14,7 +14,7 @@ from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.fingerprints import by_content, data_parts
+from getam.running.fingerprints import Sources, by_content, data_parts
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
@@ -41,7 +41,8 @@ def open_runner(
         UserError: a data folder or a file of weights is missing or wrong.
     """
     store = Store(artifacts)
-    settings, files = by_content(config, store.files)
+    sources = Sources(store.files)
+    settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     data = {}
@@ -51,15 +52,15 @@ def open_runner(
         index = read_data(config, context.root, context.saliency)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, store.files)
+        data = data_parts(index, config.data, used, sources)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
-    options = {"info": info, "settings": recorded(config), **options}
-    return Runner(store, stages, settings, data, CODE, context, **options)
+    known = {"info": info, "settings": recorded(config), "recheck": sources.recheck}
+    return Runner(store, stages, settings, data, CODE, context, **{**known, **options})
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
