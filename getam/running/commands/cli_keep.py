@@ -99,7 +99,8 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
 def runs_command(artifacts: Path, as_json: bool) -> None:
     """List the named runs: when, with which settings, how far, and how much disk space each uses.
 
-    A run is named by run --name; without it the name is default. The command gc keeps the artifacts
+    A run is named by run --name; without it the name is default. If you use a name again with other
+    settings, the former run stays in this list, as NAME-XXXXXXXX. The command gc keeps the artifacts
     of every run listed here. To let go of a run, delete its file in the folder runs.
     """
     from getam.running.commands.named_runs import named_runs, runs_table
@@ -133,8 +134,9 @@ def verify_command(artifacts: Path) -> None:
 def gc_command(artifacts: Path, dry_run: bool) -> None:
     """Free disk space: remove every artifact that no named run uses.
 
-    Removed are artifacts of other settings, broken artifacts, and remains of interrupted work. The
-    command runs lists the named runs.
+    Removed are artifacts that only former code or data used, broken artifacts, and remains of
+    interrupted work. The command runs lists the named runs: one for all settings that you ran. To
+    remove the artifacts of one of them too, delete its file in the folder runs first.
     """
     from getam.cache import Store, gc
 
