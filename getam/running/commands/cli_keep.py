@@ -100,8 +100,8 @@ def runs_command(artifacts: Path, as_json: bool) -> None:
     """List the named runs: when, with which settings, how far, and how much disk space each uses.
 
     A run is named by run --name; without it the name is default. If you use a name again with other
-    settings, the former run stays in this list, as NAME-XXXXXXXX. The command gc keeps the artifacts
-    of every run listed here. To let go of a run, delete its file in the folder runs.
+    settings, the former run stays in this list, as NAME-XXXXXXXX. The command gc keeps the
+    artifacts of every run listed here. To let go of a run, delete its file in the folder runs.
     """
     from getam.running.commands.named_runs import named_runs, runs_table
 
