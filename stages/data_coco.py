@@ -1,8 +1,9 @@
-"""data: of COCO, labels and masks made from the annotations, as a data folder without images.
+"""data: makes labels and masks from the annotations of MS COCO.
 
 needs   annotations/instances_SPLIT.json of the train and val split
-makes   masks/ID.png labels.json classes.txt splits/ (see getam.data.folder and getam.data.coco)
-costs   about 8 ms per image and core; a few GB of memory while the annotations are read
+makes   a data folder without photos: masks/ID.png labels.json classes.txt splits/
+        (see getam.data.folder and getam.data.coco)
+costs   about 8 ms per photo and core; a few GB of memory while the annotations are read
 """
 
 from __future__ import annotations
@@ -15,60 +16,55 @@ from typing import TYPE_CHECKING, Any
 import joblib
 
 from getam.cache import atomic_write
-from getam.data.coco import Photo, annotation_files, draw_mask, read_coco_photos, read_instances
+from getam.data.coco import (
+    Photo,
+    annotation_files,
+    check_photos,
+    draw_mask,
+    read_coco_photos,
+    read_instances,
+    same_classes,
+)
 from getam.data.palette import write_label_png
-from getam.errors import UserError
 
 if TYPE_CHECKING:
     from getam.cache import Job
 
-CHUNK = 64  # images a worker takes at a time
+CHUNK = 64  # photos that a worker gets at a time
 
 
 def run(job: Job) -> dict[str, Any]:
     root, data = job.context.root, job.config.data
     for name in ("masks", "splits"):
         (job.folder / name).mkdir(exist_ok=True)
-    known = read_coco_photos(root)
+    splits = dict.fromkeys(s for s in (data.train, data.val, data.test) if s)
+    known = read_coco_photos(root, splits=splits)
     classes: tuple[str, ...] = ()
     labels: dict[str, list[str]] = {}
-    counts = {}
-    for split in dict.fromkeys(s for s in (data.train, data.val, data.test) if s):
+    counts, skipped = {}, 0
+    for split in splits:
         ids = [record.id for record in known.split(split)]
         if split in annotation_files(root):
-            instances = read_instances(annotation_files(root)[split])
-            _check_photos(root / split, instances.photos, ids)
+            file = annotation_files(root)[split]
+            instances = read_instances(file)
+            check_photos(root / split, instances.photos, ids)
             ids = [photo.id for photo in instances.photos]
-            classes = _same_classes(split, classes, instances.classes)
+            classes = same_classes(file, classes, instances.classes)
+            skipped += instances.skipped()
             labels |= instances.labels()
             _draw(job, instances.photos, instances.numbers)
-        (job.folder / "splits" / f"{split}.txt").write_text("\n".join(ids) + "\n")
+        listed = job.folder / "splits" / f"{split}.txt"
+        listed.write_text("\n".join(ids) + "\n", encoding="utf-8")
         counts[f"{split} images"] = len(ids)
-    (job.folder / "classes.txt").write_text("\n".join(classes) + "\n")
+    (job.folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     (job.folder / "labels.json").write_text(json.dumps(labels))
+    if skipped:
+        counts["polygons of under three points, skipped"] = skipped
     return {"classes": len(classes), **counts}
 
 
-def _check_photos(folder: Path, photos: Sequence[Photo], ids: Sequence[str]) -> None:
-    missing = sorted({photo.id for photo in photos} - set(ids))
-    if missing:
-        raise UserError(
-            f"{folder}: {len(missing)} of {len(photos)} annotated images are missing, "
-            f"{missing[0]}.jpg first. Unpack {folder.name}.zip again."
-        )
-
-
-def _same_classes(split: str, before: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
-    if before and before != classes:
-        raise UserError(
-            f"annotations/instances_{split}.json: its categories are not those of the other "
-            f"split. Take both files from the same archive."
-        )
-    return classes
-
-
 def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
-    """Masks of the images that have none yet."""
+    """Draw the masks of the photos that have none yet."""
     draw = MaskWriter(job.folder / "masks", numbers)
     todo = [photo for photo in photos if not draw.file(photo).exists()]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
@@ -79,7 +75,7 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
 
 
 class MaskWriter:
-    """Draws and writes masks; travels to worker processes."""
+    """Draws and writes masks. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, numbers: dict[int, int]) -> None:
         self.folder, self.numbers = folder, numbers

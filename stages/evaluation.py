@@ -1,14 +1,14 @@
-"""evaluation: one table over everything that can be measured.
+"""evaluation: measures the output of all stages, as one table.
 
-needs   the stages before it; masks for whatever is to be measured against masks
+needs   the stages before it; masks of train and val. Without masks only the classifier is measured
 makes   metrics.json, table.txt
-costs   reading every mask, and what is measured against it, once
+costs   each mask, and each label image that is compared with it, is read once
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import torch
 
 from getam.data.images import read_mask, read_scores
 from getam.data.label_values import IGNORE
+from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.transforms import resize_maps
 from getam.labels.patch_foreground import unstacked
 from getam.maps.file import MapFile
@@ -32,33 +33,69 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 SALIENT = 0.5
+MASKS_LOOKED_AT = 200  # of train, before a run: a wrong one found later reruns this stage alone
 TINY = 1e-12
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data, names = data_of(job), job.config.data
+    if data is not None:
+        check_masks(data, data.split(names.val))
+        check_masks(data, data.split(names.train), MASKS_LOOKED_AT)
 
 
 def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
-    train, val = job.config.data.train, job.config.data.val
-    seen = [r for r in data.split(train) if r.mask is not None]
-    held_out = [r for r in data.split(val) if r.mask is not None]
+    train, val = (Masks(data, split) for split in (job.config.data.train, job.config.data.val))
 
     rows = [_classifier(job, data)]
-    if seen and "maps" in job.inputs:
-        rows.append(_seeds(job, data, seen))
-    if seen and "foreground" in job.inputs:
-        rows.append(_foreground(job, data, seen))
-        rows.append(_seeds(job, data, seen, job.inputs["foreground"]))
-    if seen and "pseudolabels" in job.inputs:
-        rows.append(_pseudo_labels(job, data, seen))
+    if train.records and "maps" in job.inputs:
+        rows.append(_seeds(job, train))
+    if train.records and "foreground" in job.inputs:
+        rows.append(_foreground(job, train))
+        rows.append(_seeds(job, train, job.inputs["foreground"]))
+    if train.records and "pseudolabels" in job.inputs:
+        rows.append(_pseudo_labels(job, train))
     for what, folder in (("network", PLAIN), ("network + CRF", SMOOTHED)):
-        if held_out and (job.inputs["predictions"] / folder).is_dir():
-            rows.append(_network(job, data, held_out, what, folder))
+        if val.records and (job.inputs["predictions"] / folder).is_dir():
+            rows.append(_network(job, val, what, folder))
+    contradictions = [said for masks in (train, val) if (said := masks.contradiction())]
     distributed.wait()
     if distributed.rank():
         return {}
 
+    for said in contradictions:
+        warnings.warn(said, stacklevel=1)
     (job.folder / "metrics.json").write_text(json.dumps(rows, indent=1))
-    (job.folder / "table.txt").write_text(evaluation_table(rows, data.classes))
+    table = evaluation_table(rows, data.classes, contradictions)
+    (job.folder / "table.txt").write_text(table, encoding="utf-8")
     return {f"{row['what']} {row['measure']}": row["value"] for row in rows}
+
+
+class Masks:
+    """The photos of a split that have a mask, and what the masks that were read show."""
+
+    def __init__(self, data: DataIndex, split: str) -> None:
+        self.data, self.split = data, split
+        self.records = [record for record in data.split(split) if record.mask is not None]
+        self._against = MaskLabels()
+
+    @property
+    def classes(self) -> int:
+        """How many there are, with the background."""
+        return len(self.data.classes) + 1
+
+    def read(self, record: Record) -> np.ndarray:
+        """The mask (H, W) of a photo."""
+        mask = self.data.read_mask(record)
+        self._against.add(record, values_of(mask))
+        return mask
+
+    def contradiction(self) -> str | None:
+        """What the masks read in all processes have against the labels of their photos."""
+        return distributed.add_up(self._against).sentence(self.split, self.data.classes)
 
 
 def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
@@ -77,20 +114,19 @@ def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
     }
 
 
-def _seeds(
-    job: Job, data: DataIndex, records: Sequence[Record], foreground: Path | None = None
-) -> dict[str, Any]:
-    """Maps as they are, enlarged, against the masks: the best of many global thresholds.
+def _seeds(job: Job, masks: Masks, foreground: Path | None = None) -> dict[str, Any]:
+    """Measure the maps, enlarged but not refined, at the best of many global thresholds.
 
-    With scores of the foreground these are what has a threshold, and the maps, or what the
-    foreground stage made of them, name the class.
+    With ``foreground`` (the artifact of that stage) the threshold is applied to its object scores.
+    A pixel gets the class with the highest class share, if that stage wrote class shares, else the
+    class with the strongest map.
     """
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
-    sweep = ThresholdSweep(len(data.classes) + 1, np.arange(count) / count)
-    for record in job.context.track(distributed.share(records)):
+    sweep = ThresholdSweep(masks.classes, np.arange(count) / count)
+    for record in job.context.track(distributed.share(masks.records)):
         class_ids, image_maps, _ = maps.read(record.id)
-        mask = data.read_mask(record)
+        mask = masks.read(record)
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
         if foreground is not None and len(class_ids):
             enlarged = _in_foreground(foreground, record, enlarged)
@@ -98,24 +134,16 @@ def _seeds(
     sweep = distributed.add_up(sweep)
     threshold, miou = sweep.best()
     best = int(np.searchsorted(sweep.thresholds, threshold))
-    iou = sweep.iou()[best]
+    what = "seeds in foreground" if foreground else "seeds"
+    row = _row(what, masks, sweep, miou, sweep.iou()[best])
+    if row["value"] is None:
+        return row
     curve = dict(zip(sweep.thresholds.round(6).tolist(), sweep.miou().round(6).tolist()))
-    return {
-        **_row(
-            "seeds in foreground" if foreground else "seeds",
-            job.config.data.train,
-            records,
-            data,
-            miou,
-            iou,
-        ),
-        "best threshold": threshold,
-        "threshold curve": curve,
-    }
+    return {**row, "best threshold": threshold, "threshold curve": curve}
 
 
 def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Tensor:
-    """Scores of the foreground (K, H, W) for the class that is strongest, less for the others."""
+    """Maps (K, H, W) scaled so that the strongest class of a pixel has its object score."""
     own = folder / "classes" / f"{record.id}.png"
     if own.is_file():
         shares = torch.from_numpy(unstacked(read_scores(own), len(maps)))
@@ -124,20 +152,18 @@ def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Te
     return maps / maps.amax(0).clamp_min(TINY) * found
 
 
-def _foreground(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
-    """Object or ground, as it is before PAMR, against any class or background of the masks."""
+def _foreground(job: Job, masks: Masks) -> dict[str, Any]:
+    """Measure the object scores, before PAMR, against the masks: any class or background."""
     folder = job.inputs["foreground"] / "foreground"
     confusion = ConfusionMatrix(2)
-    for record in distributed.share(records):
-        mask = data.read_mask(record)
+    for record in distributed.share(masks.records):
+        mask = masks.read(record)
         found = _enlarged_scores(folder, record, mask.shape).numpy() > SALIENT
         confusion.update(found.astype(np.uint8), np.where(mask == IGNORE, mask, mask > 0))
-    ground, objects = distributed.add_up(confusion).iou()
-    return {
-        **_row("foreground", job.config.data.train, records, data, objects, np.array([])),
-        "measure": "IoU",
-        "per class": per_class(("background",), np.array([ground])),
-    }
+    confusion = distributed.add_up(confusion)
+    ground, objects = confusion.iou()
+    row = _row("foreground", masks, confusion, objects, np.array([ground]))
+    return {**row, "measure": "IoU"}
 
 
 def _enlarged_scores(folder: Path, record: Record, shape: tuple[int, int]) -> torch.Tensor:
@@ -145,54 +171,43 @@ def _enlarged_scores(folder: Path, record: Record, shape: tuple[int, int]) -> to
     return resize_maps(scores, shape)[0, 0]
 
 
-def _pseudo_labels(job: Job, data: DataIndex, records: Sequence[Record]) -> dict[str, Any]:
-    folder = job.inputs["pseudolabels"] / "labels"
-    confusion = _against_masks(folder, data, records)
-    return {
-        **_row(
-            "pseudo labels",
-            job.config.data.train,
-            records,
-            data,
-            confusion.miou(),
-            confusion.iou(),
-        ),
+def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
+    confusion = _against_masks(job.inputs["pseudolabels"] / "labels", masks)
+    row = _row("pseudo labels", masks, confusion, confusion.miou(), confusion.iou())
+    if row["value"] is None:
+        return row
+    shares = {
         "ignored": confusion.ignored_share,
         "foreground recall": confusion.foreground_recall,
     }
+    return {**row, **shares}
 
 
-def _network(
-    job: Job, data: DataIndex, records: Sequence[Record], what: str, folder: str
-) -> dict[str, Any]:
-    confusion = _against_masks(job.inputs["predictions"] / folder, data, records)
-    row = _row(what, job.config.data.val, records, data, confusion.miou(), confusion.iou())
+def _network(job: Job, masks: Masks, what: str, folder: str) -> dict[str, Any]:
+    confusion = _against_masks(job.inputs["predictions"] / folder, masks)
+    row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
     own = job.config.mode == "end-to-end"
     return {**row, "trained on": "its own labels" if own else job.config.deeplab.labels}
 
 
 def _row(
     what: str,
-    split: str,
-    records: Sequence[Record],
-    data: DataIndex,
-    miou: float,
+    masks: Masks,
+    counts: ConfusionMatrix | ThresholdSweep,
+    value: float,
     iou: np.ndarray,
 ) -> dict[str, Any]:
-    return {
-        "what": what,
-        "split": split,
-        "images": len(records),
-        "measure": "mIoU",
-        "value": miou,
-        "per class": per_class(("background", *data.classes), iou),
-    }
+    """A line of the table; without figures where no mask shows a class."""
+    row = {"what": what, "split": masks.split, "images": len(masks.records), "measure": "mIoU"}
+    if not counts.has_classes:
+        return {**row, "value": None, "per class": {}, "no class in masks": True}
+    return {**row, "value": value, "per class": per_class(("background", *masks.data.classes), iou)}
 
 
-def _against_masks(folder: Path, data: DataIndex, records: Sequence[Record]) -> ConfusionMatrix:
-    """One confusion matrix over all images, read one at a time, and over all processes."""
-    confusion = ConfusionMatrix(len(data.classes) + 1)
-    for record in distributed.share(records):
-        mask = data.read_mask(record)
+def _against_masks(folder: Path, masks: Masks) -> ConfusionMatrix:
+    """One confusion matrix of all photos, summed over all processes. Reads one photo at a time."""
+    confusion = ConfusionMatrix(masks.classes)
+    for record in distributed.share(masks.records):
+        mask = masks.read(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
     return distributed.add_up(confusion)

@@ -43,8 +43,8 @@ class Runner(Planner):
 
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
-    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the function of a stage with its job, for
-    instance in several processes at once.
+    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the
+    function of a stage with its job, for instance in several processes at once.
     """
 
     def __init__(
@@ -71,6 +71,19 @@ class Runner(Planner):
         self._report = report
         self._call_function = call
         self._runs = Runs(store.root)
+
+    def check(self, plan: Sequence[Decision]) -> None:
+        """Have each stage that would run say what it would refuse, before anything runs.
+
+        Its module may have a function `check` beside the one that runs. It is called with a job
+        that has all settings, and the places where inputs will be; what it raises comes out.
+        """
+        for decision in plan:
+            stage = self._stages[decision.stage]
+            check = getattr(import_module(stage.module), "check", None) if decision.runs else None
+            if check is not None:
+                partial = self.store.partial(stage.name, decision.key)
+                check(self._job(stage, partial, ConfigView(stage.name, self._config)))
 
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
         """Carry out a plan of this runner: stage -> folder of its artifact.
@@ -166,20 +179,23 @@ class Runner(Planner):
     def _call(self, stage: Stage, folder: Path) -> dict[str, Any]:
         function = self._import(stage)
         loaded = set(sys.modules)
-        job = Job(
-            stage=stage.name,
-            key=self._keys[stage.name],
-            folder=folder,
-            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
-            config=ConfigView(stage.name, select(self._config, stage)),
-            context=self.context,
-        )
+        job = self._job(stage, folder, ConfigView(stage.name, select(self._config, stage)))
         faults.point("stage.called")
         metrics = self._call_function(function, job)
         faults.point("stage.returned")
         late = set(self._ingredients[stage.name]["code"]) & set(sys.modules) - loaded
         self._check_code(stage, late)
         return plain_metrics(stage.name, metrics)
+
+    def _job(self, stage: Stage, folder: Path, config: ConfigView) -> Job:
+        return Job(
+            stage=stage.name,
+            key=self._keys[stage.name],
+            folder=folder,
+            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
+            config=config,
+            context=self.context,
+        )
 
     def _import(self, stage: Stage) -> Callable[[Job], Mapping[str, Any] | None]:
         """The function of `stage`, sure to be the code that the key was made of."""

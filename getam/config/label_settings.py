@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from getam.config.base import PRECISION, Positive, Precision, Rate, Scales, Settings, Share
+from getam.config.base import PRECISION, Positive, Precision, Scales, Settings, Share
 
 Method = Literal[
     "getam",
@@ -31,8 +31,7 @@ class Maps(Settings):
     method: Method = Field(
         "getam",
         description="How a map is computed. getam: as in the paper's code. getam_paper: as in "
-        "its text. attention_gradient, grad_cam, cam, attention, attention_rollout, gradient_rollout: other "
-        "published methods, to compare with.",
+        "its text. The others are other published methods, to compare with.",
     )
     start_block: int | None = Field(
         None,
@@ -161,8 +160,9 @@ class PseudoLabels(Settings):
         description="For completion: a class is added only where its map is among its highest "
         "positive values. 0.9: the highest tenth. Higher: fewer pixels are added. 1: none.",
     )
-    background_power: Rate = Field(
+    background_power: float = Field(
         32,
+        gt=0,
         description="Background score of a pixel = (1 - strongest class map) to this power. "
         "Higher: more pixels get a class, fewer become 255 (ignore).",
     )
@@ -178,6 +178,14 @@ class PseudoLabels(Settings):
         "A number: where the strongest map is not above it. A pair [low, high]: background up to "
         "low, class above high, 255 (ignore) between.",
     )
+
+    @field_validator("fallback")
+    @classmethod
+    def _low_first(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError("expected [low, high] with low not above high")
+        return value
+
     crf: Crf = Crf()
     crf_confidence: Share = Field(
         0.9, description="Probability that the CRF gives to the label of a pixel at its start."

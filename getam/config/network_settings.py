@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from getam.config.base import (
     PRECISION,
@@ -50,6 +50,13 @@ class Training(Settings):
         description="Random change of brightness, contrast and saturation, at most by this share.",
     )
     precision: Precision = Field("auto", description=PRECISION)
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _smallest_first(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("expected [smallest, largest], above 0, the smallest first")
+        return value
 
 
 class Classifier(Training):

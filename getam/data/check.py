@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from getam.cache import in_threads
+from getam.data.class_names import name_notes
+from getam.data.heic import check_readable
 from getam.data.images import image_size, read_image, read_saliency
 from getam.data.index import DataIndex, Record
+from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.palette import voc_palette
+from getam.data.teaching import label_notes, label_problems, unlabelled
 from getam.errors import UserError
 
 READERS = 8  # threads: reading headers waits for the disk
@@ -52,10 +56,17 @@ def check(
     problems = _missing_splits(index, used)
     used = [name for name in used if index.splits.get(name)]
     records = {record.id: record for name in used for record in index.split(name)}
-    seen = in_threads(lambda record: _look(index, record, deep), [*records.values()], READERS)
-    problems += _overlap(index, used[:2])
+    unreadable = _unreadable(records.values())
+    looked = [*records.values()] if not unreadable else []
+    seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
+    against = _against_masks(index, used, dict(zip((r.id for r in looked), seen))) if deep else []
+    problems += [*unreadable, *_overlap(index, used[:2])]
     problems += [problem for one in seen for problem in one.problems]
+    problems += [sentence for sentence, systematic in against if systematic]
     problems += _coverage(index, used[:1], needs_saliency)
+    problems += _labels(index, used)
+    notes = [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})]
+    notes += [sentence for sentence, systematic in against if not systematic]
     return {
         "root": str(index.root),
         "splits": {name: _split_row(index.splits[name], name in used) for name in index.splits},
@@ -66,7 +77,7 @@ def check(
             "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
         },
         "problems": problems,
-        "notes": _notes(index, used, expected or {}),
+        "notes": notes,
     }
 
 
@@ -82,6 +93,30 @@ def _missing_split(index: DataIndex, name: str) -> str | None:
     return None
 
 
+def _unreadable(records: Iterable[Record]) -> list[str]:
+    try:
+        check_readable(record.image for record in records)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _against_masks(
+    index: DataIndex, used: Sequence[str], seen: Mapping[str, Seen]
+) -> list[tuple[str, bool]]:
+    """Of each split what its masks contradict, and whether that is systematic."""
+    told = []
+    for name in used:
+        found = MaskLabels()
+        for record in index.split(name):
+            if record.id in seen and seen[record.id].values:
+                found.add(record, seen[record.id].values)
+        sentence = found.sentence(name, index.classes)
+        if sentence:
+            told.append((sentence, found.is_systematic(index.classes)))
+    return told
+
+
 def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
     if len(used) < 2 or used[0] == used[1]:
         return []
@@ -93,6 +128,15 @@ def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
         f"{len(both)} images are in {used[0]} and in {used[1]}, {both[0]!r} first: what is "
         f"learnt from cannot be measured on. Take them out of one list."
     ]
+
+
+def _labels(index: DataIndex, used: Sequence[str]) -> list[str]:
+    """What the labels of the first split cannot teach; whether the second has any."""
+    told = [unlabelled(name, index.split(name)) for name in used[:2]]
+    problems = [problem for problem in told if problem]
+    for name in used[:1]:
+        problems += label_problems(name, index.split(name), index.classes)
+    return problems
 
 
 def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> list[str]:
@@ -118,6 +162,8 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
 
 def _notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
     notes = []
+    for name in used[:1]:
+        notes += label_notes(name, index.split(name), index.classes)
     for name in used:
         records = index.split(name)
         if expected.get(name, len(records)) != len(records):
@@ -183,16 +229,10 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     try:
         if record.mask is not None:
             colours = _mask_colours(record.mask, size)
-            values = frozenset(_values(index, record, size)) if deep else values
+            values = frozenset(values_of(index.read_mask(record, size))) if deep else values
     except UserError as error:
         problems.append(str(error))
     return Seen(size, colours, values, tuple(problems))
-
-
-def _values(index: DataIndex, record: Record, size: tuple[int, int]) -> list[int]:
-    import numpy as np
-
-    return np.flatnonzero(np.bincount(index.read_mask(record, size).ravel())).tolist()
 
 
 def _same_size(path: Path, size: tuple[int, int]) -> None:

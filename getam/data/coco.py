@@ -10,8 +10,8 @@ How the annotations of an image become its mask and its labels:
 - **Overlaps**: annotations are drawn in the order of the file, a later one over an earlier one.
 - **Crowds** (``iscrowd: 1``) are drawn first, as 255: ignored, as COCO's own evaluation ignores
   them, except where a single object lies over them. Their class counts as a label all the same.
-- An annotation without an outline gives a label and no pixels. An image without annotations is
-  background alone.
+- An annotation without an outline gives a label and no pixels, as does a polygon of fewer than
+  three points. An image without annotations is background alone.
 
 Outlines are filled by pycocotools, as ``COCO.annToMask`` does.
 """
@@ -19,17 +19,22 @@ Outlines are filled by pycocotools, as ``COCO.annToMask`` does.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from getam.data.files import IMAGES, SALIENCY, find_files
+from getam.data.class_names import check_classes, clean_name
+from getam.data.files import IMAGES, SALIENCY, clean_id, find_files, is_hidden
 from getam.data.index import DataIndex, Record
 from getam.data.label_values import IGNORE
+from getam.data.unread import left_out_note, unread_notes
 from getam.errors import UserError
+
+SHORTEST = 6  # numbers of a polygon: x and y of three points
 
 
 class Photo(NamedTuple):
@@ -55,12 +60,33 @@ class Instances(NamedTuple):
             found[photo.id] = [self.classes[number - 1] for number in sorted(present)]
         return found
 
+    def skipped(self) -> int:
+        """Polygons of fewer than three points, which are not drawn."""
+        outlines = (a.get("segmentation") for photo in self.photos for a in photo.annotations)
+        lists = [outline for outline in outlines if isinstance(outline, list)]
+        return sum(len(outline) - len(_polygons(outline)) for outline in lists)
 
-def read_coco_photos(root: Path, saliency: Path | None = None) -> DataIndex:
+    def notes(self, file: Path) -> list[str]:
+        """What ``data`` says of this annotation file."""
+        count = self.skipped()
+        if not count:
+            return []
+        return [
+            f"{file.name}: {count} polygons have fewer than three points, or a point without y, "
+            f"and are not drawn. Their classes count as labels all the same."
+        ]
+
+
+def read_coco_photos(
+    root: Path, saliency: Path | None = None, splits: Collection[str] | None = None
+) -> DataIndex:
     """The photos of a COCO folder, a split per image folder, not labelled: reads no annotation.
 
+    Args:
+        splits: the image folders to read; without it all that are there.
+
     Raises:
-        UserError: there are no annotation files, or no images.
+        UserError: there are no annotation files, or a file name is in two image folders.
     """
     root = Path(root)
     if not annotation_files(root):
@@ -70,37 +96,66 @@ def read_coco_photos(root: Path, saliency: Path | None = None) -> DataIndex:
             f"train2014.zip and val2014.zip of cocodataset.org)."
         )
     salient = find_files(saliency or root / "saliency", SALIENCY)
-    splits = {}
+    records: dict[str, list[Record]] = {}
+    notes: list[str] = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        photos = find_files(folder, IMAGES)
-        if photos and folder.name not in ("annotations", "saliency"):
-            splits[folder.name] = [
+        if folder.name in ("annotations", "saliency") or is_hidden(folder.name):
+            continue
+        if splits is not None and folder.name not in splits:
+            continue
+        unread: list[str] = []
+        photos = find_files(folder, IMAGES, unread=unread)
+        if photos:
+            notes += unread_notes(folder, unread, IMAGES)
+            records[folder.name] = [
                 Record(i, path, None, saliency=salient.get(i)) for i, path in photos.items()
             ]
     hints = {
         name: f"Unpack {name}.zip of cocodataset.org there, or set data.train and data.val."
         for name in annotation_files(root)
     }
-    return DataIndex(root, (), splits, lists="annotations", hints=hints)
+    _refuse_shared_ids(records)
+    return DataIndex(root, (), records, lists="annotations", hints=hints, notes=tuple(notes))
 
 
-def read_coco(root: Path, saliency: Path | None = None) -> DataIndex:
+def _refuse_shared_ids(splits: Mapping[str, Sequence[Record]]) -> None:
+    """An id in two folders would have one mask for two photos."""
+    known: dict[str, Path] = {}
+    for record in (record for records in splits.values() for record in records):
+        if record.id in known:
+            raise UserError(
+                f"{record.image}: got a second photo {record.id!r}, {known[record.id]} is one "
+                f"already; expected each name in one image folder. Rename the files of one folder, "
+                f"and in its annotations."
+            )
+        known[record.id] = record.image
+
+
+def read_coco(
+    root: Path, saliency: Path | None = None, splits: Collection[str] | None = None
+) -> DataIndex:
     """The photos with their labels, not with masks: those are made (see ``stages.data_coco``).
 
     Raises:
-        UserError: as ``read_coco_photos`` and ``read_instances``.
+        UserError: as ``read_coco_photos``, ``read_instances`` and ``same_classes``.
     """
-    index = read_coco_photos(root, saliency)
+    index = read_coco_photos(root, saliency, splits)
     classes: tuple[str, ...] = ()
-    splits = dict(index.splits)
+    labelled, notes = dict(index.splits), list(index.notes)
     for split, file in annotation_files(root).items():
+        if splits is not None and split not in splits:
+            continue
         instances = read_instances(file)
-        classes = instances.classes
+        classes = same_classes(file, classes, instances.classes)
         numbers = {name: number for number, name in enumerate(classes, start=1)}
         labels = {i: tuple(numbers[n] for n in names) for i, names in instances.labels().items()}
         records = index.splits.get(split, ())
-        splits[split] = [replace(record, labels=labels.get(record.id)) for record in records]
-    return replace(index, classes=classes, splits=splits)
+        if records:
+            check_photos(root / split, instances.photos, [record.id for record in records])
+        labelled[split] = [replace(r, labels=labels[r.id]) for r in records if r.id in labels]
+        notes += left_out_note([r.id for r in records], labels, file.name)
+        notes += instances.notes(file)
+    return replace(index, classes=classes, splits=labelled, notes=tuple(notes))
 
 
 def annotation_files(root: Path) -> dict[str, Path]:
@@ -109,30 +164,85 @@ def annotation_files(root: Path) -> dict[str, Path]:
     return {file.stem.removeprefix("instances_"): file for file in files}
 
 
+def same_classes(file: Path, before: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of an annotation file, if they are those of the files ``before``.
+
+    Raises:
+        UserError: they are others.
+    """
+    if before and before != classes:
+        raise UserError(
+            f"{file}: its categories are not those of the other split. Take both files from the "
+            f"same archive."
+        )
+    return classes
+
+
+def check_photos(folder: Path, photos: Sequence[Photo], ids: Collection[str]) -> None:
+    """Whether the folder has each annotated photo; ``ids`` are those it has.
+
+    Raises:
+        UserError: it has not.
+    """
+    missing = sorted({photo.id for photo in photos} - set(ids))
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(photos)} annotated images are missing, "
+            f"{missing[0]}.jpg first. Unpack {folder.name}.zip again."
+        )
+
+
 def read_instances(file: Path) -> Instances:
     """Read an annotation file, whole: that of train2014 takes a few GB of memory.
 
     Raises:
-        UserError: a file that is not as COCO's.
+        UserError: a file that is not as COCO's, categories that cannot be classes, or a file name
+            that is there twice.
     """
     try:
         content = json.loads(file.read_bytes())
-        names = {c["id"]: c["name"] for c in content["categories"]}
-        numbers = {c: number for number, c in enumerate(sorted(names), start=1)}
+        names = {c["id"]: clean_name(c["name"]) for c in content["categories"]}
         photos = {
-            p["id"]: Photo(Path(p["file_name"]).stem, (p["height"], p["width"]), [])
+            p["id"]: Photo(
+                clean_id(Path(p["file_name"]).stem), (int(p["height"]), int(p["width"])), []
+            )
             for p in content["images"]
         }
         for annotation in content["annotations"]:
-            if annotation["category_id"] not in numbers:
+            if annotation["category_id"] not in names:
                 raise KeyError(f"category {annotation['category_id']}")
-            photos[annotation["image_id"]].annotations.append(annotation)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            photos[annotation["image_id"]].annotations.append(_checked(annotation))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise UserError(
             f"{file}: cannot read these annotations ({type(error).__name__}: {error}). Unpack "
             f"annotations_trainval2014.zip again."
         ) from None
-    return Instances(tuple(names[c] for c in sorted(names)), numbers, list(photos.values()))
+    numbers = {c: number for number, c in enumerate(sorted(names), start=1)}
+    classes = check_classes([names[c] for c in numbers], file)
+    twice = Counter(photo.id for photo in photos.values()).most_common(1)
+    if twice and twice[0][1] > 1:
+        raise UserError(
+            f"{file}: image {twice[0][0]!r} stands there twice, expected each file name once "
+            f"(without its folder and suffix)."
+        )
+    return Instances(classes, numbers, list(photos.values()))
+
+
+def _checked(annotation: dict[str, Any]) -> dict[str, Any]:
+    """An annotation whose outline, where it has one, is of a kind that can be filled."""
+    outline = annotation.get("segmentation")
+    if outline and not isinstance(outline, (list, dict)):
+        raise TypeError(f"a segmentation is a {type(outline).__name__}")
+    if isinstance(outline, list) and not all(isinstance(part, list) for part in outline):
+        raise TypeError("a segmentation is a list of numbers, not of polygons")
+    if isinstance(outline, dict) and outline and not {"counts", "size"} <= outline.keys():
+        raise KeyError("counts and size of a segmentation")
+    return annotation
+
+
+def _polygons(outline: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Those of an outline that enclose anything: x and y of three points or more."""
+    return [part for part in outline if len(part) >= SHORTEST and len(part) % 2 == 0]
 
 
 def draw_mask(
@@ -141,13 +251,15 @@ def draw_mask(
     """Annotations of one image as a mask (H, W) uint8; see the module for crowds and overlaps.
 
     Raises:
-        UserError: pycocotools is not installed.
+        UserError: pycocotools is not installed, or an outline of another size.
     """
     mask = np.zeros(size, np.uint8)
     for annotation in sorted(annotations, key=lambda a: not a.get("iscrowd")):  # stable
-        if annotation.get("segmentation"):
+        outline = annotation.get("segmentation")
+        outline = _polygons(outline) if isinstance(outline, list) else outline
+        if outline:
             number = IGNORE if annotation.get("iscrowd") else numbers[annotation["category_id"]]
-            mask[_fill(annotation["segmentation"], size)] = number
+            mask[_fill(outline, size)] = number
     return mask
 
 
@@ -161,6 +273,11 @@ def _fill(outline: Any, size: tuple[int, int]) -> np.ndarray:
         ) from None
     if isinstance(outline, list):
         outline = coco.merge(coco.frPyObjects(outline, *size))
+    elif tuple(outline["size"]) != tuple(size):
+        raise UserError(
+            f"data.root: got an outline of {outline['size']} (height, width) in the annotations of "
+            f"an image of {list(size)}, expected the same. Mend the annotations."
+        )
     elif isinstance(outline["counts"], list):
         outline = coco.frPyObjects(outline, *size)
     return coco.decode(outline).astype(bool)

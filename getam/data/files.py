@@ -3,54 +3,143 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from getam.errors import UserError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+HEIC = (".heic", ".heif")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *HEIC)
 SALIENCY = (".png", ".jpg", ".jpeg")
 MASKS = (".png",)
+RESERVED = ("classes.txt",)  # what a table of labels by id has beside the ids
+LONGEST = 255  # bytes of a file name, on nearly every disk
+SUFFIX = ".png"  # of the files that are written for an image
 
 
-def find_files(folder: Path, suffixes: Collection[str], nested: bool = False) -> dict[str, Path]:
+def find_files(
+    folder: Path,
+    suffixes: Collection[str],
+    nested: bool = False,
+    unread: list[str] | None = None,
+) -> dict[str, Path]:
     """Id -> file, in the order of their names; nothing where there is no such folder.
 
-    The id is the file name without its suffix. With ``nested``, files of sub-folders are found
-    too: ``cat/01.jpg`` has the id ``cat_01``.
+    The id is the file name without its suffix, in Unicode form NFC. With ``nested``, files of
+    sub-folders are found too: ``cat/01.jpg`` has the id ``cat_01``. Names that begin with ``.`` or
+    ``@`` are passed over: systems keep previews and notes under them.
+
+    Args:
+        unread: gets the path below ``folder`` of each other file that is not read.
 
     Raises:
-        UserError: a link that leaves the folder, or two files for one id.
+        UserError: a link that leaves the folder, two files for one id, or a name that no file of
+            the project could have.
     """
     found: dict[str, Path] = {}
     if not folder.is_dir():
         return found
     inside = os.path.realpath(folder)
-    for prefix, entry in _entries(folder, nested):
-        stem, suffix = os.path.splitext(prefix + entry.name)
-        if suffix.lower() not in suffixes or not entry.is_file():
+    for parents, entry in _entries(folder, nested or unread is not None):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if nested and entry.is_symlink() and entry.is_dir():
+            raise UserError(
+                f"{entry.path}: this link to a folder is not followed. Put the folder itself there."
+            )
+        if suffix not in suffixes or (parents and not nested) or not entry.is_file():
+            if unread is not None:
+                unread.append("/".join((*parents, entry.name)))
             continue
         if entry.is_symlink() and not _is_inside(os.path.realpath(entry.path), inside):
             raise UserError(
                 f"{entry.path}: this link leaves the data folder. Put the file itself there."
             )
-        if stem in found:
+        image_id = _checked_id("_".join((*parents, os.path.splitext(entry.name)[0])), entry.path)
+        if image_id in found:
             raise UserError(
-                f"{entry.path}: got a second file for image {stem!r} beside "
-                f"{found[stem].name}, expected one. Rename or remove one of them."
+                f"{entry.path}: got a second file for image {image_id!r} beside "
+                f"{found[image_id].name}, expected one. Rename or remove one of them."
             )
-        found[stem] = Path(entry.path)
+        found[image_id] = Path(entry.path)
     return found
 
 
-def _entries(folder: Path, nested: bool, prefix: str = "") -> Iterator[tuple[str, os.DirEntry]]:
+def no_such_image(where: Path | str, image_id: str, folder: str) -> str:
+    """The sentence for an id in a list that there is no photo of."""
+    if is_hidden(image_id) and "/" not in image_id:
+        return (
+            f"{where}: got {image_id!r}, but files whose names begin with . or @ are passed over, "
+            f"as they are notes of the system. Rename the image and its line, or remove the line."
+        )
+    return (
+        f"{where}: got {image_id!r}, but {folder} has no such image. Add the image or remove the "
+        f"line."
+    )
+
+
+def clean_id(name: str) -> str:
+    """An id as ids are compared: Unicode form NFC, whatever form the disk keeps."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: ``.DS_Store``, ``._1.jpg``, ``@eaDir``."""
+    return name.startswith((".", "@"))
+
+
+def printable(name: str) -> str:
+    """A name for a message: what is not text is escaped.
+
+    >>> printable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _checked_id(name: str, path: str) -> str:
+    """The id made of a file name, if the files of the project can have it as a name."""
+    image_id = name if name.isascii() else clean_id(name)
+    if not (image_id.isascii() and image_id.isprintable()) and not _is_text(image_id):
+        raise UserError(
+            f"{printable(path)}: this file name has bytes that are not UTF-8 text, or control "
+            f"characters. Rename the file."
+        )
+    if image_id in RESERVED:
+        raise UserError(
+            f"{path}: got an image with the id {image_id!r}, which has a meaning of its own. "
+            f"Rename the file."
+        )
+    length = len((image_id + SUFFIX).encode())
+    if length > LONGEST:
+        raise UserError(
+            f"{path}: its labels would be called {image_id[:20]}...{SUFFIX}, {length} bytes long; "
+            f"expected at most {LONGEST}. Shorten the name of the file, or of its folders, which "
+            f"are part of it."
+        )
+    return image_id
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8 on the disk, in one line, without control characters."""
+    return not {"Cc", "Cs", "Zl", "Zp"} & {unicodedata.category(c) for c in name}
+
+
+def _entries(
+    folder: Path, nested: bool, parents: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], os.DirEntry]]:
+    """Each file in a folder and, ``nested``, below it, with the names of the folders between."""
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
     for entry in entries:
-        if nested and entry.is_dir(follow_symlinks=False):
-            yield from _entries(Path(entry.path), nested, f"{prefix}{entry.name}_")
+        if is_hidden(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if nested:
+                yield from _entries(Path(entry.path), nested, (*parents, entry.name))
         else:
-            yield prefix, entry
+            yield parents, entry
 
 
 def _is_inside(path: str, folder: str) -> bool:
@@ -68,7 +157,9 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"{file}: cannot read this list ({reason}).") from None
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    return [
+        (number, clean_id(line.strip())) for number, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
 def read_ids(
@@ -83,10 +174,7 @@ def read_ids(
     for number, line in read_lines(file):
         image_id = id_of(line)
         if image_id not in photos:
-            raise UserError(
-                f"{file}, line {number}: got {image_id!r}, but {folder} has no such image. Add "
-                f"the image or remove the line."
-            )
+            raise UserError(no_such_image(f"{file}, line {number}", image_id, folder))
         if image_id in seen:
             raise UserError(
                 f"{file}: image {image_id!r} stands there twice (lines {seen[image_id]} and "

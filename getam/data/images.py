@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from getam.data.heic import check_readable
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
 
@@ -72,7 +73,12 @@ def read_mask(
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an upright image, from its header alone."""
+    """(H, W) of an upright image, from its header alone.
+
+    Raises:
+        UserError: a missing or unreadable file.
+    """
+    check_readable([path])
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -95,6 +101,7 @@ def read_scores(path: Path) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
+    check_readable([path])
     try:
         with Image.open(path) as image:
             image.load()
@@ -107,8 +114,8 @@ def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path}: this file is missing. Put it back, or remove the image from the lists."
     return (
-        f"{path}: cannot read this image ({error}). Expected a whole JPEG, PNG, BMP, TIFF or "
-        f"WebP file: replace it, or remove the image from the lists."
+        f"{path}: cannot read this image ({error}). Expected a whole JPEG, PNG, BMP, TIFF, "
+        f"WebP or HEIC file: replace it, or remove the image from the lists."
     )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from getam.data.class_names import clean_name
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
 
@@ -37,7 +38,7 @@ class DataIndex:
     ``mask_classes`` are the classes by the values of the mask files (value 1 first), where they
     are not ``classes`` themselves; ``lists`` is the folder of the split lists, as errors name it;
     ``results`` is where an evaluation server expects predictions; ``hints`` say of a split that
-    is missing where to get it.
+    is missing where to get it; ``notes`` are sentences about what was read, for ``data``.
     """
 
     root: Path
@@ -47,6 +48,7 @@ class DataIndex:
     lists: str = "splits"
     results: str = "results"
     hints: Mapping[str, str] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def split(self, name: str) -> Sequence[Record]:
         """The records of a split.
@@ -91,7 +93,8 @@ class DataIndex:
         Raises:
             UserError: a name that is no class.
         """
-        if names is None or tuple(names) == self.classes:
+        names = None if names is None else tuple(map(clean_name, names))
+        if names is None or names == self.classes:
             return self
         for name in names:
             if name not in self.classes:
@@ -106,7 +109,7 @@ class DataIndex:
 
         splits = {name: [*map(relabelled, records)] for name, records in self.splits.items()}
         known = self.mask_classes or self.classes
-        return replace(self, classes=tuple(names), splits=splits, mask_classes=known)
+        return replace(self, classes=names, splits=splits, mask_classes=known)
 
     def without_records(self) -> DataIndex:
         """What is needed to read masks, and little to send to another process."""

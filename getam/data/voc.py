@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from getam.cache import in_threads
-from getam.data.files import MASKS, SALIENCY, find_files, read_ids
+from getam.data.files import MASKS, SALIENCY, find_files, is_hidden, read_ids
 from getam.data.index import DataIndex, Record
+from getam.data.unread import find_matching, unread_notes
 from getam.errors import UserError
 
 CLASSES = (
@@ -65,20 +66,26 @@ def read_voc(
         UserError: a missing folder or image, or an annotation that is not as VOC's.
     """
     root = Path(root)
-    photos = find_files(root / "JPEGImages", (".jpg",))
+    unread: list[str] = []
+    photos = find_files(root / "JPEGImages", (".jpg",), unread=unread)
     if not photos:
         raise UserError(
             f"{root / 'JPEGImages'}: there are no images. Set data.root to the folder VOC2012 of "
             f"the unpacked VOCtrainval_11-May-2012.tar."
         )
-    masks = find_files(root / "SegmentationClassAug", MASKS)
-    masks |= find_files(root / "SegmentationClass", MASKS)
-    salient = find_files(saliency or root / "saliency", SALIENCY)
+    notes = unread_notes(root / "JPEGImages", unread, (".jpg",))
+    masks: dict[str, Path] = {}
+    for name in ("SegmentationClassAug", "SegmentationClass"):
+        some, more = find_matching(root / name, MASKS, False, photos, "masks")
+        masks, notes = masks | some, notes + more
+    salient, more = find_matching(
+        saliency or root / "saliency", SALIENCY, False, photos, "saliency maps"
+    )
     annotations = find_files(root / "Annotations", (".xml",))
     lists = {
         file.stem: read_ids(file, photos, "JPEGImages", _id)
         for file in sorted((root / LISTS).glob("*.txt"))
-        if splits is None or file.stem in splits
+        if not is_hidden(file.name) and (splits is None or file.stem in splits)
     }
     used = list(dict.fromkeys(image_id for ids in lists.values() for image_id in ids))
     found = [image_id for image_id in used if image_id in annotations]
@@ -89,7 +96,15 @@ def read_voc(
         return Record(i, photos[i], labels.get(i), masks.get(i), salient.get(i))
 
     records = {name: [*map(record, ids)] for name, ids in lists.items()}
-    return DataIndex(root, CLASSES, records, lists=LISTS, results=RESULTS, hints=_HINTS)
+    return DataIndex(
+        root,
+        CLASSES,
+        records,
+        lists=LISTS,
+        results=RESULTS,
+        hints=_HINTS,
+        notes=(*notes, *more),
+    )
 
 
 def _id(line: str) -> str:

@@ -1,4 +1,4 @@
-"""From a configuration and a chain of stages to a runner. Imports no torch before a stage runs."""
+"""Opens the runner for a configuration and its stages. torch is imported when a stage runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from getam.cache import Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
-from getam.config.schema import Config
+from getam.config.schema import Config, Data
+from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
 from getam.running.fingerprints import by_content, data_parts
 
-CODE = Path(__file__).resolve().parents[2]  # where the packages of the project lie
+CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
 
 Chain = Callable[[Config], list[Stage]]
@@ -31,10 +32,13 @@ def open_runner(
     track: Callable[..., Any] = lambda iterable, **_: iterable,
     **options: Any,
 ) -> Runner:
-    """The runner of the chain of a configuration; ``options`` are those of the runner.
+    """The runner for the stages that ``chain`` gives for ``config``.
+
+    Args:
+        options: further arguments of ``getam.cache.Runner``.
 
     Raises:
-        UserError: a data folder or weights file that is missing or wrong.
+        UserError: a data folder or a file of weights is missing or wrong.
     """
     store = Store(artifacts)
     settings, files = by_content(config, store.files)
@@ -45,6 +49,7 @@ def open_runner(
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
+        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         used = {part for stage in stages for part in stage.data}
         data = data_parts(index, config.data, used, store.files)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
@@ -58,46 +63,47 @@ def open_runner(
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
-    """The user's data set as its files tell it; of COCO the photos alone.
+    """Read the user's data set; for COCO only the photos.
 
     Raises:
-        UserError: what the kind of data expects is missing or wrong.
+        UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
+    splits = _splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
-        splits = [name for name in (data.train, data.val, data.test) if name]
         return read_voc(root, saliency, splits, data.difficult)
     if data.kind == "coco":
         from getam.data.coco import read_coco_photos
 
-        return read_coco_photos(root, saliency)
+        return read_coco_photos(root, saliency, splits)
     from getam.data.folder import read_folder
 
     return read_folder(root, saliency)
 
 
 def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
-    """What a data set has and what is wrong with it (see ``getam.data.check``).
+    """Count what a data set has, and find what is wrong with it (see ``getam.data.check``).
 
     Raises:
-        UserError: it cannot be read at all.
+        UserError: the data set cannot be read at all.
     """
     from getam.data.check import check
 
     data = config.data
     if data.kind == "shapes":
         raise UserError(
-            "data.kind: shapes is generated and needs no check. Add --set data.kind=folder, voc or "
-            "coco, and data.root."
+            "data.kind: got shapes, the embedded example, which needs no check. Expected folder, "
+            "voc or coco: add --set data.kind=folder and --set data.root=FOLDER."
         )
     root = _root(config)
+    used = _splits(data)
     expected = {}
     if data.kind == "coco":
         from getam.data.coco import read_coco
 
-        index = read_coco(root, root / data.saliency)
+        index = read_coco(root, root / data.saliency, used)
     elif data.kind == "voc":
         from getam.data.voc import SIZES, read_voc
 
@@ -107,17 +113,22 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_data(config, root, root / data.saliency)
     return check(
         index.subset(data.classes),
-        [name for name in (data.train, data.val, data.test) if name],
+        used,
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
 
 
+def _splits(data: Data) -> list[str]:
+    """The splits that a run uses."""
+    return [name for name in (data.train, data.val, data.test) if name]
+
+
 def _root(config: Config) -> Path:
     if config.data.root is None:
         raise UserError(
-            "data.root is not set: expected the data folder. Add --set data.root=FOLDER, or "
-            "root: FOLDER under data: in the config file."
+            "data.root is not set, expected the path of the data folder. Add --set "
+            "data.root=FOLDER, or root: FOLDER under data: in the config file."
         )
     return Path(config.data.root).expanduser().absolute()

@@ -9,7 +9,7 @@ from typing import Any
 def text_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
 ) -> str:
-    """Columns as wide as their widest cell; those in ``left`` left aligned, the others right.
+    """A table as text. The columns in ``left`` are left-aligned, the others right-aligned.
 
     >>> print(text_table(["", "mIoU"], [["seeds", "50.1"]]))
            mIoU
@@ -34,8 +34,13 @@ def percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"
 
 
-def evaluation_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """The table of an evaluation: a line each for what was measured, a column per class."""
+def evaluation_table(
+    rows: Sequence[Mapping[str, Any]], classes: Sequence[str], notes: Sequence[str] = ()
+) -> str:
+    """The table of an evaluation: one line per measured output, one column per class.
+
+    Below it are the ``notes`` about the masks.
+    """
     names = ["background", *classes]
     header = ["", "split", "images", "measure", "value", *names, "further"]
     body = [
@@ -50,11 +55,14 @@ def evaluation_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
         ]
         for row in rows
     ]
-    return text_table(header, body, left=(0, len(header) - 1)) + "\n"
+    table = text_table(header, body, left=(0, len(header) - 1))
+    return "\n".join([table, *(f"note: {note}" for note in notes)]) + "\n"
 
 
 def _further(row: Mapping[str, Any]) -> str:
     parts = []
+    if row.get("no class in masks"):
+        parts.append("not measured: the masks show no class")
     if "F1 micro" in row:
         parts.append(f"F1 {row['F1 micro']:.3f} micro, {row['F1 macro']:.3f} macro")
     if "best threshold" in row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from getam.config.loading import load_config
-from getam.data.coco import draw_mask, read_instances
+from getam.data.check import check
+from getam.data.coco import draw_mask, read_coco, read_coco_photos, read_instances
 from getam.data.folder import read_folder
 from getam.data.palette import voc_palette
 from getam.errors import UserError
@@ -129,6 +131,110 @@ def test_a_subset_takes_the_other_classes_out_of_masks_and_labels(made, place):
     first, *_, last = index.split("train2014")[:5]
     assert (first.labels, last.labels) == ((1,), ())
     assert set(np.unique(index.read_mask(first))) == {0, 1, 255}
+
+
+def change(root: Path, edit, split: str = "train2014") -> Path:
+    """The annotation file of a split, its content edited in place."""
+    file = root / "annotations" / f"instances_{split}.json"
+    content = json.loads(file.read_text())
+    edit(content)
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize(
+    "bad", [[5, 5, 25, 25], [5, 5], [], [1, 2, 3, 4, 5, 6, 7]], ids=lambda b: f"{len(b)} numbers"
+)
+def test_polygons_of_under_three_points_are_skipped_and_counted(tmp_path, bad):
+    """Two points would be filled as a box, x y width height, and so would all that follow."""
+    root = make_coco(tmp_path / "coco")
+
+    def add(content):
+        for annotation in content["annotations"]:
+            if isinstance(annotation["segmentation"], list) and annotation["segmentation"]:
+                annotation["segmentation"].insert(0, bad)
+
+    before = read_instances(root / "annotations" / "instances_train2014.json")
+    after = read_instances(change(root, add))
+    assert (before.skipped(), after.skipped()) == (0, 8)
+    for n in range(len(before.photos)):
+        assert (draw(after, n) == draw(before, n)).all()
+    assert after.labels() == before.labels()
+    told = check(read_coco(root), ["train2014", "val2014"])["notes"]
+    assert any("instances_train2014.json: 8 polygons" in note for note in told)
+
+
+def test_more_categories_than_a_mask_has_values_are_refused(tmp_path):
+    def add(content):
+        content["categories"] += [{"id": 100 + n, "name": f"class {n}"} for n in range(252)]
+
+    file = change(make_coco(tmp_path / "coco"), add)
+    with pytest.raises(UserError, match=r"train2014.json: got 255 classes, expected 1 to"):
+        read_instances(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("background", "got a class called 'background'"), ("dog", "class 'dog' stands there twice")],
+)
+def test_a_category_that_cannot_be_a_class_is_refused(tmp_path, name, message):
+    def add(content):
+        content["categories"].append({"id": 99, "name": name})
+
+    file = change(make_coco(tmp_path / "coco"), add)
+    with pytest.raises(UserError, match=message):
+        read_instances(file)
+
+
+def test_a_photo_of_one_name_in_two_folders_is_refused(tmp_path):
+    """Both would have one mask: that of train."""
+    root = make_coco(tmp_path / "coco")
+    for split in ("train2014", "val2014"):
+        next((root / split).glob("*1.jpg")).rename(root / split / "0001.jpg")
+    with pytest.raises(UserError, match="got a second photo '0001'"):
+        read_coco_photos(root, splits=["train2014", "val2014"])
+    read_coco_photos(root, splits=["train2014"])
+
+
+def test_two_annotated_photos_of_one_name_are_refused(tmp_path):
+    def edit(content):
+        content["images"][1]["file_name"] = "other/" + content["images"][0]["file_name"]
+
+    file = change(make_coco(tmp_path / "coco"), edit)
+    with pytest.raises(UserError, match="stands there twice"):
+        read_instances(file)
+
+
+@pytest.mark.parametrize("outline", [[5, 5, 25, 5, 25, 25], {"size": [1, 1]}, "polygon"])
+def test_an_outline_of_no_known_kind_is_one_sentence(tmp_path, outline):
+    def edit(content):
+        content["annotations"][0]["segmentation"] = outline
+
+    file = change(make_coco(tmp_path / "coco"), edit)
+    with pytest.raises(UserError, match="cannot read these annotations"):
+        read_instances(file)
+
+
+def test_a_crowd_of_another_size_is_one_sentence(tmp_path):
+    def edit(content):
+        crowds = [a for a in content["annotations"] if a["iscrowd"]]
+        crowds[0]["segmentation"]["size"] = [3, 4]
+
+    instances = read_instances(change(make_coco(tmp_path / "coco"), edit))
+    with pytest.raises(UserError, match=r"got an outline of \[3, 4\]"):
+        draw(instances, 1)
+
+
+def test_data_says_which_photos_are_not_annotated(tmp_path):
+    def edit(content):
+        gone = content["images"].pop()["id"]
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] != gone]
+
+    root = make_coco(tmp_path / "coco")
+    change(root, edit)
+    index = read_coco(root)
+    assert len(index.split("train2014")) == 6
+    assert any("1 of 7 photos are not in instances_train2014.json" in n for n in index.notes)
 
 
 def broken(root: Path, change) -> str:

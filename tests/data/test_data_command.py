@@ -101,6 +101,45 @@ def test_deep_finds_cut_files_and_unknown_values(voc):
     assert "got the value 77" in problems
 
 
+def write_labels(root: Path, *cells: str) -> tuple[str, ...]:
+    """A table whose cells are given to the photos in turn; the settings of the folder."""
+    lines = [f"photo{n:02},{cells[n % len(cells)]}" for n in range(12)]
+    (root / "labels.csv").write_text("\n".join(["image,classes", *lines]))
+    return "data.kind=folder", f"data.root={root}"
+
+
+def test_a_class_in_every_photo_is_a_problem_that_says_what_to_add(folder):
+    problems = found(*write_labels(folder, "cat dog", "cat"))["problems"]
+    assert len(problems) == 1
+    assert "train: all 8 labelled images show cat" in problems[0]
+    assert "leave their cell in the label table empty" in problems[0]
+    assert found(*write_labels(folder, "cat dog", "cat", ""))["problems"] == []
+
+
+def test_two_classes_that_are_always_together_are_a_problem(folder):
+    problems = found(*write_labels(folder, "cat dog", ""))["problems"]
+    assert len(problems) == 1
+    assert "train: cat and dog are always labelled together (in 4 images)" in problems[0]
+    assert "Add images that show one without the other" in problems[0]
+
+
+def test_a_class_that_is_never_without_another_is_a_note(folder):
+    told = found(*write_labels(folder, "cat dog", "dog", ""))
+    assert told["problems"] == []
+    assert any("together with another one: cat (always with dog)" in n for n in told["notes"])
+    apart = found(*write_labels(folder, "cat dog", "dog", "cat", ""))
+    assert not any("together" in note for note in apart["notes"])
+
+
+@pytest.mark.parametrize(("lines", "split"), [(9, "val"), (1, "train")])
+def test_a_split_without_a_label_is_a_problem(folder, lines, split):
+    table = (folder / "labels.csv").read_text().splitlines()
+    kept = table[:lines] if split == "val" else [table[0], *table[9:]]
+    (folder / "labels.csv").write_text("\n".join(kept))
+    problems = found("data.kind=folder", f"data.root={folder}")["problems"]
+    assert any(p.startswith(f"{split}: no image is labelled. Give each") for p in problems)
+
+
 def test_coco_labels_are_counted_from_the_annotations(tmp_path):
     pytest.importorskip("pycocotools")
     root = make_coco(tmp_path / "coco")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,21 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import getam.labels.saliency
-import stages.endtoend
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_image, read_saliency
-from getam.data.index import Record
 from getam.data.transforms import image_pixels, normalise_images, to_square, to_tensor
 from getam.labels.saliency import open_saliency
 from getam.labels.steps import SoftSaliency, label_images
 from getam.maps.compute import compute_maps
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.networks.build import build_endtoend, normalisation
-from getam.running.context import Context
-from getam.training import distributed
-from getam.training.joint import JointLoss, label_shares, online_labels
+from getam.training.joint import JointLoss, label_shares, objects, online_labels
 from getam.training.losses import foreground_cross_entropy
 from stages.maps import Explainer
 from stages.pseudolabels import Labeller
@@ -50,11 +44,13 @@ def network():
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Photos of SIDE x SIDE, where stages and training see the same pixels; two have 2 classes."""
+    """Photos of SIDE x SIDE, where stages and training see the same pixels; two have 2 classes, one
+    none."""
     root = make_folder(tmp_path_factory.mktemp("online") / "data")
     table = (root / "labels.csv").read_text()
     for name in ("photo01,dog", "photo04,cat"):
         table = table.replace(name, name.partition(",")[0] + ",cat dog")
+    table = table.replace("photo06,cat", "photo06,")  # labelled as empty, and salient
     (root / "labels.csv").write_text(table)
     for folder in ("images", "saliency"):
         for file in (root / folder).iterdir():
@@ -170,7 +166,7 @@ def test_gradients_of_the_joint_step_are_those_of_its_loss_on_ready_made_labels(
     network.load_state_dict(state)
     torch.manual_seed(1)
     scores, logits = network.scores_and_logits(batch[0])
-    terms = loss.terms(scores, logits, batch[1], labels, batch[2], pixels)
+    terms = loss.terms(scores, logits, batch[1], labels, objects(batch[2], batch[1]), pixels)
     sum(getattr(loss.weights, name) * term for name, term in terms.items()).backward()
     ready = {name: p.grad for name, p in _named(network) if p.grad is not None}
     assert joint.keys() == ready.keys()
@@ -224,59 +220,26 @@ def test_the_foreground_may_be_the_mean_of_its_classes(network, records):
     assert all(torch.equal(by_class[name], by_pixel[name]) for name in others)
 
 
-def test_images_without_a_class_are_background_where_they_are_not_salient(network, records):
+def test_images_without_a_class_are_background_also_where_they_are_salient(network, records):
     images, targets, saliency = batch_of(records, normalisation(network))
-    labels = labelled(network, (images, torch.zeros_like(targets), saliency))
-    assert (labels[~saliency] == 0).all()
-    assert set(labels.unique().tolist()) <= {0, 255}
+    targets[::2] = 0
+    labels = labelled(network, (images, targets, saliency))
+    assert saliency[::2].any()
+    assert (labels[::2] == 0).all()
+    assert (labels[1::2] != 0).any()
 
 
-@pytest.fixture
-def brightness(monkeypatch) -> list[np.ndarray]:
-    """A saliency model that finds what is bright; the images it has seen."""
-    seen = []
-
-    class Brightness:
-        """Stands in for an ONNX file."""
-
-        def __init__(self, path: str) -> None:
-            assert path == "model.onnx"
-
-        def __call__(self, image: np.ndarray) -> np.ndarray:
-            seen.append(image)
-            return (image.max(2) / 255).astype(np.float32)
-
-    monkeypatch.setattr(getam.labels.saliency, "SaliencyModel", Brightness)
-    return seen
-
-
-def saliency_of_a_model(place: Path) -> list[Record]:
-    data = read_folder(place / "data")
-    labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
-    config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
-    job = SimpleNamespace(config=config, context=Context(), scratch=place / "scratch", inputs={})
-    return stages.endtoend._with_saliency(job, data)
-
-
-def test_saliency_of_a_model_is_made_once_and_decides_as_in_the_label_stage(tmp_path, brightness):
-    make_folder(tmp_path / "data")
-    for _ in range(2):  # the second time as after a kill
-        records = saliency_of_a_model(tmp_path)
-    assert len(brightness) == len(records) == 8
-    for record, image in zip(records, brightness):
-        kept = read_saliency(record.saliency, image.shape[:2]) > 0.35
-        np.testing.assert_array_equal(kept, image.max(2) / 255 > 0.35)
-        assert 0 < kept.mean() < 1
-
-
-def test_each_process_makes_its_share_of_the_saliency(tmp_path, brightness, monkeypatch):
-    monkeypatch.setattr(distributed, "wait", lambda: None)  # here they run one after the other
-    make_folder(tmp_path / "data")
-    for rank in range(3):
-        with distributed.together(distributed.Group(rank, 3, None)):
-            records = saliency_of_a_model(tmp_path)
-    assert len(brightness) == len(records) == 8
-    assert all(record.saliency.is_file() for record in records)
+def test_saliency_of_an_image_without_a_class_is_no_object_in_the_loss(network, records):
+    images, targets, saliency = batch_of(records, normalisation(network))
+    network.eval()
+    targets[0] = 0
+    loss = JointLoss(network.encoder, LossWeights(), MAPS, LABELS)
+    told = loss(network, (images, targets, saliency))
+    saliency[0] = False
+    expected = loss(network, (images, targets, saliency))
+    assert saliency.any()
+    assert told.keys() == expected.keys()
+    assert all(torch.equal(told[name], expected[name]) for name in told)
 
 
 def test_pixels_come_back_from_normalised_images():

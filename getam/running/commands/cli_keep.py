@@ -85,7 +85,9 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
         run_name="compare",
         report=Reporter(sys.stderr),
     )
-    made = runner.run(runner.plan())
+    plan = runner.plan()
+    runner.check(plan)
+    made = runner.run(plan)
     click.echo((made["compare"] / "table.txt").read_text(), nl=False)
     click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
 

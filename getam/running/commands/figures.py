@@ -106,8 +106,7 @@ def label_table(
     for one, confusion in measure(run, records, folder, track):
         measured.append(one)
         total += confusion
-    has_masks = bool(total.matrix.any())
-    iou = total.iou() if has_masks else np.full(len(classes) + 1, np.nan)
+    iou = total.iou() if total.has_classes else np.full(len(classes) + 1, np.nan)
 
     body = []
     for class_id in [chosen] if chosen else range(len(classes) + 1):

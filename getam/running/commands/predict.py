@@ -14,7 +14,7 @@ from PIL import Image
 
 from getam.cache import atomic_write, atomic_write_json
 from getam.config.schema import Config
-from getam.data.files import IMAGES
+from getam.data.files import IMAGES, is_hidden
 from getam.data.images import read_image
 from getam.data.palette import write_label_png
 from getam.errors import UserError
@@ -61,7 +61,7 @@ def _photos(given: Path, output: Path) -> list[tuple[str, Path]]:
     photos = [
         (file.relative_to(given).with_suffix("").as_posix(), file)
         for file in files
-        if not _is_ours(file, output)
+        if not any(map(is_hidden, file.relative_to(given).parts)) and not _is_ours(file, output)
     ]
     if not photos:
         raise UserError(f"{given}: got no photo in this folder, expected {', '.join(IMAGES)}.")

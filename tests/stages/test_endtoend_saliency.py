@@ -1,0 +1,67 @@
+"""Saliency that a model makes for the end-to-end mode: once, by all processes, as for labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import getam.labels.saliency
+import stages.endtoend
+from getam.config.schema import PseudoLabels
+from getam.data.folder import read_folder
+from getam.data.images import read_saliency
+from getam.data.index import Record
+from getam.running.context import Context
+from getam.training import distributed
+from tests.conftest import make_folder
+
+
+@pytest.fixture
+def brightness(monkeypatch) -> list[np.ndarray]:
+    """A saliency model that finds what is bright; the images it has seen."""
+    seen = []
+
+    class Brightness:
+        """Stands in for an ONNX file."""
+
+        def __init__(self, path: str) -> None:
+            assert path == "model.onnx"
+
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            seen.append(image)
+            return (image.max(2) / 255).astype(np.float32)
+
+    monkeypatch.setattr(getam.labels.saliency, "SaliencyModel", Brightness)
+    return seen
+
+
+def saliency_of_a_model(place: Path) -> list[Record]:
+    data = read_folder(place / "data")
+    labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
+    config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
+    job = SimpleNamespace(config=config, context=Context(), scratch=place / "scratch", inputs={})
+    return stages.endtoend._with_saliency(job, data)
+
+
+def test_saliency_of_a_model_is_made_once_and_decides_as_in_the_label_stage(tmp_path, brightness):
+    make_folder(tmp_path / "data")
+    for _ in range(2):  # the second time as after a kill
+        records = saliency_of_a_model(tmp_path)
+    assert len(brightness) == len(records) == 8
+    for record, image in zip(records, brightness):
+        kept = read_saliency(record.saliency, image.shape[:2]) > 0.35
+        np.testing.assert_array_equal(kept, image.max(2) / 255 > 0.35)
+        assert 0 < kept.mean() < 1
+
+
+def test_each_process_makes_its_share_of_the_saliency(tmp_path, brightness, monkeypatch):
+    monkeypatch.setattr(distributed, "wait", lambda: None)  # here they run one after the other
+    make_folder(tmp_path / "data")
+    for rank in range(3):
+        with distributed.together(distributed.Group(rank, 3, None)):
+            records = saliency_of_a_model(tmp_path)
+    assert len(brightness) == len(records) == 8
+    assert all(record.saliency.is_file() for record in records)

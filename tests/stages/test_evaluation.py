@@ -1,0 +1,131 @@
+"""The evaluation says when it measured nothing, and when masks contradict the labels."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stages.endtoend
+import stages.evaluation
+from getam.cache.stage import ConfigView
+from getam.config.schema import Config
+from getam.data.folder import read_folder
+from getam.data.palette import write_label_png
+from getam.errors import UserError
+from getam.maps.file import merge_shards, write_shard
+from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
+from getam.running.context import Context
+from getam.view.lines import headline
+from stages import compare
+
+
+@pytest.fixture
+def job(folder, tmp_path) -> SimpleNamespace:
+    """The end of a run on the folder: all labels and predictions are background, maps are flat."""
+    data = read_folder(folder)
+    inputs = {n: tmp_path / n for n in ("classifier", "maps", "pseudolabels", "predictions")}
+    for name in inputs:
+        (tmp_path / name).mkdir()
+    (tmp_path / "evaluation").mkdir()
+    train, val = data.split("train"), data.split("val")
+    labels = np.array([[c in r.labels for c in (1, 2)] for r in val])
+    np.savez(inputs["classifier"] / "scores.npz", scores=labels * 0.9, labels=labels)
+    maps = [(r.id, np.array(r.labels, np.uint8), np.ones((1, 4, 4), np.float32)) for r in train]
+    write_shard(tmp_path / "0.h5", maps, (4, 4))
+    merge_shards(inputs["maps"] / "maps.h5", [tmp_path / "0.h5"], (4, 4), data.classes, "", {})
+    for kind, records in (("pseudolabels/labels", train), ("predictions/predictions", val)):
+        (tmp_path / kind).mkdir()
+        for record in records:
+            size = Image.open(record.mask).size[::-1]
+            write_label_png(tmp_path / kind / f"{record.id}.png", np.zeros(size, np.uint8))
+    context = Context(root=folder, index=data)
+    settings = ConfigView("evaluation", Config().model_dump(mode="json"))
+    return SimpleNamespace(
+        config=settings, inputs=inputs, context=context, folder=tmp_path / "evaluation"
+    )
+
+
+def change_masks(job, change) -> None:
+    for file in (job.context.root / "masks").glob("*.png"):
+        Image.fromarray(change(np.asarray(Image.open(file))).astype(np.uint8)).save(file)
+
+
+def lines(job) -> dict[str, str]:
+    """The lines of the table by what they are about."""
+    text = (job.folder / "table.txt").read_text()
+    return {line.split("  ")[0].strip(): line for line in text.splitlines()[1:]}
+
+
+def test_where_no_mask_shows_a_class_there_is_no_figure_and_the_table_says_why(job):
+    change_masks(job, lambda mask: 0 * mask)
+    with pytest.warns(UserWarning, match="contradict"):
+        metrics = stages.evaluation.run(job)
+    assert headline(metrics) == ["classifier mAP 1.000"]
+    for what in ("seeds", "pseudo labels", "network"):
+        line = lines(job)[what]
+        assert "not measured: the masks show no class" in line
+        assert "100.0" not in line
+    rows = json.loads((job.folder / "metrics.json").read_text())
+    assert [row["value"] for row in rows] == [1.0, None, None, None]
+    assert not any("threshold curve" in row for row in rows)
+
+
+def test_one_mask_with_a_class_is_measured(job):
+    change_masks(job, lambda mask: mask)
+    metrics = stages.evaluation.run(job)
+    assert all(value > 0 for value in metrics.values())
+    assert "not measured" not in (job.folder / "table.txt").read_text()
+    assert "note:" not in (job.folder / "table.txt").read_text()
+
+
+def test_masks_that_contradict_the_labels_are_said_below_the_table_and_in_the_run(job):
+    change_masks(job, lambda mask: np.where(mask > 0, 3 - mask, 0))
+    with pytest.warns(UserWarning, match="val: the masks of 4 of 4 photos contradict"):
+        stages.evaluation.run(job)
+    notes = [n for n in (job.folder / "table.txt").read_text().splitlines() if "note:" in n]
+    assert len(notes) == 2
+    assert "train: the masks of 8 of 8 photos contradict their labels" in notes[0]
+    assert "in them cat has 2, dog has 1" in notes[0]
+
+
+def test_the_curve_of_the_end_to_end_network_has_no_figure_without_a_class(job, monkeypatch):
+    def background(_, images, size):
+        return ((i, x, np.ones((3, *x.shape[:2])) * [[[1]], [[0]], [[0]]]) for i, x in images)
+
+    monkeypatch.setattr(stages.endtoend, "Segmenter", lambda *args, **more: None)
+    monkeypatch.setattr(stages.endtoend, "segment", background)
+    measured = stages.endtoend._validation(job, torch.nn.Identity(), read_folder(job.context.root))
+    assert measured()["val mIoU"] > 0
+    change_masks(job, lambda mask: 0 * mask)
+    assert measured() == {}
+
+
+def test_a_comparison_on_masks_without_a_class_is_refused(job, monkeypatch):
+    change_masks(job, lambda mask: 0 * mask)
+    data = read_folder(job.context.root)
+    monkeypatch.setattr(compare, "load_classifier", lambda *_: None)
+    monkeypatch.setattr(compare, "network_build", lambda *_: {"image_size": 32})
+
+    def explainer(*_):
+        return lambda records: (
+            (r.id, np.array(r.labels, np.uint8), np.ones((1, 4, 4), np.float32)) for r in records
+        )
+
+    monkeypatch.setattr(compare, "Explainer", explainer)
+    job.context.wanted_workers = 1
+    with pytest.raises(UserError, match="masks of 8 photos of train show nothing but background"):
+        compare._measure(job, data, data.split("train"), "cam")
+
+
+def test_counts_know_whether_any_target_is_a_class():
+    zero, one = np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)
+    confusion, sweep = ConfusionMatrix(2), ThresholdSweep(2, [0.5])
+    for target, expected in ((zero, False), (np.full_like(zero, 255), False), (one, True)):
+        confusion.update(one, target)
+        sweep.update(np.ones((1, 2, 2)), [1], target)
+        assert (confusion.has_classes, sweep.has_classes) == (expected, expected)
