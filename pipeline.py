@@ -33,11 +33,11 @@ from stages.chain import ORDER, TOGETHER, chain, comparison
 @click.version_option(__version__, prog_name="getam")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Segmentation masks, and a trained segmentation network, from photos and image-level labels.
+    """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
     Without options every command is about the embedded example. For your own photos, add the same
-    --config and --set to each command, or name the run once (run --name NAME) and give the other
-    commands only --name NAME.
+    --config and --set to each command. Or name the run (run --name NAME): the other commands then
+    need only --name NAME, but run needs --config and --set each time.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison)
 
@@ -68,7 +68,9 @@ stage_name = click.Choice(ORDER)
     "run_name",
     default="default",
     show_default=True,
-    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts.",
+    help="Name of this run. Other commands find its settings by this name, and gc keeps its "
+    "artifacts. It only gives the name: without --config and --set the embedded example runs. A "
+    "name that is used again stands for the later run.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
@@ -91,7 +93,8 @@ def run(
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
     evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. The mode end-to-end has endtoend in place of the stages up to deeplab.
+    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
+    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
