@@ -100,7 +100,7 @@ def runs_command(artifacts: Path, as_json: bool) -> None:
     """List the named runs: when, with which settings, how far, and how much disk space each uses.
 
     A run is named by run --name; without it the name is default. The command gc keeps the artifacts
-    of every run listed here. To let go of a run, delete its file in the folder runs.
+    of every run listed here. To give up a run, delete the file artifacts/runs/NAME.json.
     """
     from getam.running.commands.named_runs import named_runs, runs_table
 
@@ -133,8 +133,8 @@ def verify_command(artifacts: Path) -> None:
 def gc_command(artifacts: Path, dry_run: bool) -> None:
     """Free disk space: remove every artifact that no named run uses.
 
-    Removed are artifacts of other settings, broken artifacts, and remains of interrupted work. The
-    command runs lists the named runs.
+    It also removes damaged artifacts, and unfinished work that belongs to no named run. Unfinished
+    work of a named run is kept. The command runs lists the named runs.
     """
     from getam.cache import Store, gc
 
