@@ -36,8 +36,8 @@ def main(context: click.Context) -> None:
     """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
     Without options every command is about the embedded example. For your own photos, add the same
-    --config and --set to each command. Or name the run (run --name NAME): the other commands then
-    need only --name NAME, but run needs --config and --set each time.
+    --config and --set to each command, or name the run once (run --name NAME) and give the other
+    commands only --name NAME.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison)
 
@@ -65,12 +65,10 @@ stage_name = click.Choice(ORDER)
 @workers_option
 @click.option(
     "--name",
-    "run_name",
-    default="default",
-    show_default=True,
     help="Name of this run. Other commands find its settings by this name, and gc keeps its "
-    "artifacts. It only gives the name: without --config and --set the embedded example runs. A "
-    "name that is used again stands for the later run.",
+    "artifacts. If you give only the name of an earlier run, that run continues with its own "
+    "settings. With --config, --set or --mode, only these are used, and they replace the settings "
+    "of the earlier run.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
@@ -83,7 +81,7 @@ def run(
     force: tuple[str, ...],
     device: str | None,
     workers: int | str | None,
-    run_name: str,
+    name: str | None,
     dry_run: bool,
 ) -> None:
     """Run all stages that are not up to date, and print the table of figures.
@@ -110,7 +108,7 @@ def run(
             device=team.device,
             workers=workers,
             track=track,
-            run_name=run_name,
+            run_name=name or "default",
             report=reporter,
             call=team.call,
         )

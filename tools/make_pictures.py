@@ -1,11 +1,11 @@
-"""The pictures of the documentation, from what ``python pipeline.py run`` left.
+"""Draws the pictures of the documentation from the artifacts of ``python pipeline.py run``.
 
     python pipeline.py run
     python tools/make_pictures.py            # writes docs/pictures/*.png
 
-``chain.png`` shows all steps on one image: the first train image that has two classes. The other
-pictures are what ``inspect`` draws, of images at equal distances in their split. No image is chosen
-by how good it looks.
+``chain.png`` shows all steps on one image: the first train image that has two classes. The command
+``inspect`` draws the other pictures, for images at equal distances in their split. No image is
+chosen by how good it looks.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _predicted(run: CurrentRun, record: Record, image: np.ndarray) -> np.ndarray
 
 
 def stack(images: list[Image.Image]) -> Image.Image:
-    """One below the other, on white."""
+    """Stack images from top to bottom, on white."""
     size = max(i.width for i in images), sum(i.height for i in images)
     canvas, top = Image.new("RGB", size, "white"), 0
     for image in images:

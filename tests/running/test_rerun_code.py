@@ -44,7 +44,12 @@ def edit(file: Path, old: str, new: str) -> None:
     [
         ("stages/maps.py", "SHARD = 64", "SHARD = 32", FROM["maps"]),
         ("stages/maps.py", "SHARD = 64", "SHARD = 64  # images", ()),
-        ("stages/maps.py", '"""maps: where each class is', '"""maps: where every class is', ()),
+        (
+            "stages/maps.py",
+            '"""maps: computes where each class is',
+            '"""maps: finds where each class is',
+            (),
+        ),
         # stages.pseudolabels -> getam.labels.completion: one import deep
         ("getam/labels/completion.py", "size // 2", "size // 3", FROM["pseudolabels"]),
         # stages.maps -> getam.maps.compute -> .attention -> .probe: three imports deep
