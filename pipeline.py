@@ -36,8 +36,8 @@ def main(context: click.Context) -> None:
     """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
     Without options every command is about the embedded example. For your own photos, add the same
-    --config and --set to each command. Or name the run (run --name NAME): the other commands then
-    need only --name NAME, but run needs --config and --set each time.
+    --config and --set to each command, or name the run once (run --name NAME) and give the other
+    commands only --name NAME.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison)
 
@@ -66,9 +66,9 @@ stage_name = click.Choice(ORDER)
 @click.option(
     "--name",
     help="Name of this run. Other commands find its settings by this name, and gc keeps its "
-    "artifacts. With --config, --set or --mode, a name that was used before stands for the new "
-    "settings from then on. Without them, the run of this name continues with its own settings.  "
-    "[default: default]",
+    "artifacts. If you give only the name of an earlier run, that run continues with its own "
+    "settings. With --config, --set or --mode, only these are used, and they replace the settings "
+    "of the earlier run.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
