@@ -65,10 +65,9 @@ stage_name = click.Choice(ORDER)
 @workers_option
 @click.option(
     "--name",
-    "run_name",
-    default="default",
-    show_default=True,
-    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts.",
+    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts. If "
+    "you give only a name, without --config, --set and --mode, the run of this name continues with "
+    "its own settings.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
@@ -81,7 +80,7 @@ def run(
     force: tuple[str, ...],
     device: str | None,
     workers: int | str | None,
-    run_name: str,
+    name: str | None,
     dry_run: bool,
 ) -> None:
     """Run all stages that are not up to date, and print the table of figures.
@@ -107,7 +106,7 @@ def run(
             device=team.device,
             workers=workers,
             track=track,
-            run_name=run_name,
+            run_name=name or "default",
             report=reporter,
             call=team.call,
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
 from getam.maps import baselines
@@ -69,6 +70,8 @@ _AT_LAST_BLOCK: dict[str, Method] = {
     "grad_cam": baselines.grad_cam,
     "cam": baselines.cam,
 }
+
+_FAMILIES = "a ViT, DeiT, hybrid ViT, BEiT, EVA, DINOv2 or DINOv3 of timm"
 
 METHODS = (*_OVER_BLOCKS, *_AT_LAST_BLOCK)
 
@@ -167,18 +170,29 @@ def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _check_model(model: nn.Module) -> None:
+    name = type(model).__name__
+    if isinstance(model, Xcit):
+        raise ValueError(
+            f"{name} attends between channels, not between image patches, so it has no attention "
+            f"to read maps from: use {_FAMILIES}"
+        )
     wanted = ("blocks", "patch_embed", "num_prefix_tokens", "cls_token")
-    missing = [name for name in wanted if getattr(model, name, None) is None]
+    missing = [part for part in wanted if getattr(model, part, None) is None]
     if missing == ["cls_token"]:
         raise ValueError(
-            f"{type(model).__name__} has no class token, but maps are computed from the attention "
-            "of the class token. Use a model that has one (timm: class_token=True, "
-            "global_pool='token')."
+            f"{name} has no class token, but maps are computed from the attention of the class "
+            "token. Use a model that has one (timm: class_token=True, global_pool='token')."
         )
     if missing:
+        wrapped = "pass the one inside (model.module)" if hasattr(model, "module") else ""
         raise ValueError(
-            f"Expected a timm vision transformer, but {type(model).__name__} lacks "
-            f"{', '.join(missing)}. If the model is wrapped, pass the one inside (model.module)."
+            f"Expected a model built as timm's VisionTransformer is, but {name} lacks "
+            f"{', '.join(missing)}: {wrapped or f'use {_FAMILIES}'}."
+        )
+    if not hasattr(model.patch_embed, "dynamic_feat_size"):
+        raise ValueError(
+            f"Expected a patch_embed with timm's dynamic_feat_size, which says how many patches an "
+            f"image has, but {type(model.patch_embed).__name__} lacks it: use {_FAMILIES}."
         )
     if next(model.parameters()).is_inference():
         raise ValueError(

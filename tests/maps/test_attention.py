@@ -7,6 +7,7 @@ import weakref
 from functools import partial
 
 import pytest
+import timm
 import torch
 from timm.layers import DiffAttention
 from timm.models.vision_transformer import (
@@ -64,6 +65,27 @@ def test_a_block_with_other_attention_is_named(change, complaint):
     model.blocks[3] = change(model.blocks[3])
     with pytest.raises(ValueError, match=complaint):
         compute_maps(model, draw_images(2), TARGETS)
+
+
+@pytest.mark.parametrize("family", ["post_norm", "eva_post_norm"])
+def test_grad_cam_of_post_norm_blocks_says_why_there_is_none(family):
+    with pytest.raises(ValueError, match=r"norm1.*comes after the attention \(post-norm\)"):
+        compute_maps(build(family), draw_images(2), TARGETS, method="grad_cam")
+
+
+@pytest.mark.parametrize("method", ["getam", "grad_cam"])
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("xcit_nano_12_p16_224", "Xcit attends between channels, not between image patches"),
+        ("pit_ti_224", "PoolingVisionTransformer lacks blocks, num_prefix_tokens: use a ViT"),
+    ],
+)
+def test_transformers_without_attention_between_all_patches_are_refused(name, complaint, method):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(ValueError, match=complaint):
+        compute_maps(model, torch.zeros(2, 3, 224, 224), TARGETS, method=method)
 
 
 def test_causal_attention_is_refused():

@@ -95,15 +95,20 @@ workers_option = click.option(
 
 def with_new_config(command: Callable) -> Callable:
     """The options that settings are made of; the command gets ``config`` and ``artifacts``."""
-    return config_option(set_option(mode_option(artifacts_option(exits_cleanly(_loads(command))))))
+    return _with_settings(command, _of_continued_run)
 
 
 def with_config(command: Callable) -> Callable:
     """The same for a command that looks at a run: its settings may be those of a named run."""
-    return name_option(with_new_config(command))
+    return name_option(_with_settings(command, _of_named_run))
 
 
-def _loads(command: Callable) -> Callable:
+def _with_settings(command: Callable, base_of: Callable) -> Callable:
+    guarded = exits_cleanly(_loads(command, base_of))
+    return config_option(set_option(mode_option(artifacts_option(guarded))))
+
+
+def _loads(command: Callable, base_of: Callable) -> Callable:
     @wraps(command)
     def loaded(
         configs: tuple[str, ...],
@@ -112,19 +117,29 @@ def _loads(command: Callable) -> Callable:
         artifacts: Path,
         **options: Any,
     ) -> None:
-        chosen = () if mode is None else (f"mode={mode}",)
-        base = None if "run_name" in options else _of_run(options.pop("name", None), artifacts)
-        config = load_config(configs, (*assignments, *chosen), base)
-        command(config=config, artifacts=artifacts, **options)
+        chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
+        base = base_of(options, artifacts, bool(configs or chosen))
+        command(config=load_config(configs, chosen, base), artifacts=artifacts, **options)
 
     return loaded
 
 
-def _of_run(name: str | None, artifacts: Path) -> dict[str, Any] | None:
-    """The settings that a named run was started with."""
+def _of_continued_run(
+    options: dict[str, Any], artifacts: Path, has_settings: bool
+) -> dict[str, Any] | None:
+    """For ``run``: the settings of the run of this name, if it is there and none are given."""
+    name, runs = options["name"], Runs(artifacts)
+    known = name is not None and not has_settings and name in runs.names()
+    return runs.read(name)["settings"] if known else None
+
+
+def _of_named_run(
+    options: dict[str, Any], artifacts: Path, has_settings: bool
+) -> dict[str, Any] | None:
+    """For a command that looks at a run: the settings that the named run was started with."""
+    name, runs = options.pop("name"), Runs(artifacts)
     if name is None:
         return None
-    runs = Runs(artifacts)
     if name not in runs.names():
         known = ", ".join(runs.names()) or "no run at all"
         raise UserError(f"--name {name}: there is no such run in {artifacts}; there is {known}.")

@@ -74,6 +74,18 @@ def test_an_unknown_name_lists_the_known_ones(place):
     assert "first, second" in told.err
 
 
+def test_a_run_is_continued_by_its_name_alone_and_replaced_by_other_settings(place):
+    words = ("run", "--dry-run", "--until", "pseudolabels", "--name")
+    alone = pipeline(*words, "second", cwd=place)
+    assert "would run" not in alone.out, alone
+    settings = ("data.kind=folder", "data.root=data", *TINY)
+    given = pipeline(*words, "second", cwd=place, settings=(*settings, "maps.method=cam"))
+    changed = "because maps.method getam -> cam"
+    assert given.out.count(changed) == 2, given  # maps and labels; the quantile is 0.9 again
+    fresh = pipeline(*words, "new", cwd=place)
+    assert "data " in fresh.out, fresh  # a name that is not there yet: the embedded example
+
+
 def test_a_folder_without_runs_says_so(tmp_path):
     told = pipeline("runs", cwd=tmp_path)
     assert (told.code, told.out.count("no named run")) == (0, 1)
