@@ -1,6 +1,6 @@
 """compare: measures map methods, refiners and thresholds on the same network and photos.
 
-needs   the classifier or the end-to-end network; train photos that have masks, to measure on
+needs   the classifier or the end-to-end network; train photos with labels and masks
 makes   table.txt, comparison.json (the mIoU at every threshold), curves.png
 costs   for compare.images photos: each method as long as the stage maps, each refiner as long as
         the stage pseudolabels

@@ -85,9 +85,9 @@ def _check_same_encoder(job: Job, network: nn.Module) -> None:
     if wrong:
         raise UserError(
             f"deeplab.weights: got classifier, but {len(wrong)} of {len(ours)} tensors of "
-            f"deeplab.encoder {job.config.deeplab.encoder} are not those of the network that the "
-            f"maps explain, {wrong[0]!r} first. Set deeplab.encoder and encoder_args to its model, "
-            f"or deeplab.weights to timm, none or a file."
+            f"deeplab.encoder {job.config.deeplab.encoder} do not fit the network that the maps "
+            f"explain, the first is {wrong[0]!r}. Set deeplab.encoder and deeplab.encoder_args as "
+            f"for this network, or set deeplab.weights to timm, none or a file."
         )
 
 

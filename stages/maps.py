@@ -87,7 +87,7 @@ class Explainer:
         images = [read_image(record.image) for record in records]
         targets = self._targets(records, images)
         maps = np.zeros((len(records), self.classes, *self.grid), np.float32)
-        # Sorted by number of classes: a batch takes as many passes as its image with the most.
+        # Sorted by number of classes, because a batch takes as many passes as its fullest image.
         order = np.argsort(-targets.sum(1), kind="stable")
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]

@@ -175,7 +175,7 @@ def freeze_blocks(network: nn.Module, blocks: int) -> None:
     encoder = getattr(network, "encoder", network)
     depth = len(getattr(encoder, "blocks", ()))
     if blocks > depth:
-        raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth}, its depth.")
+        raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth} blocks.")
     frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
     for part in frozen:
         part.requires_grad_(False)

@@ -65,14 +65,14 @@ class Context:
 
     @property
     def cluster(self) -> str | None:
-        """The address ``tcp://HOST:PORT`` of the Dask scheduler of ``--workers``; None without."""
+        """The address ``tcp://HOST:PORT`` of the Dask scheduler in ``--workers``; else None."""
         if not isinstance(self.wanted_workers, str):
             return None
         return self.wanted_workers.replace("dask://", "tcp://", 1)
 
     @property
     def loader_workers(self) -> int:
-        """Processes that load photos in training. None on a CPU: they would slow the training."""
+        """Processes that load photos in training; 0 on a CPU, where they would slow it down."""
         return 0 if self.device == "cpu" else min(self.workers, 16)
 
     def file(self, name: str, setting: str) -> str:
