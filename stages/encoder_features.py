@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.data.transforms import letterbox, normalise_images
 from getam.errors import UserError
 from getam.networks.build import build_deeplab, normalisation
@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
 @torch.inference_mode()
 def look(network: ViTDeepLab, records: Sequence[Record], settings: Any, device: str) -> np.ndarray:
     """Features (B, D x blocks, h, w) float16 of images letterboxed as they are in a test."""
-    images = [read_image(record.image) for record in records]
+    images = [read_photo(record) for record in records]
     boxed = [letterbox(image, settings.image_size, network.stride)[0] for image in images]
     batch = normalise_images(torch.stack(boxed).to(device), normalisation(network))
     with autocast(settings.precision, device):

@@ -25,12 +25,14 @@ class Context:
 
     ``index`` is the user's data set, read once; of COCO only its photos are in it.
     ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
-    setting itself then holds the file's content digest.
+    setting itself then holds the file's content digest. ``intensities`` are those of the photos
+    that have more than 8 bits, where there are any.
     """
 
     root: Path | None = None
     index: DataIndex | None = None
     saliency: Path | None = None
+    intensities: tuple[float, float] | None = None
     wanted_device: str | None = None
     wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from getam.cache import Runner, Stage, Store, library_versions
+from getam.cache import Event, Runner, Stage, Store, library_versions
 from getam.config.schema import Config, Data
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.fingerprints import by_content, data_parts
+from getam.running.fingerprints import by_content, data_parts, photo_digests
+from getam.running.intensities import Measured, intensity_range
 
 CODE = Path(__file__).resolve().parents[2]  # where the packages of the project lie
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
@@ -46,8 +47,13 @@ def open_runner(
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
+        photos = photo_digests(index, config.data, store.files)
+        measured = Measured(store.hidden / "intensities")
+        context.intensities = intensity_range(index, config.data, photos, measured, track)
+        index = index.with_intensities(context.intensities)
+        options["report"] = _saving(measured, options.get("report"))
         used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, store.files)
+        data = data_parts(index, config.data, used, store.files, photos)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
@@ -55,6 +61,17 @@ def open_runner(
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
     return Runner(store, stages, settings, data, CODE, context, info=info, **options)
+
+
+def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """Report the events of a run; at the first one, what was measured for it is kept."""
+
+    def tell(event: Event) -> None:
+        measured.save()
+        if report:
+            report(event)
+
+    return tell
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
@@ -107,7 +124,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
     else:
         index = read_data(config, root, root / data.saliency)
     return check(
-        index.subset(data.classes),
+        index.subset(data.classes).with_intensities(data.intensity_range),
         used,
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,

@@ -118,7 +118,7 @@ def predict(
 
     config = load_config(configs, assignments)
     photos = command.find_images(images, output)
-    segmenter, classes = command.open_segmenter(
+    segmenter, classes, intensities = command.open_segmenter(
         current_method().chain, config, network, artifacts, device
     )
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
@@ -130,6 +130,7 @@ def predict(
         tile=tile,
         batch_size=batch_size,
         crf=smoothing,
+        intensities=intensities,
         track=track,
         say=lambda message: click.echo(f"note: {message}", err=True),
     )
