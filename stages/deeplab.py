@@ -20,7 +20,7 @@ from torch import nn
 from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import image_size, read_image, read_mask
+from getam.data.images import image_size, read_mask, read_photo
 from getam.data.label_values import IGNORE
 from getam.data.transforms import letterbox_size, resize_maps
 from getam.errors import UserError
@@ -128,7 +128,7 @@ def run(job: Job) -> dict[str, Any]:
 
     if distributed.rank():
         return {}
-    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
+    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes, data.intensities)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 
@@ -146,7 +146,7 @@ def _augmented(
     )
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = read_image(records[index].image)
+        image = read_photo(records[index])
         mask = read(records[index], image.shape[:2])
         return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
 
