@@ -33,7 +33,7 @@ from stages.chain import ORDER, TOGETHER, chain, comparison
 @click.version_option(__version__, prog_name="getam")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Segmentation masks, and a trained segmentation network, from photos and image-level labels.
+    """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
     Without options every command is about the embedded example. For your own photos, add the same
     --config and --set to each command, or name the run once (run --name NAME) and give the other
@@ -65,9 +65,10 @@ stage_name = click.Choice(ORDER)
 @workers_option
 @click.option(
     "--name",
-    help="Name of this run. Other commands find it by this name, and gc keeps its artifacts. If "
-    "you give only a name, without --config, --set and --mode, the run of this name continues with "
-    "its own settings.  [default: default]",
+    help="Name of this run. Other commands find its settings by this name, and gc keeps its "
+    "artifacts. If you give only the name of an earlier run, that run continues with its own "
+    "settings. With --config, --set or --mode, only these are used, and they replace the settings "
+    "of the earlier run.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
@@ -90,7 +91,8 @@ def run(
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
     evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. The mode end-to-end has endtoend in place of the stages up to deeplab.
+    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
+    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")

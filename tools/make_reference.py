@@ -49,9 +49,16 @@ The columns of the tables:
   stages that use their results. Empty: the setting only says where files are. Stages run again if
   the content of the files differs.
 
-The order of the stages is: {order}. A run has only some of them. To see what a change would run,
-add `--dry-run` to the command `run`.
+The order of the stages:
+
+{orders}
+
+The embedded example and COCO begin with `data`. `deeplab.fixed_encoder=true` adds
+`encoder_features` before `deeplab`. To see what a change would run, add `--dry-run` to the command
+`run`.
 """
+ON_FOLDER = ("data.kind=folder", "data.root=photos")
+OTHER_STAGES = {"mode": "a run of the other mode has other stages"}
 COMMANDS = """\
 # Commands
 
@@ -79,7 +86,7 @@ def pages() -> dict[str, str]:
 
 def settings_page() -> str:
     """A table per section, in the order of the schema."""
-    readers, blocks = stage_readers(), [SETTINGS.format(order=", ".join(ORDER))]
+    readers, blocks = stage_readers(), [SETTINGS.format(orders=_orders())]
     settings = all_settings(load_config([ROOT / "configs" / "folder.yaml"]))
     for section, group in groupby(settings, lambda setting: setting.name.rpartition(".")[0]):
         if section:
@@ -87,6 +94,17 @@ def settings_page() -> str:
         rows = [_setting_row(setting, readers) for setting in group]
         blocks.append(_table(["setting", "default", "folder", "values", "meaning", "reruns"], rows))
     return "\n".join(blocks)
+
+
+def _orders() -> str:
+    """A line per kind of run: its stages, in the order they run."""
+    lines = []
+    for mode in ("multi-stage", "end-to-end"):
+        for saliency in ("folder", "features"):
+            chosen = (f"mode={mode}", f"pseudolabels.saliency={saliency}", *ON_FOLDER)
+            names = ", ".join(stage.name for stage in chain(load_config((), chosen)))
+            lines.append(f"* {mode}, `pseudolabels.saliency={saliency}`: {names}")
+    return "\n".join(lines)
 
 
 def _about(section: str) -> str:
@@ -100,7 +118,8 @@ def _setting_row(setting: Setting, readers: Mapping[str, set[str]]) -> list[str]
     found = {s for path, stages in readers.items() if _covers(path, setting.name) for s in stages}
     order = [stage for stage in (*ORDER, "compare") if stage in found]
     default = f"`{as_typed(setting.default)}`"
-    return [f"`{setting.name}`", default, own, setting.allowed, setting.about, ", ".join(order)]
+    reruns = OTHER_STAGES.get(setting.name, ", ".join(order))
+    return [f"`{setting.name}`", default, own, setting.allowed, setting.about, reruns]
 
 
 def _covers(path: str, name: str) -> bool:

@@ -26,7 +26,8 @@ class Maps(Settings):
 
     source: Literal["classifier", "endtoend"] = Field(
         "classifier",
-        description="The network whose class scores the maps explain. Only for mode multi-stage.",
+        description="The network that the maps are computed from: that of the stage classifier, or "
+        "that of the stage endtoend. Only for mode multi-stage.",
     )
     method: Method = Field(
         "getam",
@@ -47,16 +48,17 @@ class Maps(Settings):
     precision: Precision = Field("fp32", description=PRECISION)
     predicted_above: Share = Field(
         0.5,
-        description="A photo without image-level labels gets maps of its most probable class, and "
-        "of every class whose predicted probability is above this value.",
+        description="A photo without a line in the label table gets maps of its most probable "
+        "class, and of every class whose predicted probability is above this value. A photo with "
+        "an empty field has no class, so it gets no map.",
     )
 
 
 class Foreground(Settings):
     """Object or background by the patch features of the network.
 
-    The stage runs when pseudolabels.saliency contains ``features``. It learns from the class maps
-    alone, so it needs no saliency maps.
+    The stage runs when pseudolabels.saliency contains ``features``. It learns from the class maps,
+    and needs no saliency maps.
     """
 
     block: int | None = Field(
@@ -69,7 +71,9 @@ class Foreground(Settings):
         1.5, gt=0, description="Size of the photo relative to the image_size of the network."
     )
     images: Positive = Field(
-        200, description="Train photos to learn from, at most; they are chosen at equal distances."
+        200,
+        description="Largest number of train photos to learn from; they are chosen at equal "
+        "distances in the list.",
     )
     rounds: Positive = Field(
         3,
@@ -79,7 +83,8 @@ class Foreground(Settings):
     threshold: Share = Field(
         0.5,
         description="A patch whose score is above this value counts as object in the next round. "
-        "Above 0.5 the objects get smaller with each round.",
+        "Above 0.5 the objects get smaller with each round. For the pseudo labels, "
+        "pseudolabels.saliency_threshold decides what is object.",
     )
     classes: Literal["maps", "patch_classifier"] = Field(
         "maps",
@@ -121,16 +126,17 @@ class Crf(Settings):
 class PseudoLabels(Settings):
     """From class maps to one label per pixel of each train photo.
 
-    The order of the steps: PAMR, normalising, label completion, dense CRF.
+    The order of the steps: PAMR, normalising, seeds, saliency, label completion, removing small
+    objects, dense CRF.
     """
 
     saliency: Literal["folder", "onnx", "features", "none", "folder+features", "onnx+features"] = (
         Field(
             "folder",
             description="What says where objects are, of any class. folder: maps of the data "
-            "folder. onnx: a saliency model. features: the foreground stage. A + takes the mean of "
-            "both. none: nothing, see fallback. folder and onnx are supervision beyond image-level "
-            "labels.",
+            "folder. onnx: a saliency model. features: the stage foreground. folder+features, "
+            "onnx+features: the mean of the two. none: nothing; then fallback decides what "
+            "is background. folder and onnx are supervision beyond image-level labels.",
         )
     )
     saliency_model: str | None = Field(

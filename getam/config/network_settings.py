@@ -89,7 +89,8 @@ class DeepLab(Training):
     )
     weights: str = Field(
         "classifier",
-        description=f"{WEIGHTS} classifier: the weights of the network that the maps explain.",
+        description=f"{WEIGHTS} classifier: the weights of the network that the maps are computed "
+        "from (see maps.source).",
     )
     fixed_encoder: bool = Field(
         False,
@@ -104,7 +105,9 @@ class DeepLab(Training):
         "lowest. null: the last block. Only for a plain ViT.",
     )
     image_size: Positive = Field(
-        96, description="Side of the training crop, and the long side of a photo in a test, pixels."
+        96,
+        description="Side of the training crop, in pixels. For a prediction, the long side of the "
+        "photo is resized to this.",
     )
     channels: Positive = Field(64, description="Channels of the decoder.")
     atrous_rates: tuple[Positive, Positive, Positive] = Field(

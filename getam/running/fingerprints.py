@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +61,39 @@ class Sources:
                     )
 
 
+def photo_digests(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
+    """Image id -> content digest of each photo of the train and val split."""
+    return _file_items("images", _used(index, data).values(), "image", sources)
+
+
+def _used(index: DataIndex, data: Data) -> dict[str, Record]:
+    return {record.id: record for n in (data.train, data.val) for record in index.split(n)}
+
+
 def data_parts(
-    index: DataIndex, data: Data, parts: Collection[str], sources: Sources
+    index: DataIndex,
+    data: Data,
+    parts: Collection[str],
+    sources: Sources,
+    photos: Mapping[str, str],
 ) -> dict[str, DataPart]:
     """Content digests of a data set, in the ``parts`` that stages read.
 
-    ``images``, ``labels``, ``saliency`` and ``masks`` belong to the photos of the train and val
-    split, ``val_masks`` to the val split alone; ``splits`` are the lists of ids. ``test`` are the
-    photos of the test split. ``annotations`` are the files that the labels and masks of COCO are
-    made from.
+    ``images`` (``photos`` are their :func:`photo_digests`), ``labels``, ``saliency`` and ``masks``
+    belong to the photos of the train and val split, ``val_masks`` to the val split alone;
+    ``splits`` are the lists of ids. ``test`` are the photos of the test split. ``annotations`` are
+    the files that the labels and masks of COCO are made from.
     """
     splits = (data.train, data.val)
-    records = {record.id: record for name in splits for record in index.split(name)}
-    of_splits = records.values()
-
-    def files(part: str, records: Iterable[Record], attribute: str) -> dict[str, str]:
-        return _file_items(records, attribute, lambda paths: sources.digest(part, paths))
-
+    of_splits = _used(index, data).values()
     tables = {
-        "images": lambda: files("images", of_splits, "image"),
+        "images": lambda: _photo_items(index, photos),
         "labels": lambda: _label_items(index, splits, of_splits),
         "splits": lambda: _split_items(index, splits),
-        "saliency": lambda: files("saliency", of_splits, "saliency"),
-        "masks": lambda: files("masks", of_splits, "mask"),
-        "val_masks": lambda: files("val_masks", index.split(data.val), "mask"),
-        "test": lambda: files("test", index.split(data.test), "image"),
+        "saliency": lambda: _file_items("saliency", of_splits, "saliency", sources),
+        "masks": lambda: _file_items("masks", of_splits, "mask", sources),
+        "val_masks": lambda: _file_items("val_masks", index.split(data.val), "mask", sources),
+        "test": lambda: _file_items("test", index.split(data.test), "image", sources),
         "annotations": lambda: _annotation_items(index, data, sources),
     }
     lists = [index.root / index.lists / f"{name}.txt" for name in splits]
@@ -115,14 +123,19 @@ def _annotation_items(index: DataIndex, data: Data, sources: Sources) -> dict[st
 
 
 def _file_items(
-    records: Iterable[Record],
-    attribute: str,
-    digest: Callable[[Iterable[Path]], dict[Path, str]],
+    part: str, records: Iterable[Record], attribute: str, sources: Sources
 ) -> dict[str, str]:
     paths = {record.id: getattr(record, attribute) for record in records}
     paths = {image_id: path for image_id, path in paths.items() if path is not None}
-    hashed = digest(paths.values())
+    hashed = sources.digest(part, paths.values())
     return {image_id: hashed[path] for image_id, path in paths.items()}
+
+
+def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, str]:
+    """With the range of photos of more than 8 bits, where there are any."""
+    if index.intensities is None:
+        return photos
+    return {**photos, "data.intensity_range": "{:g} {:g}".format(*index.intensities)}
 
 
 def _split_items(index: DataIndex, splits: Sequence[str]) -> dict[str, str]:

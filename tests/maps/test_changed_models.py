@@ -68,7 +68,7 @@ class LowRankHead(nn.Linear):
 def test_cam_is_refused_where_somebody_changed_the_way_to_the_scores(change):
     model = build("vit")
     change(model)
-    with pytest.raises(ValueError, match=r"linear in pooled tokens.*use grad_cam"):
+    with pytest.raises(ValueError, match=r"linear in the pooled tokens.*use grad_cam"):
         compute_maps(model, draw_images(2), torch.eye(2, CLASSES), method="cam")
 
 

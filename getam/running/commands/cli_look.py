@@ -22,9 +22,9 @@ file_argument = click.Path(path_type=Path)
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Draw a line around the pixels whose map is above this value (0 to 1).  [default: the "
-    "best threshold that the stage evaluation found, or 0.5 without masks; for the foreground, "
-    "pseudolabels.saliency_threshold]",
+    help="Draw a line around the pixels whose map is above this value (0 to 1). Without masks try "
+    "0.05: the line at 0.5 is often much too small.  [default: the best threshold that the stage "
+    "evaluation found, or 0.5 without masks; for the foreground, pseudolabels.saliency_threshold]",
 )
 @click.option(
     "-o",
@@ -91,7 +91,7 @@ def report(config: Config, artifacts: Path, output: Path, images: int) -> None:
     click.echo(f"{output}  {size / 1e6:.1f} MB")
 
 
-@click.command(short_help="Predict masks of new photos.")
+@click.command(short_help="Predict the classes of pixels in new photos.")
 @with_config
 @click.argument("images", nargs=-1, required=True, type=file_argument)
 @click.option("-o", "output", type=file_argument, required=True, help="Folder for the predictions.")
@@ -138,7 +138,8 @@ def predict(
 
     chain = current_method().chain
     photos = command.find_images(images, output)
-    segmenter, classes = command.open_segmenter(chain, config, network, artifacts, device)
+    opened = command.open_segmenter(chain, config, network, artifacts, device)
+    segmenter, classes, intensities = opened
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
     count = command.predict(
         segmenter,
@@ -148,6 +149,7 @@ def predict(
         tile=tile,
         batch_size=batch_size,
         crf=smoothing,
+        intensities=intensities,
         track=track,
         say=lambda message: click.echo(f"note: {message}", err=True),
     )
@@ -178,7 +180,11 @@ def predict(
     "predictions_crf: of the val photos.",
 )
 def export(config: Config, artifacts: Path, kind: str, output: Path | None, what: str) -> None:
-    """Write labels for annotation tools (COCO or PASCAL VOC), or the network as an ONNX file."""
+    """Write labels for annotation tools (COCO or PASCAL VOC), or the network as an ONNX file.
+
+    One export has either the pseudo labels of the train photos or the predictions of the val
+    photos. To have both, export twice, with another -o.
+    """
     from getam.running.commands import export as command
     from getam.running.commands.current import CurrentRun
 
