@@ -159,5 +159,5 @@ def _read_splits(root: Path, images: Mapping[str, Path]) -> dict[str, list[str]]
     if not folder.is_dir():
         ids = list(images)
         return {"train": [i for n, i in enumerate(ids) if n % 5 != 4], "val": ids[4::5]}
-    files = sorted(file for file in folder.glob("*.txt") if not is_hidden(file.name))
+    files = sorted(f for f in folder.iterdir() if f.suffix == ".txt" and not is_hidden(f.name))
     return {file.stem: read_ids(file, images, "images/") for file in files}

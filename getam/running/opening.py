@@ -14,6 +14,7 @@ from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
+from getam.running.failures import in_a_sentence
 from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
 from getam.running.intensities import Measured, intensity_range
 
@@ -65,6 +66,8 @@ def open_runner(
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
+    call = options.pop("call", lambda function, job: function(job))
+    options["call"] = in_a_sentence(call)
     known = {"info": info, "settings": recorded(config), "recheck": sources.recheck}
     return Runner(store, stages, settings, data, CODE, context, **{**known, **options})
 

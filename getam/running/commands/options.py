@@ -13,17 +13,28 @@ import click
 from getam.cache import CacheError, Runs
 from getam.config.loading import load_config, presets
 from getam.errors import UserError
+from getam.running.failures import sentence
+from getam.running.interruption import interruptible
 
 
 def exits_cleanly(command: Callable) -> Callable:
-    """The user's mistakes become one sentence and exit code 1."""
+    """What is no mistake of the program becomes one sentence and exit code 1.
+
+    A command that is stopped ends with 130 (Ctrl-C) or 143 (SIGTERM).
+    """
 
     @wraps(command)
     def guarded(**options: Any) -> None:
-        try:
-            command(**options)
-        except (UserError, CacheError) as error:
-            raise click.ClickException(str(error)) from None
+        with interruptible():
+            try:
+                command(**options)
+            except (UserError, CacheError) as error:
+                raise click.ClickException(str(error)) from None
+            except Exception as error:
+                told = sentence(error)
+                if told is None:
+                    raise
+                raise click.ClickException(told) from error
 
     return guarded
 
