@@ -76,6 +76,7 @@ def run(job: Job) -> dict[str, Any]:
         lambda network, batch: multi_label_soft_margin(network(batch[0]), batch[1]),
         settings,
         seed=job.config.seed,
+        pieces=job.pieces,
         scratch=job.scratch,
         device=context.device,
         workers=context.loader_workers,

@@ -17,7 +17,6 @@ import joblib
 import numpy as np
 import torch
 
-from getam.cache import atomic_write
 from getam.data.images import read_photo
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
@@ -26,6 +25,7 @@ from getam.labels.normalise import normalise
 from getam.labels.pamr import pamr
 from getam.metrics.segmentation import ThresholdSweep
 from getam.networks.build import load_classifier, network_build
+from getam.running.processes import workers
 from getam.view.plot import threshold_curves
 from getam.view.table import percent, text_table
 from stages.maps import Explainer
@@ -59,10 +59,9 @@ def run(job: Job) -> dict[str, Any]:
     rows = []
     for method in settings.methods:
         kept = job.scratch / f"{method}.json"
-        if not kept.exists():
+        if not job.pieces.has(kept):
             measured = _measure(job, data, records, method)
-            job.scratch.mkdir(exist_ok=True)
-            with atomic_write(kept) as temporary:
+            with job.pieces.write(kept) as temporary:
                 temporary.write_text(json.dumps(measured))
         rows += json.loads(kept.read_text())
 
@@ -94,7 +93,6 @@ def _measure(
     explain = Explainer(network, size, how, len(data.classes))
     thresholds = np.arange(settings.thresholds) / settings.thresholds
     chunks = [(chunk, list(explain(chunk))) for chunk in batches(records, 32)]
-    parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
     refine = Refine(
         settings.refiners,
         dict(job.config.pseudolabels.pamr),
@@ -103,7 +101,7 @@ def _measure(
         data.without_records(),
     )
     sweeps = [ThresholdSweep(len(data.classes) + 1, thresholds) for _ in settings.refiners]
-    done = parallel(joblib.delayed(refine)(*chunk) for chunk in chunks)
+    done = workers(context.workers)(joblib.delayed(refine)(*chunk) for chunk in chunks)
     for partial in context.track(done, total=len(chunks), unit=f"{method} chunk"):
         sweeps = [whole + part for whole, part in zip(sweeps, partial)]
     if not all(sweep.has_classes for sweep in sweeps):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 
-from getam.cache import atomic_write
 from getam.data.coco import (
     Photo,
     annotation_files,
@@ -26,9 +25,10 @@ from getam.data.coco import (
     same_classes,
 )
 from getam.data.palette import write_label_png
+from getam.running.processes import workers
 
 if TYPE_CHECKING:
-    from getam.cache import Job
+    from getam.cache import Job, Pieces
 
 CHUNK = 64  # photos that a worker gets at a time
 
@@ -65,11 +65,10 @@ def run(job: Job) -> dict[str, Any]:
 
 def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
     """Draw the masks of the photos that have none yet."""
-    draw = MaskWriter(job.folder / "masks", numbers)
-    todo = [photo for photo in photos if not draw.file(photo).exists()]
+    draw = MaskWriter(job.folder / "masks", numbers, job.pieces)
+    todo = [photo for photo in photos if not job.pieces.has(draw.file(photo))]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    parallel = joblib.Parallel(n_jobs=job.context.workers, return_as="generator_unordered")
-    done = parallel(joblib.delayed(draw)(chunk) for chunk in chunks)
+    done = workers(job.context.workers)(joblib.delayed(draw)(chunk) for chunk in chunks)
     for _ in job.context.track(done, total=len(chunks), unit=f"chunk of {CHUNK} image"):
         pass
 
@@ -77,8 +76,8 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
 class MaskWriter:
     """Draws and writes masks. Can be sent to worker processes."""
 
-    def __init__(self, folder: Path, numbers: dict[int, int]) -> None:
-        self.folder, self.numbers = folder, numbers
+    def __init__(self, folder: Path, numbers: dict[int, int], pieces: Pieces) -> None:
+        self.folder, self.numbers, self.pieces = folder, numbers, pieces
 
     def file(self, photo: Photo) -> Path:
         return self.folder / f"{photo.id}.png"
@@ -86,5 +85,5 @@ class MaskWriter:
     def __call__(self, photos: Sequence[Photo]) -> None:
         for photo in photos:
             mask = draw_mask(photo.annotations, photo.size, self.numbers)
-            with atomic_write(self.file(photo)) as temporary:
+            with self.pieces.write(self.file(photo)) as temporary:
                 write_label_png(temporary, mask)

@@ -120,6 +120,7 @@ def run(job: Job) -> dict[str, Any]:
         lambda learner, batch: loss(_sized_as(batch[1], learner(batch[0])), batch[1]),
         settings,
         seed=job.config.seed,
+        pieces=job.pieces,
         scratch=job.scratch,
         device=context.device,
         workers=context.loader_workers,

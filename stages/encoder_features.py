@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam.cache import atomic_write
 from getam.data.images import read_photo
 from getam.data.transforms import letterbox, normalise_images
 from getam.errors import UserError
@@ -46,9 +45,9 @@ def run(job: Job) -> dict[str, Any]:
     parts = [*enumerate(batches(records, SHARD))]
     for number, part in context.track(distributed.share(parts), unit="shard"):
         path = shard_path(job.folder, number)
-        if not path.exists():
+        if not job.pieces.has(path):
             found = [look(network, some, settings, context.device) for some in batches(part, 16)]
-            with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+            with job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, np.concatenate(found))
     distributed.wait()
     return {"images": len(records)}

@@ -21,7 +21,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo, read_saliency
 from getam.data.transforms import resize_maps
@@ -147,6 +146,7 @@ def _train(
         item,
         loss,
         job.config.endtoend[phase],
+        pieces=job.pieces,
         scratch=job.scratch / phase,
         device=context.device,
         workers=context.loader_workers,
@@ -196,15 +196,14 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     if saliency.sources in (("folder",), ("none",)):
         return records
     folder = job.scratch / "saliency"
-    folder.mkdir(parents=True, exist_ok=True)
     records = [(record, folder / f"{record.id}.png") for record in records]
     for record, path in job.context.track(distributed.share(records)):
-        if not path.exists():
+        if not job.pieces.has(path):
             image = read_photo(record)
             soft = saliency.of(record, image)
             enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
             salient = salient_pixels(enlarged)[0].numpy()
-            with atomic_write(path) as temporary:
+            with job.pieces.write(path) as temporary:
                 Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
     distributed.wait()
     return [replace(record, saliency=path) for record, path in records]

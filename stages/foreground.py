@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.cache import atomic_write
 from getam.data.images import read_scores, write_scores
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
@@ -64,12 +63,8 @@ def run(job: Job) -> dict[str, Any]:
     features_of = Features(network, network_build(explained(job))["image_size"], settings)
 
     folder = job.folder / "foreground"
-    for made in (
-        folder,
-        *([job.folder / "classes"] if settings.classes == "patch_classifier" else []),
-    ):
-        made.mkdir(exist_ok=True)
-    todo = [record for record in records if not (folder / f"{record.id}.png").exists()]
+    kinds = ["foreground"] if settings.classes == "maps" else ["foreground", "classes"]
+    todo = [r for r in records if not _is_done(job, kinds, r)]
     sample = evenly(records, settings.images)
     if todo:
         maps = MapFile(job.inputs["maps"] / "maps.h5")
@@ -79,10 +74,16 @@ def run(job: Job) -> dict[str, Any]:
         features = chain(learnt.items(), features_of(rest))
         for image_id, patches in context.track(features, total=len(learnt) + len(rest)):
             for kind, scores in find(patches, maps.read(image_id)[0]):
-                with atomic_write(job.folder / kind / f"{image_id}.png") as temporary:
+                with job.pieces.write(job.folder / kind / f"{image_id}.png") as temporary:
                     write_scores(temporary, scores.cpu().numpy())
     shares = object_shares(folder, [record.id for record in records])
     return {"images": len(records), "learnt from": len(sample), **shares}
+
+
+def _is_done(job: Job, kinds: Sequence[str], record: Record) -> bool:
+    """Whether an interrupted run made all files of an image; one of background has no classes."""
+    wanted = kinds[:1] if record.labels == () else kinds
+    return all(job.pieces.has(job.folder / kind / f"{record.id}.png") for kind in wanted)
 
 
 def object_shares(folder: Path, ids: Sequence[str]) -> dict[str, float]:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam.cache import atomic_write
 from getam.data.images import read_photo
 from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.maps.compute import compute_maps, start_block_of
@@ -50,12 +49,11 @@ def run(job: Job) -> dict[str, Any]:
     image_size = network_build(explained(job))["image_size"]
     explain = Explainer(network, image_size, settings, len(data.classes))
 
-    job.scratch.mkdir(exist_ok=True)
     parts = [*batches(records, SHARD)]
     shards = [job.scratch / f"{number:05}.h5" for number in range(len(parts))]
     for path, part in context.track(distributed.share([*zip(shards, parts)]), unit="shard"):
-        if not path.exists():
-            with atomic_write(path) as temporary:
+        if not job.pieces.has(path):
+            with job.pieces.write(path) as temporary:
                 write_shard(temporary, explain(part), explain.grid)
     distributed.wait()
     if distributed.rank():

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 
-from getam.cache import atomic_write
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
 from getam.labels.crf import dense_crf
 from getam.networks.build import load_network, network_build
 from getam.networks.inference import Segmenter, segment
+from getam.running.processes import workers
 from getam.training import distributed
 from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
-    from getam.cache import Job
+    from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
 
 PLAIN, SMOOTHED = "predictions", "predictions_crf"
@@ -59,15 +59,14 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
     segmenter = Segmenter(network, side, settings.scales, settings.flip, settings.precision)
-    write = Writer(job.folder, dict(settings.crf))
+    write = Writer(job.folder, dict(settings.crf), job.pieces)
     own = [
         r for batch in distributed.share([*batches(records, settings.batch_size)]) for r in batch
     ]
-    todo = [r for r in own if not write.last(r.id).exists()]
+    todo = [r for r in own if not write.is_done(r.id)]
     images: Iterator = ((r.id, read_photo(r)) for r in todo)
     probabilities = segment(segmenter, images, settings.batch_size)
-    parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
-    done = parallel(joblib.delayed(write)(*one) for one in probabilities)
+    done = workers(context.workers)(joblib.delayed(write)(*one) for one in probabilities)
     for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
         pass
     distributed.wait()
@@ -86,26 +85,24 @@ def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None
 class Writer:
     """Writes predictions without and with dense CRF. Can be sent to worker processes."""
 
-    def __init__(self, folder: Path, crf: dict[str, Any]) -> None:
-        self.folder, self.smooths = folder, crf["enabled"]
+    def __init__(self, folder: Path, crf: dict[str, Any], pieces: Pieces) -> None:
+        self.folder, self.pieces, self.smooths = folder, pieces, crf["enabled"]
         self.crf = {name: value for name, value in crf.items() if name != "enabled"}
-        for name in (PLAIN, SMOOTHED) if self.smooths else (PLAIN,):
-            (folder / name).mkdir(exist_ok=True)
 
-    def last(self, image_id: str) -> Path:
-        """The file of a photo that is written last: if it exists, the photo is done."""
-        return self.folder / (SMOOTHED if self.smooths else PLAIN) / f"{image_id}.png"
+    def is_done(self, image_id: str) -> bool:
+        """Whether an interrupted run wrote all predictions of a photo."""
+        kinds = (PLAIN, SMOOTHED) if self.smooths else (PLAIN,)
+        return all(self.pieces.has(self.folder / kind / f"{image_id}.png") for kind in kinds)
 
     def __call__(self, image_id: str, image: np.ndarray, probabilities: np.ndarray) -> None:
         labels = probabilities.argmax(0).astype(np.uint8)
-        self._write(self.folder / PLAIN / f"{image_id}.png", labels)
+        self._write(PLAIN, image_id, labels)
         if self.smooths:
             # Only background and the classes that win somewhere: more classes take longer.
             present = np.union1d(0, np.unique(labels)).astype(np.uint8)
             smooth = dense_crf(image, probabilities[present], **self.crf)
-            self._write(self.last(image_id), present[smooth.argmax(0)])
+            self._write(SMOOTHED, image_id, present[smooth.argmax(0)])
 
-    @staticmethod
-    def _write(path: Path, labels: np.ndarray) -> None:
-        with atomic_write(path) as temporary:
+    def _write(self, kind: str, image_id: str, labels: np.ndarray) -> None:
+        with self.pieces.write(self.folder / kind / f"{image_id}.png") as temporary:
             write_label_png(temporary, labels)

@@ -18,7 +18,6 @@ import joblib
 import numpy as np
 import torch
 
-from getam.cache import atomic_write
 from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
 from getam.labels.crf import dense_crf
@@ -30,7 +29,7 @@ from getam.running.processes import OncePerProcess, processes
 from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
-    from getam.cache import Job
+    from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
 
 CHUNK = 8  # photos that a worker gets at a time
@@ -51,13 +50,13 @@ def run(job: Job) -> dict[str, Any]:
     saliency = _open_saliency(job, data, records)
 
     folder = job.folder.absolute() / "labels"  # a Dask worker has another current folder
-    folder.mkdir(exist_ok=True)
-    todo = [r for r in records if not (folder / f"{r.id}.png").exists()]
+    todo = [r for r in records if not job.pieces.has(folder / f"{r.id}.png")]
     labeller = Labeller(
         MapFile(job.inputs["maps"].absolute() / "maps.h5"),
         settings,
         saliency,
         folder,
+        job.pieces,
     )
     label = OncePerProcess(labeller)
     with processes(context) as parallel:
@@ -99,15 +98,17 @@ class Labeller:
         settings: Any,
         saliency: Saliency,
         folder: Path,
+        pieces: Pieces,
     ) -> None:
-        self.maps, self.settings, self.saliency, self.folder = maps, settings, saliency, folder
+        self.maps, self.settings, self.saliency = maps, settings, saliency
+        self.folder, self.pieces = folder, pieces
         foreground = saliency.foreground
         self.classes = foreground and foreground.with_name("classes")
         self.own_classes = bool(self.classes and self.classes.is_dir())
 
     def __call__(self, records: Sequence[Record]) -> None:
         for record in records:
-            with atomic_write(self.folder / f"{record.id}.png") as temporary:
+            with self.pieces.write(self.folder / f"{record.id}.png") as temporary:
                 write_label_png(temporary, self.label(record))
 
     def label(self, record: Record) -> np.ndarray:

@@ -15,6 +15,7 @@ _EXPORTS = {
     "Event": "getam.cache.runner",
     "FileDigests": "getam.cache.file_digests",
     "Job": "getam.cache.stage",
+    "Pieces": "getam.cache.pieces",
     "Runner": "getam.cache.runner",
     "Runs": "getam.cache.records",
     "Stage": "getam.cache.stage",
@@ -23,10 +24,12 @@ _EXPORTS = {
     "atomic_write": "getam.cache.atomic",
     "atomic_write_bytes": "getam.cache.atomic",
     "atomic_write_json": "getam.cache.atomic",
+    "end_with_parent": "getam.cache.workers",
     "gc": "getam.cache.upkeep",
     "in_threads": "getam.cache.atomic",
     "library_versions": "getam.cache.manifest",
     "verify": "getam.cache.upkeep",
+    "watch_parent": "getam.cache.workers",
 }
 
 __all__ = list(_EXPORTS)

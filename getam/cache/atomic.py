@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import time
@@ -20,6 +19,8 @@ Result = TypeVar("Result")
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
+_NO_FLUSH += (errno.EACCES, errno.EPERM, errno.EISDIR)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # Coarsest timestamps in use (FAT). A file that changed this recently may change again without its
@@ -71,12 +72,17 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 
 
 def sync(path: str | Path) -> None:
-    """Flush a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or a folder to the disk. Some disks refuse to flush folders: there it is left
+    to the disk when a name is on it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH or not os.path.isdir(path):
+            raise
 
 
 def in_threads(
@@ -96,41 +102,6 @@ def in_threads(
         return [result for results in done for result in results]
 
 
-def files_of(
-    folder: Path, skip: tuple[str, ...] = (), *, refuse_links: bool = False
-) -> dict[str, os.stat_result]:
-    """Every file under `folder`: path relative to it (with ``/``) -> its stat.
-
-    Names in `skip` are left out at the top level. With `refuse_links`, CacheError for a link or a
-    device: what it points to would not be kept with the folder.
-    """
-    found: dict[str, os.stat_result] = {}
-    pending = [("", str(folder))]
-    while pending:
-        prefix, path = pending.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if not prefix and name in skip:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append((name + "/", entry.path))
-                elif entry.is_file(follow_symlinks=not refuse_links):
-                    found[name] = entry.stat()
-                elif refuse_links:
-                    raise CacheError(
-                        f"{entry.path} is neither a file nor a folder; an artifact holds only "
-                        "those: write a copy instead of a link"
-                    )
-    return found
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what writes that were killed left under `folder`."""
-    for path in folder.rglob(TEMPORARY + "*"):
-        path.unlink()
-
-
 def identity(stat: os.stat_result) -> str:
     """What tells a file's content from another without reading it.
 
@@ -144,21 +115,6 @@ def settled(stat: os.stat_result, now_ns: int | None = None) -> bool:
     """Whether a later change would surely show in the timestamps of the file."""
     now = time.time_ns() if now_ns is None else now_ns
     return all(abs(now - stamp) > SETTLED_NS for stamp in (stat.st_mtime_ns, stat.st_ctime_ns))
-
-
-def write_checked(path: Path, body: bytes) -> None:
-    """Atomically write `body` under a checksum, for `read_checked`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-
-
-def read_checked(path: Path) -> bytes | None:
-    """What `write_checked` wrote, or None if it is absent or was damaged since."""
-    try:
-        checksum, _, body = path.read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        return None
-    return body if hashlib.sha256(body).hexdigest().encode() == checksum else None
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .atomic import identity, read_checked, settled, write_checked
+from .atomic import identity, settled
+from .checked import read_checked, write_checked
 from .errors import CacheError
 from .file_digests import write_protected
 from .syntax import Import, Module, parse

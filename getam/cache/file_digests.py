@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from .atomic import identity, in_threads, read_checked, settled, write_checked
+from .atomic import identity, in_threads, settled
+from .checked import read_checked, write_checked
 from .errors import CacheError
 
 AnyPath = TypeVar("AnyPath", str, Path)
@@ -84,7 +85,7 @@ class FileDigests:
             try:
                 stat = os.stat(path)
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
             if digest := self.remembered(stat):
                 digests[path] = digest
         return digests
@@ -101,6 +102,11 @@ class FileDigests:
         return self._known
 
 
+def digest_of(path: str | Path) -> str:
+    """The digest of a file, read now. Raises CacheError as `FileDigests.digest` does."""
+    return _hash(path).digest
+
+
 def _hash(path: str | Path) -> _Hashed:
     started = time.time_ns()
     state = hashlib.sha256()
@@ -112,13 +118,14 @@ def _hash(path: str | Path) -> _Hashed:
                 state.update(buffer[:count])
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if identity(before) != identity(after):
         raise CacheError(f"{path} changed while it was read: wait until it is complete, run again")
     return _Hashed(identity(before), state.hexdigest(), settled(before, started))
 
 
-def _unreadable(path: str | Path, error: OSError) -> CacheError:
+def unreadable(path: str | Path, error: OSError) -> CacheError:
+    """The sentence for a file that is there and cannot be read, or is gone."""
     return CacheError(f"{path} cannot be read ({error.strerror}): put it back or mend its rights")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_write_bytes
+from .checked import read_checked_json, write_checked_json
+from .file_digests import unreadable
 from .stage import Ingredients, key_of
 
 NAME = "manifest.json"
@@ -44,23 +43,27 @@ class Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` into `folder`: JSON whose first entry is a checksum of the rest."""
-    body = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
-    atomic_write_bytes(folder / NAME, (_header(body) + body[1:]).encode())
+    write_checked_json(folder / NAME, asdict(manifest))
 
 
 def read(folder: Path, stage: str, key: str) -> Manifest:
-    """The manifest in `folder`; BrokenManifest unless it is whole and that of `stage` and `key`."""
+    """The manifest in `folder`; BrokenManifest unless it is whole and that of `stage` and `key`.
+
+    Raises CacheError if it cannot be read, such as without the right to: it may be whole.
+    """
+    path = folder / NAME
     try:
-        text = (folder / NAME).read_text(encoding="utf-8")
+        content = read_checked_json(path)
     except FileNotFoundError:
         raise BrokenManifest(f"has no {NAME}") from None
-    except UnicodeDecodeError:
-        raise BrokenManifest(f"has a damaged {NAME}") from None
-    body = "{" + text[len(_header("")) :]
-    if text != _header(body) + body[1:]:
+    except (IsADirectoryError, NotADirectoryError):
+        raise BrokenManifest(f"has a folder in the place of {NAME}") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if content is None:
         raise BrokenManifest(f"has a damaged {NAME}")
     try:
-        manifest = Manifest(**json.loads(body))
+        manifest = Manifest(**content)
     except TypeError:
         raise BrokenManifest(f"has a {NAME} of another version of this program") from None
     if (manifest.stage, manifest.key) != (stage, key) or key_of(manifest.ingredients) != key:
@@ -85,10 +88,6 @@ def library_versions(names: Sequence[str]) -> dict[str, str | None]:
             return None
 
     return {name: installed(name) for name in names}
-
-
-def _header(body: str) -> str:
-    return '{\n "checksum": "' + hashlib.sha256(body.encode()).hexdigest() + '",'
 
 
 def _escapes(name: str) -> bool:

@@ -13,14 +13,16 @@ from .manifest import Manifest
 from .reasons import ABSENT, Change, Kind, Reason, compare, compare_items
 from .records import Tables
 from .stage import DataPart, Ingredients, Stage, key_of, leaves, plain, select
-from .store import Presence, Store
+from .store import Found, Presence, Store
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done about a stage. `status`: cached, partial, stale, missing or failed;
-    the stage runs if it is not cached, or if `forced`. `checked`: it is cached, and the content of
-    its artifact was known to be unchanged."""
+    """What is to be done about a stage. `status`: cached, partial, stale, missing or failed.
+
+    The stage runs if it is not cached. If `forced` it runs anyway, from nothing. `checked`: it is
+    cached, and the content of its artifact was known to be unchanged.
+    """
 
     stage: str
     key: str
@@ -170,17 +172,23 @@ class Planner:
         if found.presence is Presence.COMPLETE:
             reason = Reason(Kind.FORCED if forced else Kind.UP_TO_DATE)
             return Decision(stage, key, "cached", reason, forced, found.checked)
+        status, reason = self._why_not(stage, found)
+        if forced and status in ("partial", "failed"):
+            reason = Reason(Kind.FORCED_ANEW)
+        return Decision(stage, key, status, reason, forced)
+
+    def _why_not(self, stage: str, found: Found) -> tuple[str, Reason]:
+        """Status and reason of a stage that is not cached."""
         if found.presence is Presence.FAILED:
-            status, reason = "failed", Reason(Kind.FAILED, detail=found.detail)
-        elif found.presence is Presence.PARTIAL:
-            status, reason = "partial", Reason(Kind.INTERRUPTED)
-        elif found.presence is Presence.BROKEN:
-            status, reason = "missing", Reason(Kind.BROKEN, detail=found.detail)
-        elif changes := self._changes(stage):
-            status, reason = "stale", Reason(Kind.CHANGED, tuple(changes))
-        else:
-            status, reason = "missing", Reason(Kind.NEVER_MADE)
-        return Decision(stage, key, status, reason)
+            return "failed", Reason(Kind.FAILED, detail=found.detail)
+        if found.presence is Presence.PARTIAL:
+            return "partial", Reason(Kind.INTERRUPTED)
+        if found.presence is Presence.BROKEN:
+            return "missing", Reason(Kind.BROKEN, detail=found.detail)
+        changes = self._changes(stage)
+        if changes:
+            return "stale", Reason(Kind.CHANGED, tuple(changes))
+        return "missing", Reason(Kind.NEVER_MADE)
 
     def _changes(self, stage: str) -> list[Change]:
         """Against the nearest earlier artifact; empty without one."""

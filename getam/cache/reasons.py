@@ -31,6 +31,7 @@ class Kind(Enum):
     FAILED = "failed"
     BROKEN = "broken"
     FORCED = "forced"
+    FORCED_ANEW = "forced; starts again from nothing"
 
 
 @dataclass(frozen=True)

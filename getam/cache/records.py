@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_write_json, read_checked, write_checked
+from .atomic import TEMPORARY, atomic_write_json
+from .checked import read_checked, write_checked
 from .errors import CacheError
-from .stage import DataPart
-from .store import read_note
+from .stage import DataPart, canonical
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Runs:
@@ -20,71 +23,106 @@ class Runs:
 
     `keys` are those the run used when it last finished each stage, `unfinished` those that it was
     making when it last started; both are kept by gc. `settings` is what the run was started with.
+    When a name is used again with other settings, the former record stays under a name of its own,
+    `former_name`: gc removes no experiment because another one followed it.
     """
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / "runs"
+        self._root, self._folder = root, root / "runs"
 
     def start(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Note that the run is about to make or use `keys`."""
-        record = self.read(name)
-        if record["unfinished"] != keys or record["settings"] != settings:
-            self._write(name, record["keys"], keys, settings)
+        self._update(name, self._last(name, settings)["keys"], keys, settings)
 
     def finish(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Note the keys that the run used; stages not among them keep their former ones."""
-        record = self.read(name)
-        changed = any(record["keys"].get(s) != k for s, k in keys.items())
-        if record["unfinished"] or changed or record["settings"] != settings:
-            self._write(name, record["keys"] | keys, {}, settings)
+        self._update(name, self._last(name, settings)["keys"] | keys, {}, settings)
 
     def names(self) -> list[str]:
         """The names of all runs, in the order of the alphabet."""
-        return sorted(path.stem for path in self._folder.glob("*.json"))
+        return [path.stem for path in self._files() if _NAME.fullmatch(path.stem)]
 
     def read(self, name: str) -> dict[str, Any]:
         """The record of a run; one without keys if there is none."""
-        return {"keys": {}, "unfinished": {}, "settings": {}} | read_note(self._path(name))
+        return _whole(_read(self._path(name)))
 
     def used(self) -> set[tuple[str, str]]:
         """(stage, key) of all runs. Raises CacheError if a record is damaged."""
         found: set[tuple[str, str]] = set()
-        for path in sorted(self._folder.glob("*.json")):
-            if not read_note(path):
+        for path in self._files():
+            record = _read(path)
+            if not record:
                 raise CacheError(
                     f"{path} is damaged, so what its run uses is unknown: delete it if the run is "
                     "no longer wanted, or run it again under that name"
                 )
-            record = self.read(path.stem)
+            record = _whole(record)
             found |= record["keys"].items() | record["unfinished"].items()
         return found
 
-    def _write(
+    def _last(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of the last run with this name and these settings."""
+        record = self.read(name)
+        same = record["settings"] == settings
+        return record if same else self.read(former_name(name, settings))
+
+    def _update(
         self,
         name: str,
         keys: Mapping[str, str],
         unfinished: Mapping[str, str],
         settings: Mapping[str, Any],
     ) -> None:
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"keys": dict(keys), "unfinished": dict(unfinished), "settings": dict(settings)}
+        former = self.read(name)
+        if all(former[part] == value for part, value in record.items()):
+            return
+        if former["settings"] != settings and (former["keys"] or former["unfinished"]):
+            kept = former_name(name, former["settings"])
+            self._write({**former, "name": kept})
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        record = {
-            "name": name,
-            "time": time,
-            "keys": dict(keys),
-            "unfinished": dict(unfinished),
-            "settings": dict(settings),
-        }
+        self._write({"name": name, "time": time, **record})
+        self._path(former_name(name, settings)).unlink(missing_ok=True)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        path = self._path(record["name"])
+        path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_json(path, record)
+
+    def _files(self) -> list[Path]:
+        """Beside them may lie what a killed write left."""
+        files = (p for p in self._folder.glob("*.json") if not p.name.startswith(TEMPORARY))
+        return sorted(path for path in files if path.is_file())
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{checked_run_name(name)}.json"
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Empty if the record is absent or damaged."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _whole(record: dict[str, Any]) -> dict[str, Any]:
+    return {"keys": {}, "unfinished": {}, "settings": {}} | record
+
+
+def former_name(name: str, settings: Mapping[str, Any]) -> str:
+    """What a run that had these settings is called when its name is used with others.
+
+    >>> former_name("default", {"classifier": {"epochs": 3}})
+    'default-115b8faa'
+    """
+    return f"{name[:91]}-{hashlib.sha256(canonical(settings).encode()).hexdigest()[:8]}"
+
+
 def checked_run_name(name: str) -> str:
     """`name`, or CacheError if it could leave the folder of runs."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not _NAME.fullmatch(name):
         raise CacheError(
             f"run name {name!r} is not usable as a file name: use up to 100 letters, digits, "
             "dots, - and _, starting with a letter or digit"

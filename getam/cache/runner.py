@@ -17,6 +17,7 @@ from . import faults
 from .atomic import disk_errors, disk_full, is_disk_full
 from .errors import CacheError
 from .manifest import Manifest
+from .pieces import Pieces
 from .plan import Decision, Planner
 from .reasons import Kind, Reason
 from .records import Runs, checked_run_name
@@ -44,7 +45,9 @@ class Runner(Planner):
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
     `report` is told of each event. `settings` is kept in the record of the run. `call` calls the
-    function of a stage with its job, for instance in several processes at once.
+    function of a stage with its job, for instance in several processes at once. `recheck` is given
+    a stage before and after it runs, and raises if a file that it reads is no longer what its key
+    was made of.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Runner(Planner):
         info: Callable[[], Mapping[str, Any]] = dict,
         report: Callable[[Event], None] = lambda event: None,
         call: Callable[[Callable[[Job], Any], Job], Any] = lambda function, job: function(job),
+        recheck: Callable[[Stage], None] = lambda stage: None,
     ) -> None:
         super().__init__(store, stages, config, data, code_root, packages=packages)
         self.context = context
@@ -70,6 +74,8 @@ class Runner(Planner):
         self._info = info
         self._report = report
         self._call_function = call
+        self._recheck = recheck
+        self._read: set[tuple[str, str]] = set()  # artifacts whose content this run made or read
         self._runs = Runs(store.root)
 
     def check(self, plan: Sequence[Decision]) -> None:
@@ -126,21 +132,25 @@ class Runner(Planner):
                 self._report(Event("skip", stage, key, Reason(Kind.MADE_MEANWHILE)))
             else:
                 inputs = [self._input(stage, n, planned) for n in self._stages[stage].needs]
-                self._make(self._stages[stage], inputs, reason)
+                self._make(self._stages[stage], inputs, reason, decision.forced)
 
     def _input(self, stage: str, name: str, planned: Mapping[str, Decision]) -> Manifest:
-        """An input, checked in full before it is used, and made anew if it is broken."""
-        found = self.store.find(name, self._keys[name], read=True)
+        """An input, and made anew if it is broken. Once in a run all its content is read again: a
+        disk may have changed it, without a change of the time or size of a file."""
+        key = self._keys[name]
+        unread = (name, key) not in self._read
+        found = self.store.find(name, key, read=True, reread=unread)
         if found.presence is not Presence.COMPLETE:
             if name not in planned:
                 raise self._missing_input(stage, name)
             self._bring(replace(planned[name], checked=False), planned)
-            found = self.store.find(name, self._keys[name], read=True)
+            found = self.store.find(name, key, read=True)
+        self._read.add((name, key))
         return found.manifest
 
-    def _make(self, stage: Stage, inputs: Sequence[Manifest], reason: Reason) -> None:
+    def _make(self, stage: Stage, inputs: Sequence[Manifest], reason: Reason, forced: bool) -> None:
         key = self._keys[stage.name]
-        if self.store.finish_sealed(stage.name, key):
+        if self.store.finish_sealed(stage.name, key) and not forced:
             self._report_done(stage.name, key)
             return
         from socket import gethostname
@@ -156,10 +166,14 @@ class Runner(Planner):
             "maker": f"process {os.getpid()} on {gethostname()}",
             "ingredients": self._ingredients[stage.name],
         }
-        folder = self.store.begin(stage.name, key, note)
+        if forced:
+            self.store.clear(stage.name, key)
+        pieces = self.store.begin(stage.name, key, note)
         started = time.monotonic()
         with self._failures_noted(stage.name, key):
-            metrics = self._call(stage, folder)
+            self._recheck(stage)
+            metrics = self._call(stage, pieces)
+            self._recheck(stage)
             self._check_inputs(stage, inputs)
             made = Manifest(
                 stage=stage.name,
@@ -174,12 +188,14 @@ class Runner(Planner):
                 config=self._config,
             )
             self.store.complete(made)
+        self._read.add((stage.name, key))
         self._report_done(stage.name, key)
 
-    def _call(self, stage: Stage, folder: Path) -> dict[str, Any]:
+    def _call(self, stage: Stage, pieces: Pieces) -> dict[str, Any]:
         function = self._import(stage)
         loaded = set(sys.modules)
-        job = self._job(stage, folder, ConfigView(stage.name, select(self._config, stage)))
+        config = ConfigView(stage.name, select(self._config, stage))
+        job = self._job(stage, pieces.folder, config, pieces)
         faults.point("stage.called")
         metrics = self._call_function(function, job)
         faults.point("stage.returned")
@@ -187,7 +203,9 @@ class Runner(Planner):
         self._check_code(stage, late)
         return plain_metrics(stage.name, metrics)
 
-    def _job(self, stage: Stage, folder: Path, config: ConfigView) -> Job:
+    def _job(
+        self, stage: Stage, folder: Path, config: ConfigView, pieces: Pieces | None = None
+    ) -> Job:
         return Job(
             stage=stage.name,
             key=self._keys[stage.name],
@@ -195,6 +213,7 @@ class Runner(Planner):
             inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
             config=config,
             context=self.context,
+            pieces=pieces,
         )
 
     def _import(self, stage: Stage) -> Callable[[Job], Mapping[str, Any] | None]:
@@ -220,13 +239,13 @@ class Runner(Planner):
                 )
 
     def _check_inputs(self, stage: Stage, inputs: Sequence[Manifest]) -> None:
-        """No input may have been replaced by another content while the stage read it."""
+        """No input may have been replaced or changed while the stage read it."""
         for used in inputs:
-            now = self.store.manifest(used.stage, used.key)
-            if now is None or now.files != used.files:
+            now = self.store.find(used.stage, used.key, read=True)
+            if now.presence is not Presence.COMPLETE or now.manifest.files != used.files:
                 raise CacheError(
                     f"the artifact of {used.stage!r} was replaced while stage {stage.name!r} read "
-                    "it (was it removed, or forced in another process?): run again"
+                    "it (was it removed, damaged, or forced in another process?): run again"
                 )
 
     @contextmanager

@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import CacheError
+
+if TYPE_CHECKING:
+    from .pieces import Pieces
 
 KEY_LENGTH = 20
 SCRATCH = "scratch"
@@ -136,10 +139,11 @@ class ConfigView:
 class Job:
     """What a stage function is given.
 
-    Files written into `folder` become the artifact. They survive a kill, and the stage is then
-    called again with the same folder: it goes on from what it finds there. `scratch` is for
-    checkpoints and shards, and is deleted once the artifact is complete. `context` is whatever the
-    caller handed to the runner (data set, device, workers): nothing of it is in the key.
+    Files written into `folder` become the artifact. Those written as `pieces` survive a kill: the
+    stage is then called again with the same folder, and goes on from the pieces that it has. All
+    other files are removed before. `scratch` is for checkpoints and shards, and is deleted once the
+    artifact is complete. `context` is whatever the caller handed to the runner (data set, device,
+    workers): nothing of it is in the key.
     """
 
     stage: str
@@ -148,6 +152,7 @@ class Job:
     inputs: Mapping[str, Path]
     config: ConfigView
     context: Any
+    pieces: Pieces | None  # None before the run, when a stage is only asked what it would refuse
 
     @property
     def scratch(self) -> Path:

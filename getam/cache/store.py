@@ -6,23 +6,23 @@ folder gets its name. An artifact found broken is set aside as ``<key>.broken-N`
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import wraps
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
-from . import faults, locks, manifest
-from .atomic import atomic_write_json, disk_errors, files_of, in_threads, remove_temporaries, sync
+from . import faults, locks, manifest, pieces
+from .atomic import disk_errors, sync
+from .checked import read_checked_json, write_checked_json
 from .errors import CacheError
 from .file_digests import FileDigests
+from .folders import files_of, remove, sync_all
 from .manifest import BrokenManifest, Manifest
+from .pieces import Pieces
 from .stage import KEY_LENGTH, SCRATCH, Ingredients
 
 STARTED = "started.json"  # in a partial artifact: who makes it, from what
@@ -30,7 +30,7 @@ FAILED = "failed.json"  # in a partial artifact: why the last attempt failed
 OURS = (manifest.NAME, STARTED, FAILED, SCRATCH)
 PARTIAL = ".partial"
 REPLACED = ".replaced"  # the former artifact, while a forced rerun takes its place
-_FLUSHERS = 32  # flushes that wait together share a turn of the disk
+_OF_SYSTEMS = re.compile(r"(.*/)?(\.DS_Store|\._.*|\.nfs[0-9a-f]+|Thumbs\.db|desktop\.ini)")
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
@@ -102,22 +102,25 @@ class Store:
         """Keys of the artifacts of `stage`, broken ones included."""
         return sorted(p.name for p in (self.root / stage).glob("*") if _KEY.fullmatch(p.name))
 
-    def find(self, stage: str, key: str, *, read: bool = False) -> Found:
+    def find(self, stage: str, key: str, *, read: bool = False, reread: bool = False) -> Found:
         """What is there. An artifact is complete if its manifest is whole and its files have the
         sizes and digests that it says, as far as their content is remembered; with `read`, content
-        that is not remembered is read."""
+        that is not remembered is read, and with `reread` all content is."""
         folder, partial = self.folder(stage, key), self.partial(stage, key)
         if not folder.is_dir():
             if (partial / FAILED).exists():
-                return Found(Presence.FAILED, detail=read_note(partial / FAILED).get("error", ""))
+                return Found(Presence.FAILED, detail=_read_note(partial / FAILED).get("error", ""))
             return Found(Presence.PARTIAL if partial.is_dir() else Presence.ABSENT)
         try:
             found = manifest.read(folder, stage, key)
         except BrokenManifest as error:
             return Found(Presence.BROKEN, detail=f"it {error}")
         problems, unread = self._quick_problems(folder, found)
+        if reread:
+            unread = list(found.files)
         if read and unread and not problems:
-            problems, unread = self._content_problems(folder, found, unread), []
+            problems = self._content_problems(folder, found, unread, reread=reread)
+            unread = []
         detail = next(iter(problems.values()), "")
         presence = Presence.BROKEN if problems else Presence.COMPLETE
         return Found(presence, found, detail, checked=not unread)
@@ -133,10 +136,10 @@ class Store:
     def _quick_problems(self, folder: Path, found: Manifest) -> tuple[dict[str, str], list[str]]:
         """What is wrong without reading content, and the files that would have to be read."""
         problems, unread = {}, []
+        stats = files_of(folder, skip=OURS if folder.suffix == PARTIAL else (manifest.NAME,))
         for name, entry in found.files.items():
-            try:
-                stat = os.stat(f"{folder}/{name}")
-            except (FileNotFoundError, NotADirectoryError):
+            stat = stats.pop(name, None)
+            if stat is None:
                 problems[name] = f"{name} is missing"
                 continue
             digest = self.files.remembered(stat)
@@ -146,7 +149,8 @@ class Store:
                 unread.append(name)
             elif digest != entry["digest"]:
                 problems[name] = f"the content of {name} changed"
-        return problems, unread
+        extra = sorted(name for name in stats if not _OF_SYSTEMS.fullmatch(name))
+        return problems | {name: f"{name} is extra" for name in extra}, unread
 
     def _content_problems(
         self, folder: Path, found: Manifest, names: list[str], *, reread: bool = False
@@ -169,16 +173,17 @@ class Store:
         return self.hidden / "locks" / f"{stage}-{self.folder(stage, key).name}"
 
     @_guarded
-    def begin(self, stage: str, key: str, note: Mapping[str, Any]) -> Path:
-        """The working folder, new or as the last attempt left it, with `note` in it."""
-        partial = self.partial(stage, key)
-        (partial / SCRATCH).mkdir(parents=True, exist_ok=True)
-        remove_temporaries(partial)
-        for name in (FAILED, manifest.NAME):
-            (partial / name).unlink(missing_ok=True)
-        atomic_write_json(partial / STARTED, note)
+    def begin(self, stage: str, key: str, note: Mapping[str, Any]) -> Pieces:
+        """The pieces in the working folder, new or from the last attempt, with `note` beside."""
+        begun = pieces.begin(self.partial(stage, key))
+        write_checked_json(begun.folder / STARTED, note)
         faults.point("store.begun")
-        return partial
+        return begun
+
+    @_guarded
+    def clear(self, stage: str, key: str) -> None:
+        """Remove the working folder, with all work in it."""
+        remove(self.partial(stage, key))
 
     def ingredients(self, stage: str, key: str) -> Ingredients:
         """What an artifact was, or while it is partial is to be, made from; empty if unknown."""
@@ -187,24 +192,24 @@ class Store:
 
     def note(self, stage: str, key: str) -> dict[str, Any]:
         """What `begin` noted at the last attempt; empty if there is none."""
-        return read_note(self.partial(stage, key) / STARTED)
+        return _read_note(self.partial(stage, key) / STARTED)
 
     def fail(self, stage: str, key: str, error: str) -> None:
         """Note in the working folder why the attempt failed."""
-        atomic_write_json(self.partial(stage, key) / FAILED, {"error": error})
+        write_checked_json(self.partial(stage, key) / FAILED, {"error": error})
 
     @_guarded
     def complete(self, made: Manifest) -> None:
         """Seal the working folder under a manifest and put it in place.
 
-        `made` comes without its files: they are listed and digested here.
+        `made` comes without its files: they are listed and digested here. Raises CacheError if a
+        piece is no longer what was written.
         """
         partial = self.partial(made.stage, made.key)
-        remove_temporaries(partial)
         if (partial / manifest.NAME).exists():
             raise CacheError(f"stage {made.stage!r} wrote {manifest.NAME}: choose another name")
         names = sorted(files_of(partial, skip=OURS, refuse_links=True))
-        _sync_all(partial, names)
+        sync_all(partial, names)
         faults.point("store.synced")
         digests = self.files.digest([f"{partial}/{name}" for name in names])
         sizes = files_of(partial, skip=OURS)
@@ -212,6 +217,7 @@ class Store:
             name: {"size": sizes[name].st_size, "digest": digests[f"{partial}/{name}"]}
             for name in names
         }
+        pieces.check(partial, {name: entry["digest"] for name, entry in files.items()})
         manifest.write(partial, replace(made, files=files))
         faults.point("store.sealed")
         self._place(made.stage, made.key)
@@ -224,26 +230,25 @@ class Store:
             sealed = manifest.read(partial, stage, key)
         except BrokenManifest:
             return False
-        if self.problems(partial, sealed):
+        if self.problems(partial, sealed, reread=True):
             return False
         self._place(stage, key)
         return True
 
     def _place(self, stage: str, key: str) -> None:
         folder, partial = self.folder(stage, key), self.partial(stage, key)
-        _remove_tree(partial / SCRATCH)
-        for name in (STARTED, FAILED):
-            (partial / name).unlink(missing_ok=True)
+        for name in (SCRATCH, STARTED, FAILED):
+            remove(partial / name)
         faults.point("store.cleaned")
         replaced = folder.with_name(key + REPLACED)
         if folder.exists():  # no system call swaps two folders everywhere: step aside first
-            _remove_tree(replaced)
+            remove(replaced)
             folder.rename(replaced)
             faults.point("store.stepped-aside")
         partial.rename(folder)
         sync(folder.parent)
         faults.point("store.placed")
-        _remove_tree(replaced)
+        remove(replaced)
 
     @_guarded
     def set_aside(self, stage: str, key: str) -> Path:
@@ -258,22 +263,9 @@ class Store:
         return aside
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    """A small JSON object; empty if it is absent or damaged."""
+def _read_note(path: Path) -> dict[str, Any]:
+    """Empty if it is absent or damaged: it is of no use then, and no harm."""
     try:
-        note = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_checked_json(path) or {}
+    except OSError:
         return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _sync_all(folder: Path, names: list[str]) -> None:
-    """Flush the files, then every folder between them and `folder`."""
-    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents} | {"."}
-    for paths in (names, sorted(folders)):
-        in_threads(sync, [f"{folder}/{path}" for path in paths], _FLUSHERS)
-
-
-def _remove_tree(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)

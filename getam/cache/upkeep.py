@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import manifest
-from .atomic import TEMPORARY, disk_errors, files_of
+from .atomic import TEMPORARY, disk_errors
+from .errors import CacheError
+from .folders import files_of
 from .manifest import BrokenManifest
 from .records import Runs, Tables
 from .stage import KEY_LENGTH, is_stage_name
@@ -84,9 +86,10 @@ def _problems(store: Store, stage: str, key: str) -> list[Problem]:
         found = manifest.read(folder, stage, key)
     except BrokenManifest as error:
         return [Problem(stage, key, manifest.NAME, f"the artifact {error}")]
-    wrong = store.problems(folder, found, reread=True)
-    for name in sorted(files_of(folder).keys() - found.files.keys() - {manifest.NAME}):
-        wrong[name] = f"{name} is extra"
+    try:
+        wrong = store.problems(folder, found, reread=True)
+    except CacheError as error:  # a file that cannot be read
+        return [Problem(stage, key, manifest.NAME, str(error))]
     return [Problem(stage, key, name, detail) for name, detail in wrong.items()]
 
 

@@ -5,14 +5,16 @@ Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from getam.cache import DataPart, FileDigests
+from getam.cache import DataPart, FileDigests, Stage
 from getam.config.schema import Config, Data
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
+from getam.running.external_data import external_files
 
 EXPECTED = {  # settings that may name a local file, and their other values
     "classifier.weights": ", timm, shapes or none",
@@ -23,9 +25,47 @@ EXPECTED = {  # settings that may name a local file, and their other values
 SHIPPED = {"shapes": Path(__file__).resolve().parents[1] / "data" / "vit_shapes.safetensors"}
 
 
-def photo_digests(index: DataIndex, data: Data, digests: FileDigests) -> dict[str, str]:
+class Sources:
+    """The files that stages read, with the content that the keys are made of.
+
+    Each file belongs to a part of the data, such as ``images``, or to the setting that names it.
+    """
+
+    def __init__(self, digests: FileDigests) -> None:
+        self._digests = digests
+        self._known: dict[str, dict[Path, str]] = {}
+
+    def digest(self, owner: str, paths: Iterable[Path]) -> dict[Path, str]:
+        """Path -> digest of files of a data part or a setting."""
+        digests = self._digests.digest(paths)
+        self._known.setdefault(owner, {}).update(digests)
+        return digests
+
+    def recheck(self, stage: Stage) -> None:
+        """Compare the files that a stage reads with what its key was made of.
+
+        A file whose size, times and place on the disk are as before is not read again.
+
+        Raises:
+            UserError: a file has another content.
+            CacheError: a file cannot be read.
+        """
+        for owner, known in self._known.items():
+            read = owner in stage.data or any(f"{owner}.".startswith(f"{r}.") for r in stage.reads)
+            now = self._digests.digest(known) if read else {}
+            for path, digest in now.items():
+                if digest != known[path]:
+                    raise UserError(
+                        f"{path} changed after the run had started, so stage {stage.name!r} would "
+                        f"not be what its key says. Run again when the file is as it should be."
+                    )
+
+
+def photo_digests(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
     """Image id -> content digest of each photo of the train and val split."""
-    return _file_items(_used(index, data).values(), "image", digests)
+    return _file_items(
+        _used(index, data).values(), "image", lambda paths: sources.digest("images", paths)
+    )
 
 
 def _used(index: DataIndex, data: Data) -> dict[str, Record]:
@@ -36,7 +76,7 @@ def data_parts(
     index: DataIndex,
     data: Data,
     parts: Collection[str],
-    digests: FileDigests,
+    sources: Sources,
     photos: Mapping[str, str],
 ) -> dict[str, DataPart]:
     """Content digests of a data set, in the ``parts`` that stages read.
@@ -48,34 +88,54 @@ def data_parts(
     """
     splits = (data.train, data.val)
     of_splits = _used(index, data).values()
+
+    def files(part: str, records: Iterable[Record], attribute: str) -> dict[str, str]:
+        return _file_items(records, attribute, lambda paths: sources.digest(part, paths))
+
     tables = {
         "images": lambda: _photo_items(index, photos),
         "labels": lambda: _label_items(index, splits, of_splits),
         "splits": lambda: _split_items(index, splits),
-        "saliency": lambda: _file_items(of_splits, "saliency", digests),
-        "masks": lambda: _file_items(of_splits, "mask", digests),
-        "val_masks": lambda: _file_items(index.split(data.val), "mask", digests),
-        "test": lambda: _file_items(index.split(data.test), "image", digests),
-        "annotations": lambda: _annotation_items(index, data, digests),
+        "saliency": lambda: files("saliency", of_splits, "saliency"),
+        "masks": lambda: files("masks", of_splits, "mask"),
+        "val_masks": lambda: files("val_masks", index.split(data.val), "mask"),
+        "test": lambda: files("test", index.split(data.test), "image"),
+        "annotations": lambda: _annotation_items(index, data, sources),
     }
+    lists = [index.root / index.lists / f"{name}.txt" for name in splits]
+    for part, named in (("labels", [*lists, *label_files(index, of_splits)]), ("splits", lists)):
+        if part in parts:
+            sources.digest(part, [file for file in named if file.is_file()])
     return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
 
 
-def _annotation_items(index: DataIndex, data: Data, digests: FileDigests) -> dict[str, str]:
+def label_files(index: DataIndex, records: Iterable[Record]) -> list[Path]:
+    """Where image-level labels may come from: the tables of a data folder, VOC's annotations."""
+    tables = [index.root / name for name in ("labels.csv", "labels.json", "classes.txt")]
+    annotations = index.root / "Annotations"
+    of_voc = [annotations / f"{r.id}.xml" for r in records] if annotations.is_dir() else []
+    return [*tables, *of_voc]
+
+
+def _annotation_items(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
     """The annotation file of each split, or the image ids of a split without such a file."""
     from getam.data.coco import annotation_files
 
     splits = [name for name in (data.train, data.val, data.test) if name]
     files = {name: file for name, file in annotation_files(index.root).items() if name in splits}
-    hashed = digests.digest(files.values())
+    hashed = sources.digest("annotations", files.values())
     listed = {n: " ".join(r.id for r in index.split(n)) for n in splits if n not in files}
     return {name: hashed[file] for name, file in files.items()} | listed
 
 
-def _file_items(records: Iterable[Record], attribute: str, digests: FileDigests) -> dict[str, str]:
+def _file_items(
+    records: Iterable[Record],
+    attribute: str,
+    digest: Callable[[Iterable[Path]], dict[Path, str]],
+) -> dict[str, str]:
     paths = {record.id: getattr(record, attribute) for record in records}
     paths = {image_id: path for image_id, path in paths.items() if path is not None}
-    hashed = digests.digest(paths.values())
+    hashed = digest(paths.values())
     return {image_id: hashed[path] for image_id, path in paths.items()}
 
 
@@ -101,7 +161,7 @@ def _label_items(
     return items
 
 
-def by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], dict[str, Path]]:
+def by_content(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[str, Path]]:
     """The settings, with content digests in place of the paths of local files; and these paths."""
     settings = config.model_dump(mode="json")
     files: dict[str, Path] = {}
@@ -117,5 +177,17 @@ def by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], di
                 f"file{EXPECTED[name]}."
             )
         files[name] = file
-        settings[section][field_name] = f"sha256:{digests.digest([file])[file][:20]}"
+        settings[section][field_name] = f"sha256:{_digest(name, file, sources)[:20]}"
     return settings, files
+
+
+def _digest(name: str, file: Path, sources: Sources) -> str:
+    """That of a file that a setting names, and of the files that belong to it."""
+    if name != "pseudolabels.saliency_model":
+        return sources.digest(name, [file])[file]
+    others = external_files(file)
+    digests = sources.digest(name, [file, *others])
+    if not others:
+        return digests[file]
+    listed = "".join(f"{path.relative_to(file.parent)} {digests[path]}\n" for path in others)
+    return hashlib.sha256(f"{digests[file]}\n{listed}".encode()).hexdigest()

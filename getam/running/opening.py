@@ -14,7 +14,7 @@ from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.fingerprints import by_content, data_parts, photo_digests
+from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
 from getam.running.intensities import Measured, intensity_range
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
@@ -42,7 +42,8 @@ def open_runner(
         UserError: a data folder or a file of weights is missing or wrong.
     """
     store = Store(artifacts)
-    settings, files = by_content(config, store.files)
+    sources = Sources(store.files)
+    settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     data = {}
@@ -51,21 +52,21 @@ def open_runner(
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
-        photos = photo_digests(index, config.data, store.files)
+        photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
         index = index.with_intensities(context.intensities)
         options["report"] = _saving(measured, options.get("report"))
         used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, store.files, photos)
+        data = data_parts(index, config.data, used, sources, photos)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
-    options = {"info": info, "settings": recorded(config), **options}
-    return Runner(store, stages, settings, data, CODE, context, **options)
+    known = {"info": info, "settings": recorded(config), "recheck": sources.recheck}
+    return Runner(store, stages, settings, data, CODE, context, **{**known, **options})
 
 
 def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Callable[[Event], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +11,24 @@ from uuid import uuid4
 
 import joblib
 
+from getam.cache import end_with_parent
 from getam.errors import UserError
 
 if TYPE_CHECKING:
     from getam.running.context import Context
+
+
+def workers(count: int) -> joblib.Parallel:
+    """A ``joblib.Parallel`` of processes of this machine, whose results come as they are done.
+
+    They end with this process, also when it is killed.
+    """
+    return joblib.Parallel(
+        n_jobs=count,
+        return_as="generator_unordered",
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+    )
 
 
 @contextmanager
@@ -24,7 +39,7 @@ def processes(context: Context) -> Iterator[joblib.Parallel]:
         UserError: the cluster that ``--workers`` names cannot be reached, or Dask is missing.
     """
     if context.cluster is None:
-        yield joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
+        yield workers(context.workers)
         return
     try:
         from distributed import Client

@@ -26,6 +26,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from getam.cache import watch_parent
 from getam.errors import UserError
 from getam.training import distributed
 
@@ -100,6 +101,7 @@ def open_team(device: str | None, together: Collection[str]) -> Iterator[Team]:
         ) from None
     import torch.distributed
 
+    watch_parent()  # torchrun, which may be killed
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
     control = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
     group = distributed.Group(state.process_index, state.num_processes, control)

@@ -9,33 +9,28 @@ of the whole batch; only dropout differs.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from getam.cache import atomic_write
+from getam.cache import end_with_parent
 from getam.errors import UserError
 from getam.networks.build import encoder_parameters, freeze_blocks
 from getam.networks.precision import autocast, gradient_scaler
 from getam.training import distributed
+from getam.training.checkpoint import Checkpoint, History, check_finite
+from getam.training.signals import HeldBack
+
+if TYPE_CHECKING:
+    from getam.cache import Pieces
 
 Item = tuple[Tensor, ...]
 Figures = dict[str, Tensor]
-
-
-@dataclass
-class History:
-    """Training curves: one row of named values per epoch. A value may be a list of numbers."""
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def mix(*numbers: int) -> int:
@@ -106,6 +101,7 @@ def train(
     settings: Any,
     *,
     seed: int,
+    pieces: Pieces,
     scratch: Path,
     device: str,
     workers: int = 0,
@@ -126,20 +122,22 @@ def train(
             DistributedDataParallel.
         settings: the fields of ``getam.config.schema.Training``.
         seed: seed of all random numbers.
+        pieces: the pieces of the stage. The checkpoint is one of them.
         scratch: folder of the checkpoint. The environment variable ``GETAM_CHECKPOINT_SECONDS`` is
-            the time between two checkpoints, in seconds; default 60.
+            the time between two checkpoints, in seconds; default 60. Ctrl-C and SIGTERM wait for
+            the end of the step, and a checkpoint.
         measure: gives further values of the network, in eval mode, at the end of each epoch.
 
     Raises:
-        UserError: the batch size is no multiple of the number of processes.
-        RuntimeError: the loss is not finite.
+        UserError: the batch size is no multiple of the number of processes, or the training
+            diverged: the loss or a weight is not finite.
     """
     network.to(device)
     freeze_blocks(network, settings.frozen_blocks)
     optimizer = make_optimizer(network, settings)
     scaler = gradient_scaler(settings.precision, device)
     rates = [group["lr"] for group in optimizer.param_groups]  # a checkpoint has decayed rates
-    state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
+    state = Checkpoint(scratch / "checkpoint.pt", pieces, network, optimizer, scaler)
     step, history = state.load()
     distributed.wait()  # all have read the checkpoint before one of them writes the next
     batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
@@ -148,6 +146,7 @@ def train(
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=device.startswith("cuda"),
+        worker_init_fn=_end_with_parent,
     )
     network.train()
     parallel = distributed.in_parallel(network)
@@ -158,36 +157,45 @@ def train(
         mean = running["loss"].item() / in_epoch if in_epoch else history.epochs[-1]["loss"]
         return f"loss {mean:.3f}"
 
-    for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
-        factor = schedule(step, batches.total, settings)
-        for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate * factor
-        torch.manual_seed(mix(seed, 2, step, *([distributed.rank()] if distributed.rank() else [])))
-        with autocast(settings.precision, device):
-            value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
-        figures = value if isinstance(value, dict) else {"loss": value}
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(figures["loss"]).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        means = {name: distributed.mean(figure.detach()) for name, figure in figures.items()}
-        running = {name: running.get(name, 0) + mean for name, mean in means.items()}
-        step += 1
-        if step % batches.per_epoch == 0:
-            means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
-            if not np.isfinite(means["loss"]):
-                raise RuntimeError(
-                    f"The loss became {means['loss']} at step {step}, expected a finite number: "
-                    f"lower lr_encoder and lr_head."
-                )
-            network.eval()
-            history.epochs.append({**means, **measure()})
-            network.train()
-            running = {}
-        if not distributed.rank() and (step == batches.total or state.is_due()):
-            state.save(step, history, running)
+    with HeldBack() as signals:
+        for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
+            factor = schedule(step, batches.total, settings)
+            for group, rate in zip(optimizer.param_groups, rates):
+                group["lr"] = rate * factor
+            torch.manual_seed(_step_seed(seed, step))
+            with autocast(settings.precision, device):
+                value = loss(parallel, tuple(t.to(device, non_blocking=True) for t in batch))
+            figures = value if isinstance(value, dict) else {"loss": value}
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(figures["loss"]).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            means = {name: distributed.mean(figure.detach()) for name, figure in figures.items()}
+            running = {name: running.get(name, 0) + mean for name, mean in means.items()}
+            step += 1
+            if step % batches.per_epoch == 0:
+                check_finite("loss", running["loss"], step)
+                means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
+                network.eval()
+                history.epochs.append({**means, **measure()})
+                network.train()
+                running = {}
+            due = step == batches.total or state.is_due() or signals.came
+            if due and not distributed.rank():
+                state.save(step, history, running)
+            signals.obey()
     network.eval()
     return history
+
+
+def _end_with_parent(_: int) -> None:
+    """In each process that loads images."""
+    end_with_parent()
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Of what is random in a step; the first process's is that of a single one."""
+    return mix(seed, 2, step, *([distributed.rank()] if distributed.rank() else []))
 
 
 def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
@@ -217,34 +225,3 @@ def schedule(step: int, total: int, settings: Any) -> float:
     if settings.schedule == "poly":
         return (1 - done) ** settings.poly_power
     return 0.5 * (1 + float(np.cos(np.pi * done)))
-
-
-class Checkpoint:
-    """The state that a training resumes from: weights, optimiser, scaler, step, curves."""
-
-    def __init__(self, path: Path, network: nn.Module, optimizer: Any, scaler: Any) -> None:
-        self.path = path
-        self.parts = {"network": network, "optimizer": optimizer, "scaler": scaler}
-        self.running: Figures = {}
-        self.every = float(os.environ.get("GETAM_CHECKPOINT_SECONDS", "60"))
-        self.last = time.monotonic()
-
-    def load(self) -> tuple[int, History]:
-        if not self.path.is_file():
-            return 0, History()
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        self.running = state["running"]
-        return state["step"], History(state["epochs"])
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.last >= self.every
-
-    def save(self, step: int, history: History, running: Figures) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"step": step, "epochs": history.epochs, "running": running}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path) as temporary, open(temporary, "wb") as stream:
-            torch.save(state, stream)
-        self.last = time.monotonic()

@@ -12,6 +12,7 @@ import pytest
 
 from getam.cache import CacheError, verify
 from getam.cache import manifest as manifests
+from getam.cache.checked import with_checksum
 
 Damage = Callable[[Path], object]
 
@@ -45,7 +46,7 @@ def forge(folder: Path) -> None:
 def from_another_version(folder: Path) -> None:
     """A whole manifest with a good checksum, and fields that this program does not know."""
     body = json.dumps({"stage": folder.parent.name, "parts": []}, indent=1)
-    (folder / "manifest.json").write_text(manifests._header(body) + body[1:])
+    (folder / "manifest.json").write_bytes(with_checksum(body))
 
 
 def escape(folder: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from getam.cache import CacheError, atomic_write, atomic_write_bytes, atomic_write_json
-from getam.cache.atomic import disk_errors, files_of, is_disk_full, read_checked, write_checked
+from getam.cache.atomic import disk_errors, is_disk_full
+from getam.cache.checked import read_checked, write_checked
+from getam.cache.folders import files_of
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def attempt(folder: Path, order: str, log: Path) -> int:
 
 def main(root: Path, fault: str) -> None:
     number, first = 0, None
-    while first != 0:
+    while first not in (0, 4):
         number += 1
         folder, log = root / str(number), root / f"{number}.txt"
         toy_project.create(folder)

@@ -52,16 +52,15 @@ FILES = {
             make(job, shard)
         """,
     "toylib/shards.py": """
-        from getam.cache import atomic_write
         from toylib import arithmetic
 
         def make(job, shard):
             path = job.scratch / f"{shard}.txt"
-            if path.exists():
+            if job.pieces.has(path):
                 return
             if job.context:
                 job.context(f"shard {shard}")
-            with atomic_write(path) as temporary:
+            with job.pieces.write(path) as temporary:
                 temporary.write_text(f"{arithmetic.add(job.config.seed, shard)}\\n")
         """,
     "toylib/arithmetic.py": """

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from getam.cache.pieces import begin
 from getam.errors import UserError
 from getam.networks.build import build_classifier
-from getam.training.loop import Checkpoint
+from getam.training.checkpoint import Checkpoint
 from tests.conftest import ROOT, TINY, make_folder, pipeline
 
 UNTIL = ("run", "--workers", "1", "--until", "pseudolabels")
@@ -118,7 +119,9 @@ def test_malicious_weights_are_refused_not_executed(tmp_path):
 
 
 def test_malicious_checkpoint_is_refused_not_executed(tmp_path):
-    (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "harm")))
+    file = tmp_path / "work" / "checkpoint.pt"
+    with begin(tmp_path / "work").write(file) as temporary:
+        temporary.write_bytes(pickle.dumps(Bomb(tmp_path / "harm")))
     with pytest.raises(pickle.UnpicklingError):
-        Checkpoint(tmp_path / "checkpoint.pt", None, None, None).load()
+        Checkpoint(file, begin(tmp_path / "work"), None, None, None).load()
     assert not (tmp_path / "harm").exists()

@@ -10,6 +10,7 @@ import pytest
 
 import getam.labels.saliency
 import stages.endtoend
+from getam.cache.pieces import begin
 from getam.config.schema import PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_saliency
@@ -42,7 +43,9 @@ def saliency_of_a_model(place: Path) -> list[Record]:
     data = read_folder(place / "data")
     labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
     config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
-    job = SimpleNamespace(config=config, context=Context(), scratch=place / "scratch", inputs={})
+    job = SimpleNamespace(config=config, context=Context(), inputs={})
+    job.pieces = begin(place / "work")
+    job.scratch = job.pieces.folder / "scratch"
     return stages.endtoend._with_saliency(job, data)
 
 

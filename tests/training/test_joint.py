@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from getam.cache.pieces import begin
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_image, read_saliency
@@ -98,7 +99,7 @@ def test_labels_of_a_batch_equal_those_the_stages_make_from_the_same_weights(
     file = MapFile(tmp_path / "maps.h5")
     settings = LABELS.model_copy(update=changed)
     saliency = open_saliency(settings, records, Path(), "", None)
-    label = Labeller(file, settings, saliency, Path())
+    label = Labeller(file, settings, saliency, tmp_path, begin(tmp_path / "work"))
     expected = np.stack([label.label(record) for record in records])
     assert len(np.unique(expected)) >= 3
 
