@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import in_threads
-from getam.cache.atomic import read_checked, write_checked
+from getam.cache.checked import read_checked, write_checked
 from getam.cache.file_digests import write_protected
 from getam.config.schema import Data
 from getam.data.index import DataIndex
