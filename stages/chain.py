@@ -222,7 +222,7 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
 
 
 def _on(stage: Stage, *needs: str, files: Sequence[str] = ()) -> Stage:
-    """The stage with ``needs`` before its own; of its data it reads only the parts in ``files``."""
+    """A copy of the stage that also needs ``needs``, and reads of its data only ``files``."""
     return Stage(
         name=stage.name,
         function=stage.function,

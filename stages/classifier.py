@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.metrics.classification import average_precision, mean_average_precision
 from getam.networks.build import build_classifier, normalisation, save_network
 from getam.training import distributed
@@ -72,7 +72,7 @@ def run(job: Job) -> dict[str, Any]:
     history = train(
         network,
         len(records),
-        lambda index: (augment(to_image(read_image(records[index].image))), labels[index]),
+        lambda index: (augment(to_image(read_photo(records[index]))), labels[index]),
         lambda network, batch: multi_label_soft_margin(network(batch[0]), batch[1]),
         settings,
         seed=job.config.seed,
@@ -85,7 +85,9 @@ def run(job: Job) -> dict[str, Any]:
     figures = score(job, network, settings.image_size, data)
     if distributed.rank():
         return {}
-    save_network(job.folder, network, {"kind": "classifier", **build}, data.classes)
+    save_network(
+        job.folder, network, {"kind": "classifier", **build}, data.classes, data.intensities
+    )
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], **figures}
 

@@ -1,6 +1,6 @@
 """compare: measures map methods, refiners and thresholds on the same network and photos.
 
-needs   the classifier or the end-to-end network; train photos that have masks, to measure on
+needs   the classifier or the end-to-end network; train photos with labels and masks
 makes   table.txt, comparison.json (the mIoU at every threshold), curves.png
 costs   for compare.images photos: each method as long as the stage maps, each refiner as long as
         the stage pseudolabels
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.crf import dense_crf
@@ -148,7 +148,7 @@ class Refine:
         ]
         for record, (_, class_ids, maps) in zip(records, seeds):
             mask = self.data.read_mask(record)
-            image = read_image(record.image)
+            image = read_photo(record)
             peaks = maps.max(axis=(1, 2), keepdims=True)
             maps = torch.from_numpy(maps / np.maximum(peaks, 1e-30))
             for refiner, sweep in zip(self.refiners, sweeps):

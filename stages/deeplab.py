@@ -20,7 +20,7 @@ from torch import nn
 from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import image_size, read_image, read_mask
+from getam.data.images import image_size, read_mask, read_photo
 from getam.data.label_values import IGNORE
 from getam.data.transforms import letterbox_size, resize_maps
 from getam.errors import UserError
@@ -85,9 +85,9 @@ def _check_same_encoder(job: Job, network: nn.Module) -> None:
     if wrong:
         raise UserError(
             f"deeplab.weights: got classifier, but {len(wrong)} of {len(ours)} tensors of "
-            f"deeplab.encoder {job.config.deeplab.encoder} are not those of the network that the "
-            f"maps explain, {wrong[0]!r} first. Set deeplab.encoder and encoder_args to its model, "
-            f"or deeplab.weights to timm, none or a file."
+            f"deeplab.encoder {job.config.deeplab.encoder} do not fit the network that the maps "
+            f"explain, the first is {wrong[0]!r}. Set deeplab.encoder and deeplab.encoder_args as "
+            f"for this network, or set deeplab.weights to timm, none or a file."
         )
 
 
@@ -128,7 +128,7 @@ def run(job: Job) -> dict[str, Any]:
 
     if distributed.rank():
         return {}
-    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes)
+    save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes, data.intensities)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
     return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
 
@@ -146,7 +146,7 @@ def _augmented(
     )
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = read_image(records[index].image)
+        image = read_photo(records[index])
         mask = read(records[index], image.shape[:2])
         return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from getam.cache import atomic_write
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.data.transforms import letterbox, normalise_images
 from getam.errors import UserError
 from getam.networks.build import build_deeplab, normalisation
@@ -75,7 +75,7 @@ def check_fixed(network: nn.Module, settings: Any) -> None:
 @torch.inference_mode()
 def look(network: ViTDeepLab, records: Sequence[Record], settings: Any, device: str) -> np.ndarray:
     """Encoder features (B, D x blocks, h, w) float16 of photos, letterboxed as in predictions."""
-    images = [read_image(record.image) for record in records]
+    images = [read_photo(record) for record in records]
     boxed = [letterbox(image, settings.image_size, network.stride)[0] for image in images]
     batch = normalise_images(torch.stack(boxed).to(device), normalisation(network))
     with autocast(settings.precision, device):

@@ -23,7 +23,7 @@ from torchvision import tv_tensors
 
 from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import read_image, read_saliency
+from getam.data.images import read_photo, read_saliency
 from getam.data.transforms import resize_maps
 from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
@@ -86,7 +86,7 @@ def run(job: Job) -> dict[str, Any]:
     figures = score(job, network.encoder, settings.image_size, data)
     if distributed.rank():
         return {}
-    save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes)
+    save_network(job.folder, network, {"kind": "endtoend", **build}, data.classes, data.intensities)
     epochs = [{"phase": "classification", **row} for row in classification]
     epochs += [{"phase": "joint", **_named(row, data.classes)} for row in joint]
     (job.folder / "history.json").write_text(json.dumps(epochs, indent=1))
@@ -175,14 +175,14 @@ class Items:
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         record = self.records[index]
-        image = read_image(record.image)
+        image = read_photo(record)
         salient = read_saliency(record.saliency, image.shape[:2]) > self.threshold
         mask = tv_tensors.Mask(torch.from_numpy(salient.astype(np.uint8)))
         image, mask = self.augment(to_image(image), mask)
         return image, self.labels[index], mask
 
     def without_saliency(self, index: int) -> tuple[Tensor, Tensor]:
-        image = to_image(read_image(self.records[index].image))
+        image = to_image(read_photo(self.records[index]))
         return self.augment(image), self.labels[index]
 
 
@@ -200,7 +200,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     records = [(record, folder / f"{record.id}.png") for record in records]
     for record, path in job.context.track(distributed.share(records)):
         if not path.exists():
-            image = read_image(record.image)
+            image = read_photo(record)
             soft = saliency.of(record, image)
             enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
             salient = salient_pixels(enlarged)[0].numpy()
@@ -231,7 +231,7 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
     def measure() -> dict[str, float]:
         confusion = ConfusionMatrix(len(data.classes) + 1)
         own = distributed.share(records)
-        images = ((record.id, read_image(record.image)) for record in own)
+        images = ((record.id, read_photo(record)) for record in own)
         predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
         for record, (_, image, probabilities) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])

@@ -2,7 +2,7 @@
 
 needs   the stages before it; masks of train and val. Without masks only the classifier is measured
 makes   metrics.json, table.txt
-costs   each mask, and each label image that is compared with it, is read once
+costs   for each row of the table: reading the masks, and the output that is measured
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 SALIENT = 0.5
-MASKS_LOOKED_AT = 200  # of train, before a run: a wrong one found later reruns this stage alone
+MASKS_LOOKED_AT = 200  # train masks checked before a run; one found wrong later reruns only this
 TINY = 1e-12
 
 
@@ -75,7 +75,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 class Masks:
-    """The photos of a split that have a mask, and what the masks that were read show."""
+    """The photos of a split that have a mask. Compares the masks it reads with the labels."""
 
     def __init__(self, data: DataIndex, split: str) -> None:
         self.data, self.split = data, split
@@ -84,7 +84,7 @@ class Masks:
 
     @property
     def classes(self) -> int:
-        """How many there are, with the background."""
+        """The number of classes, background included."""
         return len(self.data.classes) + 1
 
     def read(self, record: Record) -> np.ndarray:
@@ -94,7 +94,7 @@ class Masks:
         return mask
 
     def contradiction(self) -> str | None:
-        """What the masks read in all processes have against the labels of their photos."""
+        """A sentence if masks, read by any process, contradict the labels of their photos."""
         return distributed.add_up(self._against).sentence(self.split, self.data.classes)
 
 
@@ -197,7 +197,7 @@ def _row(
     value: float,
     iou: np.ndarray,
 ) -> dict[str, Any]:
-    """A line of the table; without figures where no mask shows a class."""
+    """A row of the table. It has no values if no mask shows a class."""
     row = {"what": what, "split": masks.split, "images": len(masks.records), "measure": "mIoU"}
     if not counts.has_classes:
         return {**row, "value": None, "per class": {}, "no class in masks": True}

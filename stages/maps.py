@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from getam.cache import atomic_write
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.data.transforms import normalise_images, resize_maps, to_square
 from getam.maps.compute import compute_maps, start_block_of
 from getam.maps.file import merge_shards, write_shard
@@ -84,10 +84,10 @@ class Explainer:
 
     def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield (id, class ids (K,), un-normalised maps (K, h, w)) of each photo, in order."""
-        images = [read_image(record.image) for record in records]
+        images = [read_photo(record) for record in records]
         targets = self._targets(records, images)
         maps = np.zeros((len(records), self.classes, *self.grid), np.float32)
-        # Sorted by number of classes: a batch takes as many passes as its image with the most.
+        # Sorted by number of classes, because a batch takes as many passes as its fullest image.
         order = np.argsort(-targets.sum(1), kind="stable")
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]

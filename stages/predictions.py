@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 
 from getam.cache import atomic_write
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
 from getam.labels.crf import dense_crf
 from getam.networks.build import load_network, network_build
@@ -64,7 +64,7 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
         r for batch in distributed.share([*batches(records, settings.batch_size)]) for r in batch
     ]
     todo = [r for r in own if not write.last(r.id).exists()]
-    images: Iterator = ((r.id, read_image(r.image)) for r in todo)
+    images: Iterator = ((r.id, read_photo(r)) for r in todo)
     probabilities = segment(segmenter, images, settings.batch_size)
     parallel = joblib.Parallel(n_jobs=context.workers, return_as="generator_unordered")
     done = parallel(joblib.delayed(write)(*one) for one in probabilities)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from getam.cache import atomic_write
-from getam.data.images import read_image, read_scores
+from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
 from getam.labels.crf import dense_crf
 from getam.labels.patch_foreground import unstacked
@@ -112,7 +112,7 @@ class Labeller:
 
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one photo."""
-        image = read_image(record.image)
+        image = read_photo(record)
         class_ids, maps, _ = self.maps.read(record.id)
         if self.own_classes and len(class_ids):
             own = read_scores(self.classes / f"{record.id}.png")

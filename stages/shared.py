@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from getam.data.images import read_image
+from getam.data.images import read_photo
 from getam.data.transforms import normalise_images, to_square
 from getam.running.datasets import open_index
 
@@ -63,7 +63,7 @@ def square_batch(
     records: Sequence[Record], side: int, statistics: Any, device: str
 ) -> torch.Tensor:
     """Photos stretched to squares and normalised: (B, 3, side, side) on the device."""
-    images = torch.stack([to_square(read_image(r.image), side) for r in records])
+    images = torch.stack([to_square(read_photo(r), side) for r in records])
     return normalise_images(images.to(device), statistics)
 
 

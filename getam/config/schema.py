@@ -6,6 +6,7 @@ differ from them. The sections are in ``label_settings`` and ``network_settings`
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -80,10 +81,23 @@ class Data(Settings):
     saliency: str = Field(
         "saliency", description="Folder of saliency maps: a name below root, or a path."
     )
+    intensity_range: tuple[float, float] | None = Field(
+        None,
+        description="For photos of more than 8 bits (16-bit, float, thermal): the values that "
+        "become black and white, lowest first, in all photos alike. null: measured once over the "
+        "photos of train and val, without a thousandth of the values of each at either end.",
+    )
     difficult: bool = Field(
         True, description="For voc: count objects that are marked difficult as labels."
     )
     shapes: Shapes = Shapes()
+
+    @field_validator("intensity_range")
+    @classmethod
+    def _rising(cls, values: tuple[float, float] | None) -> tuple[float, float] | None:
+        if values is not None and not -inf < values[0] < values[1] < inf:
+            raise ValueError("expected two numbers, the lower one first")
+        return values
 
     @field_validator("classes")
     @classmethod

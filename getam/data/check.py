@@ -11,8 +11,9 @@ from PIL import Image
 
 from getam.cache import in_threads
 from getam.data.class_names import name_notes
+from getam.data.deep_photos import in_its_range
 from getam.data.heic import check_readable
-from getam.data.images import image_size, read_image, read_saliency
+from getam.data.images import image_size, read_photo, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.palette import voc_palette
@@ -55,8 +56,9 @@ def check(
     """
     problems = _missing_splits(index, used)
     used = [name for name in used if index.splits.get(name)]
+    unreadable = _unreadable(record for name in used for record in index.split(name))
+    index, told = in_its_range(index, used[:2], deep)
     records = {record.id: record for name in used for record in index.split(name)}
-    unreadable = _unreadable(records.values())
     looked = [*records.values()] if not unreadable else []
     seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
     against = _against_masks(index, used, dict(zip((r.id for r in looked), seen))) if deep else []
@@ -66,7 +68,7 @@ def check(
     problems += _coverage(index, used[:1], needs_saliency)
     problems += _labels(index, used)
     notes = [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})]
-    notes += [sentence for sentence, systematic in against if not systematic]
+    notes += [*told, *(sentence for sentence, systematic in against if not systematic)]
     return {
         "root": str(index.root),
         "splits": {name: _split_row(index.splits[name], name in used) for name in index.splits},
@@ -218,7 +220,7 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     problems: list[str] = []
     size, colours, values = None, None, frozenset()
     try:
-        size = read_image(record.image).shape[:2] if deep else image_size(record.image)
+        size = read_photo(record).shape[:2] if deep else image_size(record.image)
     except UserError as error:
         return Seen(None, None, values, (str(error),))
     try:

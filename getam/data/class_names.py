@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from getam.data.label_values import MOST_CLASSES
@@ -17,6 +18,7 @@ _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
+@lru_cache(4096)  # a table has few names in many lines
 def clean_name(name: str) -> str:
     """A name as names are compared: Unicode form NFC, and single spaces.
 

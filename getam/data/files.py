@@ -13,7 +13,7 @@ HEIC = (".heic", ".heif")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *HEIC)
 SALIENCY = (".png", ".jpg", ".jpeg")
 MASKS = (".png",)
-RESERVED = ("classes.txt",)  # what a table of labels by id has beside the ids
+RESERVED = ("classes.txt", "data.intensity_range")  # what tables by id have beside the ids
 LONGEST = 255  # bytes of a file name, on nearly every disk
 SUFFIX = ".png"  # of the files that are written for an image
 
@@ -42,7 +42,8 @@ def find_files(
         return found
     inside = os.path.realpath(folder)
     for parents, entry in _entries(folder, nested or unread is not None):
-        suffix = os.path.splitext(entry.name)[1].lower()
+        stem, suffix = os.path.splitext(entry.name)
+        suffix = suffix.lower()
         if nested and entry.is_symlink() and entry.is_dir():
             raise UserError(
                 f"{entry.path}: this link to a folder is not followed. Put the folder itself there."
@@ -55,7 +56,7 @@ def find_files(
             raise UserError(
                 f"{entry.path}: this link leaves the data folder. Put the file itself there."
             )
-        image_id = _checked_id("_".join((*parents, os.path.splitext(entry.name)[0])), entry.path)
+        image_id = _checked_id("_".join((*parents, stem)), entry.path)
         if image_id in found:
             raise UserError(
                 f"{entry.path}: got a second file for image {image_id!r} beside "

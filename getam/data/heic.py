@@ -16,7 +16,7 @@ def check_readable(paths: Iterable[Path]) -> None:
     Raises:
         UserError: pillow-heif is not installed.
     """
-    heic = [path for path in paths if str(path).lower().endswith(HEIC)]
+    heic = [path for path in paths if str(path)[-5:].lower() in HEIC]
     if heic and not _teach_pillow():
         raise UserError(
             f"{heic[0]}: got {len(heic)} HEIC photos, this one first, and pillow-heif, which reads "

@@ -5,32 +5,105 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from getam.data.heic import check_readable
+from getam.data.intensity import (
+    FEW,
+    FULL_16_BIT,
+    Range,
+    is_deep,
+    to_levels,
+    upright_values,
+)
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
+
+if TYPE_CHECKING:
+    from getam.data.index import Record
 
 _said: set[str] = set()
 _lock = threading.Lock()
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_photo(record: Record) -> np.ndarray:
+    """The photo of a record, as :func:`read_image`, in the intensity range of its data set."""
+    return read_image(record.image, record.intensities)
+
+
+def read_image(path: Path, intensities: Range | None = None) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Grey, 16-bit, palette and alpha images are converted (alpha over white); each kind is said
-    once, as a warning.
+    Grey, deep (16-bit, float), palette and alpha images are converted (alpha over white); each kind
+    is said once, as a warning.
+
+    Args:
+        intensities: the values of a deep image that become 0 and 255; None: 0 and 65535, for
+            images of 16 bits. Others stay as they are.
+
+    Raises:
+        UserError: a missing, truncated or unreadable file, or a float image without a range.
+    """
+    image, values = _load(path)
+    if values is not None:
+        image = _to_rgb(_in_range(path, image.mode, values, intensities))
+    elif image.mode != "RGB":
+        _say_once(image.mode, f"{path}: converted from mode {image.mode} to RGB")
+        image = _to_rgb(image)
+    return np.array(image)  # a copy: Pillow's own buffer is read-only
+
+
+def photo_values(path: Path) -> np.ndarray:
+    """The values of a deep photo, (H, W) or (H, W, 3 or 4), upright.
 
     Raises:
         UserError: a missing, truncated or unreadable file.
     """
-    image = _open(path)
-    if image.mode != "RGB":
-        _say_once(image.mode, path)
-        image = _to_rgb(image)
-    return np.array(image)  # a copy: Pillow's own buffer is read-only
+    image, values = _load(path)
+    return np.asarray(image) if values is None else values
+
+
+def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
+    """The upright image, or of a deep one its upright values."""
+    check_readable([path])
+    try:
+        with Image.open(path) as image:
+            if is_deep(image):
+                return image, upright_values(image, path)
+            image.load()
+            return ImageOps.exif_transpose(image), None
+    except Exception as error:  # Pillow raises many kinds on broken files
+        raise UserError(_unreadable(path, error)) from None
+
+
+def _in_range(path: Path, mode: str, values: np.ndarray, intensities: Range | None) -> Image.Image:
+    """A deep image as one of 8 bits."""
+    if intensities is None and values.dtype.kind != "u" and not _fits_16_bit(values):
+        raise UserError(
+            f"{path}: got a photo with values of type {values.dtype}, and no range for them; "
+            f"expected the values that are black and white. Set data.intensity_range to them."
+        )
+    low, high = intensities or FULL_16_BIT
+    levels = to_levels(values, (low, high))
+    told = f"values from {low:g} to {high:g} become 0 to 255"
+    _say_once(f"{mode} {low} {high}", f"{path}: converted from mode {mode}, {told}")
+    left = np.count_nonzero(np.bincount(levels.ravel(), minlength=256))
+    if left < FEW <= len(np.unique(values)):
+        _say_once(
+            "few levels",
+            f"{path}: {left} grey levels remain, fewer than {FEW}, as {told} in all photos. Set "
+            f"data.intensity_range to the values that matter",
+        )
+    return Image.fromarray(levels)
+
+
+def _fits_16_bit(values: np.ndarray) -> bool:
+    """Whether these are 16 bits after all: some releases of Pillow read such a PNG into 32."""
+    low, high = FULL_16_BIT
+    return values.dtype.kind == "i" and low <= values.min() and values.max() <= high
 
 
 def read_saliency(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -120,11 +193,8 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        array = np.asarray(image).astype(np.float32)
-        top = 65535.0 if image.mode != "F" else max(float(array.max()), 1e-12)
-        array = np.clip(array / top * 255, 0, 255).round().astype(np.uint8)
-        return Image.fromarray(array).convert("RGB")
+    if image.mode.startswith("I"):
+        return Image.fromarray(to_levels(np.asarray(image), FULL_16_BIT)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -132,14 +202,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _say_once(mode: str, path: Path) -> None:
+def _say_once(kind: str, message: str) -> None:
     with _lock:
-        new = mode not in _said
-        _said.add(mode)
+        new = kind not in _said
+        _said.add(kind)
     if new:
-        warnings.warn(
-            f"{path}: converted from mode {mode} to RGB (said once for each mode).", stacklevel=3
-        )
+        warnings.warn(f"{message} (said once for all photos like it).", stacklevel=4)
 
 
 def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str) -> None:

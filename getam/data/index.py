@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Record:
     """One image. ``labels`` are class ids 1..C in rising order; None: not labelled.
 
-    ``()`` is an image with none of the classes: background alone.
+    ``()`` is an image with none of the classes: background alone. ``intensities`` are the values of
+    a photo of more than 8 bits that become 0 and 255 (see ``getam.data.intensity``).
     """
 
     id: str
@@ -29,6 +30,7 @@ class Record:
     labels: tuple[int, ...] | None
     mask: Path | None = None
     saliency: Path | None = None
+    intensities: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class DataIndex:
     ``mask_classes`` are the classes by the values of the mask files (value 1 first), where they
     are not ``classes`` themselves; ``lists`` is the folder of the split lists, as errors name it;
     ``results`` is where an evaluation server expects predictions; ``hints`` say of a split that
-    is missing where to get it; ``notes`` are sentences about what was read, for ``data``.
+    is missing where to get it; ``notes`` are sentences about what was read, for ``data``;
+    ``intensities`` are those of each record.
     """
 
     root: Path
@@ -49,6 +52,7 @@ class DataIndex:
     results: str = "results"
     hints: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
+    intensities: tuple[float, float] | None = None
 
     def split(self, name: str) -> Sequence[Record]:
         """The records of a split.
@@ -110,6 +114,16 @@ class DataIndex:
         splits = {name: [*map(relabelled, records)] for name, records in self.splits.items()}
         known = self.mask_classes or self.classes
         return replace(self, classes=names, splits=splits, mask_classes=known)
+
+    def with_intensities(self, intensities: tuple[float, float] | None) -> DataIndex:
+        """The same images, their values in this range; None: all have 8 bits."""
+        if intensities == self.intensities:
+            return self
+        splits = {
+            name: [replace(record, intensities=intensities) for record in records]
+            for name, records in self.splits.items()
+        }
+        return replace(self, splits=splits, intensities=intensities)
 
     def without_records(self) -> DataIndex:
         """What is needed to read masks, and little to send to another process."""

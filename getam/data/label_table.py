@@ -53,9 +53,9 @@ def read_table(file: Path, images: Collection[str], listed: Collection[str]) -> 
 
 def _cleaned(names: Mapping[str, list[str]], notes: list[str]) -> LabelTable:
     spellings: dict[str, set[str]] = {}
-    for name in (name for some in names.values() for name in some):
+    for name in {name for some in names.values() for name in some}:
         spellings.setdefault(clean_name(name), set()).add(" ".join(name.split()))
-    cleaned = {image_id: [clean_name(name) for name in some] for image_id, some in names.items()}
+    cleaned = {image_id: [*map(clean_name, some)] for image_id, some in names.items()}
     return LabelTable(cleaned, [*notes, *spelling_notes(spellings)])
 
 
@@ -64,20 +64,23 @@ def split_cells(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The class names of each cell (see the module), and notes about how they were read."""
     for image_id, cell in cells.items():
-        if is_list(cell):
+        if cell[-1:] in "])}" and is_list(cell):
             raise UserError(
                 f"{file}: image {image_id!r} has {cell}, a list as text; expected the class names "
                 f"themselves, separated by semicolons (cat;dog), or a labels.json with lists."
             )
-    whole = {i for i, cell in cells.items() if clean_name(cell) in listed}
-    separated = any(SEPARATORS.search(cell) for i, cell in cells.items() if i not in whole)
-    names = {
-        i: [cell] if i in whole else SEPARATORS.split(cell) if separated else cell.split()
-        for i, cell in cells.items()
-    }
-    names = {i: [name for name in map(str.strip, some) if name] for i, some in names.items()}
+    texts = set(cells.values())
+    whole = {cell for cell in texts if clean_name(cell) in listed}
+    separated = any(SEPARATORS.search(cell) for cell in texts - whole)
+    split = {cell: _split(cell, cell in whole, separated) for cell in texts}
+    names = {image_id: split[cell] for image_id, cell in cells.items()}
     _refuse_two_readings(names, separated, listed, file)
     return names, [] if listed else _space_notes(cells, names, separated, file)
+
+
+def _split(cell: str, whole: bool, separated: bool) -> list[str]:
+    parts = [cell] if whole else SEPARATORS.split(cell) if separated else cell.split()
+    return [name for name in map(str.strip, parts) if name]
 
 
 def _refuse_two_readings(
@@ -87,9 +90,10 @@ def _refuse_two_readings(
     known = set(listed) or {clean_name(name) for some in names.values() for name in some}
     for image_id, some in names.items():
         for name in some:
-            words = clean_name(name).split()
-            sure = separated and clean_name(name) in listed
-            if len(words) > 1 and not sure and known.issuperset(words):
+            words = name.split()
+            if len(words) == 1 or (separated and clean_name(name) in listed):
+                continue
+            if known.issuperset(map(clean_name, words)):
                 raise UserError(
                     f"{file}: image {image_id!r} has {name!r}, which may be one class or the "
                     f"classes {' and '.join(words)}. Separate classes by semicolons in every cell "

@@ -215,7 +215,7 @@ def _salient(saliency: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def check_settings(
     rule: str, quantile: float, background_power: float, opening: int | None
 ) -> None:
-    """Raise a ValueError that names the setting if one of them is out of its range."""
+    """Raise a ValueError if a setting is out of its range. The message names the setting."""
     if rule not in ("paper", "released"):
         raise ValueError(f"Got rule={rule!r}, expected 'paper' or 'released'.")
     if not 0 <= quantile <= 1:

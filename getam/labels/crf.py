@@ -106,6 +106,6 @@ def _import_pydensecrf() -> ModuleType:
         raise ImportError(
             "The dense CRF needs the module pydensecrf, which is not installed: pip install "
             "pydensecrf2 (the package named pydensecrf does not build any more). Or switch the "
-            "dense CRF off (the settings crf.enabled)."
+            "dense CRF off (setting crf.enabled)."
         ) from error
     return pydensecrf.densecrf

@@ -81,7 +81,7 @@ def pamr(
 
 
 def _portions(images: torch.Tensor, masks: torch.Tensor) -> tuple[int, int]:
-    """Images per group and rows per band: all of them, except on a CPU, where a band must fit."""
+    """Images per group and rows per band: few enough for the caches of a CPU, elsewhere all."""
     if images.device.type != "cpu":
         return max(1, len(images)), images.shape[-2]
     height, width = images.shape[-2:]

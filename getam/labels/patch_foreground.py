@@ -1,12 +1,12 @@
 """Separates objects from background, and the classes of objects, by the patch features of a ViT.
 
-It needs class maps, and so no supervision beyond image-level labels.
+It uses only class maps, so it needs no supervision beyond image-level labels.
 
 Over many images the first principal component of the patch features of a ViT separates objects
 from background (Oquab et al. 2023, arXiv 2304.07193). The peaks of the class maps lie on objects.
-So they tell on which side of this component the objects are, and where objects begin. A linear
-classifier then learns from this answer, and again from its own answers: it uses the other
-directions of the features too.
+They tell which side of this component is object, and where objects begin. A linear classifier is
+then trained on this answer, and again on its own answers, so that it uses all directions of the
+features.
 
 The class maps also name the class of each object patch, image by image. A linear classifier learns
 these names from many images together, so that errors of single images count less.

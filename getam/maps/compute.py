@@ -217,7 +217,11 @@ def _check_inputs(images: Tensor, targets: Tensor) -> None:
 
 
 def start_block_of(model: nn.Module, method: str, start_block: int | None) -> int:
-    """The given start block, or the default of the method; ValueError if it cannot be."""
+    """The start block to use: the given one, or the default of the method.
+
+    Raises:
+        ValueError: an unknown method, or a start block that this method or model cannot have.
+    """
     depth = len(model.blocks)
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {', '.join(METHODS)}.")

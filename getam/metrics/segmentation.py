@@ -1,4 +1,4 @@
-"""Segmentation scores: a confusion matrix that grows image by image, and maps at many thresholds.
+"""Segmentation scores: a confusion matrix over many images, and scores of maps at many thresholds.
 
 The mean IoU of VOC comes from one confusion matrix over all pixels of a split. It is not a mean
 over images. Both classes take one image (or a stack of images) at a time, and can be added with
@@ -91,7 +91,7 @@ class ConfusionMatrix:
 
     @property
     def has_classes(self) -> bool:
-        """Whether any pixel has a target other than 0: else nothing but background is measured."""
+        """Whether any pixel has a target other than 0. If not, only background is measured."""
         return bool(self.matrix[1:].any())
 
     @property
@@ -121,9 +121,9 @@ class ThresholdSweep:
     """Scores of class maps at many background thresholds at once.
 
     At a threshold t, `label = argmax_c M_c if max_c M_c > t else 0`, scored as by
-    `ConfusionMatrix`. Each pixel is counted once: in the bin b, the number of thresholds that are
-    below its maximum. The confusion matrix of a threshold is a cumulative sum over the bins. So the
-    time of an update hardly depends on the number of thresholds.
+    `ConfusionMatrix`. Each pixel is counted once: in bin b if b thresholds are below its maximum.
+    The confusion matrix of a threshold is a cumulative sum over the bins. So the time of an update
+    hardly depends on the number of thresholds.
 
     Attributes:
         thresholds: (T,) float64, ascending.
@@ -215,7 +215,7 @@ class ThresholdSweep:
 
     @property
     def has_classes(self) -> bool:
-        """As that of `ConfusionMatrix`."""
+        """As `ConfusionMatrix.has_classes`."""
         return bool(self._counts[:, 1:].any())
 
     def best(self) -> tuple[float, float]:

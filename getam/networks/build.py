@@ -106,24 +106,27 @@ def build_endtoend(
     return network
 
 
-BUILDERS = {
-    "classifier": build_classifier,
-    "deeplab": build_deeplab,
-    "endtoend": build_endtoend,
-}
+BUILDERS = {"classifier": build_classifier, "deeplab": build_deeplab, "endtoend": build_endtoend}
 
 
 def save_network(
-    folder: Path, network: nn.Module, build: Mapping[str, Any], classes: Sequence[str]
+    folder: Path,
+    network: nn.Module,
+    build: Mapping[str, Any],
+    classes: Sequence[str],
+    intensities: tuple[float, float] | None = None,
 ) -> None:
     """Write ``network.safetensors`` and ``network.json`` into ``folder``.
 
-    ``network.json`` says how to build the network, and has the names of the classes 1..C.
+    ``network.json`` says how to build the network. It has the names of the classes 1..C and, if the
+    photos have more than 8 bits, the ``intensities`` that became 0 and 255.
     """
     # Clones, because safetensors refuses tensors that share storage.
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     save_file(state, folder / "network.safetensors")
     described = {**build, "classes": list(classes)}
+    if intensities:
+        described["intensities"] = list(intensities)
     text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "network.json").write_text(text + "\n", encoding="utf-8")
 
@@ -144,13 +147,18 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Modu
 
 def network_build(folder: Path) -> dict[str, Any]:
     """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
-    described = _described(folder)
-    return {name: value for name, value in described.items() if name != "classes"}
+    apart = ("classes", "intensities")
+    return {name: value for name, value in _described(folder).items() if name not in apart}
 
 
 def network_classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes 1..C that the network in ``folder`` knows."""
     return tuple(_described(folder)["classes"])
+
+
+def network_intensities(folder: Path) -> tuple[float, float] | None:
+    """The values that became 0 and 255 in the photos it learnt from; None: these had 8 bits."""
+    return tuple(_described(folder).get("intensities", ())) or None
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -175,7 +183,7 @@ def freeze_blocks(network: nn.Module, blocks: int) -> None:
     encoder = getattr(network, "encoder", network)
     depth = len(getattr(encoder, "blocks", ()))
     if blocks > depth:
-        raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth}, its depth.")
+        raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth} blocks.")
     frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
     for part in frozen:
         part.requires_grad_(False)

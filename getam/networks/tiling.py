@@ -17,7 +17,7 @@ import numpy as np
 from getam.labels.crf import dense_crf
 from getam.networks.inference import Segmenter, segment
 
-WORKING = 1024  # pixels of the long side; more than the input of these networks
+WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
 
 Crf = Mapping[str, Any] | None

@@ -25,12 +25,14 @@ class Context:
 
     ``index`` is the user's data set, read once. For COCO it has only the photos.
     ``files`` maps a setting such as ``classifier.weights`` to the local file that it names. The
-    setting itself then has the content digest of the file.
+    setting itself then has the content digest of the file. ``intensities`` are those of photos with
+    more than 8 bits, if there are any.
     """
 
     root: Path | None = None
     index: DataIndex | None = None
     saliency: Path | None = None
+    intensities: tuple[float, float] | None = None
     wanted_device: str | None = None
     wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -65,14 +67,14 @@ class Context:
 
     @property
     def cluster(self) -> str | None:
-        """The address ``tcp://HOST:PORT`` of the Dask scheduler of ``--workers``; None without."""
+        """The address ``tcp://HOST:PORT`` of the Dask scheduler in ``--workers``; else None."""
         if not isinstance(self.wanted_workers, str):
             return None
         return self.wanted_workers.replace("dask://", "tcp://", 1)
 
     @property
     def loader_workers(self) -> int:
-        """Processes that load photos in training. None on a CPU: they would slow the training."""
+        """Processes that load photos in training; 0 on a CPU, where they would slow it down."""
         return 0 if self.device == "cpu" else min(self.workers, 16)
 
     def file(self, name: str, setting: str) -> str:

@@ -24,4 +24,5 @@ def open_index(context: Context, made: Path | None, classes: Sequence[str] | Non
     if context.index is None:
         return read_folder(made).subset(classes)
     photos = [context.root / split for split in context.index.splits]
-    return read_folder(made, context.saliency, photos).subset(classes)
+    found = read_folder(made, context.saliency, photos)
+    return found.subset(classes).with_intensities(context.intensities)

@@ -5,7 +5,7 @@ Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,33 @@ EXPECTED = {  # settings that may name a local file, and their other values
 SHIPPED = {"shapes": Path(__file__).resolve().parents[1] / "data" / "vit_shapes.safetensors"}
 
 
+def photo_digests(index: DataIndex, data: Data, digests: FileDigests) -> dict[str, str]:
+    """Image id -> content digest of each photo of the train and val split."""
+    return _file_items(_used(index, data).values(), "image", digests)
+
+
+def _used(index: DataIndex, data: Data) -> dict[str, Record]:
+    return {record.id: record for n in (data.train, data.val) for record in index.split(n)}
+
+
 def data_parts(
-    index: DataIndex, data: Data, parts: Collection[str], digests: FileDigests
+    index: DataIndex,
+    data: Data,
+    parts: Collection[str],
+    digests: FileDigests,
+    photos: Mapping[str, str],
 ) -> dict[str, DataPart]:
     """Content digests of a data set, in the ``parts`` that stages read.
 
-    ``images``, ``labels``, ``saliency`` and ``masks`` belong to the photos of the train and val
-    split, ``val_masks`` to the val split alone; ``splits`` are the lists of ids. ``test`` are the
-    photos of the test split. ``annotations`` are the files that the labels and masks of COCO are
-    made from.
+    ``images`` (``photos`` are their :func:`photo_digests`), ``labels``, ``saliency`` and ``masks``
+    belong to the photos of the train and val split, ``val_masks`` to the val split alone;
+    ``splits`` are the lists of ids. ``test`` are the photos of the test split. ``annotations`` are
+    the files that the labels and masks of COCO are made from.
     """
     splits = (data.train, data.val)
-    records = {record.id: record for name in splits for record in index.split(name)}
-    of_splits = records.values()
+    of_splits = _used(index, data).values()
     tables = {
-        "images": lambda: _file_items(of_splits, "image", digests),
+        "images": lambda: _photo_items(index, photos),
         "labels": lambda: _label_items(index, splits, of_splits),
         "splits": lambda: _split_items(index, splits),
         "saliency": lambda: _file_items(of_splits, "saliency", digests),
@@ -65,6 +77,13 @@ def _file_items(records: Iterable[Record], attribute: str, digests: FileDigests)
     paths = {image_id: path for image_id, path in paths.items() if path is not None}
     hashed = digests.digest(paths.values())
     return {image_id: hashed[path] for image_id, path in paths.items()}
+
+
+def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, str]:
+    """With the range of photos of more than 8 bits, where there are any."""
+    if index.intensities is None:
+        return photos
+    return {**photos, "data.intensity_range": "{:g} {:g}".format(*index.intensities)}
 
 
 def _split_items(index: DataIndex, splits: Sequence[str]) -> dict[str, str]:

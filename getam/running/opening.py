@@ -7,14 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from getam.cache import Runner, Stage, Store, library_versions
+from getam.cache import Event, Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
 from getam.config.schema import Config, Data
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.fingerprints import by_content, data_parts
+from getam.running.fingerprints import by_content, data_parts, photo_digests
+from getam.running.intensities import Measured, intensity_range
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
@@ -50,8 +51,13 @@ def open_runner(
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
+        photos = photo_digests(index, config.data, store.files)
+        measured = Measured(store.hidden / "intensities")
+        context.intensities = intensity_range(index, config.data, photos, measured, track)
+        index = index.with_intensities(context.intensities)
+        options["report"] = _saving(measured, options.get("report"))
         used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, store.files)
+        data = data_parts(index, config.data, used, store.files, photos)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
@@ -60,6 +66,17 @@ def open_runner(
 
     options = {"info": info, "settings": recorded(config), **options}
     return Runner(store, stages, settings, data, CODE, context, **options)
+
+
+def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """Report the events of a run; at the first one, what was measured for it is kept."""
+
+    def tell(event: Event) -> None:
+        measured.save()
+        if report:
+            report(event)
+
+    return tell
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
@@ -112,7 +129,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
     else:
         index = read_data(config, root, root / data.saliency)
     return check(
-        index.subset(data.classes),
+        index.subset(data.classes).with_intensities(data.intensity_range),
         used,
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,

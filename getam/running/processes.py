@@ -67,7 +67,7 @@ _received: dict[str, Callable[..., Any]] = {}
 
 
 def _here(token: str, pickled: bytes) -> Callable[..., Any]:
-    """The function that this process has received under a token. It frees those of other tokens."""
+    """Return the function received under a token, and forget the functions of other tokens."""
     function = _received.get(token)
     if function is None:
         function = pickle.loads(pickled)

@@ -105,7 +105,7 @@ def open_team(device: str | None, together: Collection[str]) -> Iterator[Team]:
     group = distributed.Group(state.process_index, state.num_processes, control)
     team = Team(group, str(state.device), together)
     yield team
-    # An error does not come here: the helpers may be in any call then, and torchrun ends them.
+    # Not reached after an error: then the helpers may be in any call, and torchrun ends them.
     if team.leads:
         team.dismiss()
     torch.distributed.destroy_process_group()

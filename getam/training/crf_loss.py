@@ -31,7 +31,7 @@ def dense_energy(
     sigma_xy: float = 50,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """The Potts energy of the uncertain pixels of an image; the mean over the images of a batch::
+    """The Potts energy E of the uncertain pixels, averaged over the images of a batch::
 
         E = sum_i gate_i sum_j w_ij sum_k p_ik (1 - p_jk)
         w_ij = exp( -|c_i - c_j|^2 / (2 sigma_rgb^2) - |x_i - x_j|^2 / (2 sigma_xy^2) )

@@ -65,7 +65,7 @@ def share(items: Sequence[T]) -> Sequence[T]:
 
 
 def gather(items: Sequence[T]) -> list[T]:
-    """The results of all processes for their shares, joined in the order before :func:`share`."""
+    """Join the results of all processes for their shares, in the order of the items."""
     parts = _all(list(items))
     whole: list[Any] = [None] * sum(map(len, parts))
     for number, part in enumerate(parts):

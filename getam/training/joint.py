@@ -137,7 +137,7 @@ def online_labels(
 
 
 def objects(saliency: Tensor, targets: Tensor) -> Tensor:
-    """Salient pixels (B, H, W) bool; none of an image that is labelled as empty (targets (B, C)).
+    """The salient pixels (B, H, W) bool. An image without a class in ``targets`` (B, C) has none.
 
     >>> objects(torch.tensor([[[1, 0]], [[1, 0]]]), torch.tensor([[1, 0], [0, 0]])).tolist()
     [[[True, False]], [[False, False]]]

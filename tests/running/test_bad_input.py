@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from getam.data import images
 from getam.data.images import read_image, read_mask
 from getam.errors import UserError
 from tests.conftest import TINY, pipeline
@@ -99,6 +100,7 @@ def test_empty_and_missing_split(folder):
 
 
 def test_grey_16_bit_palette_and_alpha_images_are_converted_and_said_once(tmp_path):
+    images._said.clear()  # by other tests in this process
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")

@@ -28,6 +28,7 @@ OTHER = {
     "data.test": None,  # in test_voc
     "data.classes": None,  # tried below
     "data.saliency": None,
+    "data.intensity_range": (),  # of photos of more than 8 bits: in test_intensity
     "data.difficult": (),  # of voc alone
     "mode": None,  # other chains: tried below
     "maps.source": None,
@@ -70,6 +71,7 @@ def changed(path: str, value: Any) -> str:
         "refiners": "[none]",
         "classes": "patch_classifier",
         "blocks": "[0]",
+        "intensity_range": "[0, 100]",
     }
     last = path.rpartition(".")[2]
     if last in named and not isinstance(value, float):

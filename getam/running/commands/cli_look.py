@@ -138,7 +138,8 @@ def predict(
 
     chain = current_method().chain
     photos = command.find_images(images, output)
-    segmenter, classes = command.open_segmenter(chain, config, network, artifacts, device)
+    opened = command.open_segmenter(chain, config, network, artifacts, device)
+    segmenter, classes, intensities = opened
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
     count = command.predict(
         segmenter,
@@ -148,6 +149,7 @@ def predict(
         tile=tile,
         batch_size=batch_size,
         crf=smoothing,
+        intensities=intensities,
         track=track,
         say=lambda message: click.echo(f"note: {message}", err=True),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_mask, read_photo
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
 from getam.running.commands.current import LABELS, CurrentRun, Track
@@ -93,7 +93,7 @@ def pick(
 
 def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
     """``classes`` are the labelled ones and those anywhere in a label, a prediction or the mask."""
-    image = read_image(record.image)
+    image = read_photo(record)
     shown = []
     for name, layer in part.layers.items():
         if file := run.label_file(LABELS[name], record):

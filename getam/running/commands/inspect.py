@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from getam.data.images import read_image, read_mask, read_scores
+from getam.data.images import read_mask, read_photo, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
@@ -82,7 +82,7 @@ def _threshold(run: CurrentRun, stage: str) -> float:
 def _sheet(
     run: CurrentRun, stage: str, record: Record, chosen: int | None, threshold: float
 ) -> Image:
-    image = read_image(record.image)
+    image = read_photo(record)
     panels = [("image", fit(image))]
     if stage == "maps":
         panels += _map_panels(run, record, panels[0][1], chosen, threshold)

@@ -16,9 +16,10 @@ from getam.cache import atomic_write, atomic_write_json
 from getam.config.schema import Config
 from getam.data.files import IMAGES, is_hidden
 from getam.data.images import read_image
+from getam.data.intensity import Range
 from getam.data.palette import write_label_png
 from getam.errors import UserError
-from getam.networks.build import load_network, network_build, network_classes
+from getam.networks.build import load_network, network_build, network_classes, network_intensities
 from getam.networks.inference import Segmenter
 from getam.networks.tiling import label_images
 from getam.running.commands.current import CurrentRun, Track, writes
@@ -76,8 +77,9 @@ def _is_ours(file: Path, output: Path) -> bool:
 
 def open_segmenter(
     chain: Chain, config: Config, network: Path | None, artifacts: Path, device: str | None
-) -> tuple[Segmenter, tuple[str, ...]]:
-    """The network of ``network``, or of the run of ``config``, and its class names.
+) -> tuple[Segmenter, tuple[str, ...], Range | None]:
+    """The network of ``network``, or of the run of ``config``, its class names, and the intensity
+    range of its photos: that of ``config`` before its own.
 
     Raises:
         UserError: the run has none yet, or the folder holds none.
@@ -96,7 +98,8 @@ def open_segmenter(
     segmenter = Segmenter(
         loaded, build["image_size"], settings.scales, settings.flip, settings.precision
     )
-    return segmenter, network_classes(folder)
+    intensities = config.data.intensity_range or network_intensities(folder)
+    return segmenter, network_classes(folder), intensities
 
 
 def predict(
@@ -108,6 +111,7 @@ def predict(
     tile: int,
     batch_size: int,
     crf: Mapping[str, Any] | None,
+    intensities: Range | None = None,
     track: Track,
     say: Callable[[str], None],
 ) -> int:
@@ -122,7 +126,7 @@ def predict(
         output.mkdir(parents=True, exist_ok=True)
     unread: list[str] = []
     areas = []
-    images = _readable(photos, unread, say)
+    images = _readable(photos, intensities, unread, say)
     done = label_images(segmenter, images, tile, batch_size, crf)
     with writes(output):
         for name, image, labels in track(done, total=len(photos)):
@@ -138,19 +142,22 @@ def predict(
 
 
 def _readable(
-    photos: Mapping[str, Path], unread: list[str], say: Callable[[str], None]
+    photos: Mapping[str, Path],
+    intensities: Range | None,
+    unread: list[str],
+    say: Callable[[str], None],
 ) -> Iterator[tuple[str, np.ndarray]]:
     for name, file in photos.items():
-        image = _read(file, say)
+        image = _read(file, intensities, say)
         if image is None:
             unread.append(str(file))
         else:
             yield name, image
 
 
-def _read(file: Path, say: Callable[[str], None]) -> np.ndarray | None:
+def _read(file: Path, intensities: Range | None, say: Callable[[str], None]) -> np.ndarray | None:
     try:
-        return read_image(file)
+        return read_image(file, intensities)
     except UserError as error:
         say(str(error))
         return None
