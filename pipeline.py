@@ -9,64 +9,93 @@ from pathlib import Path
 
 import click
 
-from getam.cache import Store, gc, verify
-from getam.config.loading import load_config
+from getam import __version__
+from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli
+from getam.running.commands import cli_keep, cli_look
 from getam.running.commands.options import (
-    artifacts_option,
-    config_option,
     device_option,
-    exits_cleanly,
-    set_option,
+    json_option,
     with_config,
+    with_new_config,
     workers_option,
 )
 from getam.running.method import Method
 from getam.running.opening import open_runner
 from getam.running.team import open_team
 from getam.view.lines import Reporter, plan_lines, status_table
+from getam.view.program import program
 from getam.view.progress import duration, track
 from stages.chain import ORDER, TOGETHER, chain, comparison
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="getam")
+@click.version_option(__version__, prog_name="getam")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Segmentation masks, and a network, from photos and image-level labels (GETAM)."""
+    """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
+
+    Without options every command is about the embedded example. For your own photos, add the same
+    --config and --set to each command, or name the run once (run --name NAME) and give the other
+    commands only --name NAME.
+    """
     context.obj = Method(ORDER, TOGETHER, chain, comparison)
-
-
-for command in cli.COMMANDS:
-    main.add_command(command)
 
 
 stage_name = click.Choice(ORDER)
 
 
-@main.command()
-@with_config
-@click.option("--until", type=stage_name, help="Stop after this stage.")
-@click.option("--only", type=stage_name, help="This stage alone, from cached inputs.")
-@click.option("--force", type=stage_name, multiple=True, help="Make this stage anew.")
+@main.command(short_help="Run the stages that are not up to date.")
+@with_new_config
+@click.option("--until", type=stage_name, metavar="STAGE", help="Stop after this stage.")
+@click.option(
+    "--only",
+    type=stage_name,
+    metavar="STAGE",
+    help="Run only this stage. The stages before it must be cached.",
+)
+@click.option(
+    "--force",
+    type=stage_name,
+    metavar="STAGE",
+    multiple=True,
+    help="Run this stage even if it is cached. You can give it several times.",
+)
 @device_option
 @workers_option
-@click.option("--name", default="default", show_default=True, help="Name of this run.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option(
+    "--name",
+    help="Name of this run. Other commands find its settings by this name, and gc keeps its "
+    "artifacts. If you give only the name of an earlier run, that run continues with its own "
+    "settings. With --config, --set or --mode, only these are used, and they replace the settings "
+    "of the earlier run.  [default: default]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
+)
 def run(
-    configs: tuple[Path, ...],
-    assignments: tuple[str, ...],
+    config: Config,
     artifacts: Path,
     until: str | None,
     only: str | None,
     force: tuple[str, ...],
     device: str | None,
     workers: int | str | None,
-    name: str,
+    name: str | None,
     dry_run: bool,
 ) -> None:
-    """Bring every stage up to date; without options: the embedded example, whole."""
+    """Run all stages that are not up to date, and print the table of figures.
+
+    A stage is skipped if its artifact is cached: made from the same settings, data and code. After
+    a kill, the same command continues the interrupted stage.
+
+    Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
+    evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
+    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
+    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    """
+    if until and only:
+        raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
     with open_team(device, TOGETHER) as team:
         if not team.leads:
             team.help()
@@ -74,16 +103,17 @@ def run(
         reporter = Reporter(sys.stderr)
         runner = open_runner(
             chain,
-            load_config(configs, assignments),
+            config,
             artifacts,
             device=team.device,
             workers=workers,
             track=track,
-            run_name=name,
+            run_name=name or "default",
             report=reporter,
             call=team.call,
         )
         plan = runner.plan(until=until, only=only, force=force)
+        runner.check(plan)
         if dry_run:
             click.echo("\n".join(plan_lines(plan)))
             return
@@ -95,14 +125,16 @@ def run(
         click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
 
 
-@main.command()
+@main.command(short_help="One line per stage: state, key, size, figures.")
 @with_config
-@click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
-def status(
-    configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, as_json: bool
-) -> None:
-    """A line per stage: cached, partial, stale, missing or failed."""
-    rows = open_runner(chain, load_config(configs, assignments), artifacts).status()
+@json_option
+def status(config: Config, artifacts: Path, as_json: bool) -> None:
+    """Print one line per stage: its state, key, size, time and figures.
+
+    cached: up to date. partial: interrupted, the next run continues it. stale: settings, data or
+    code changed. missing: not made yet. failed: the last attempt failed.
+    """
+    rows = open_runner(chain, config, artifacts).status()
     if as_json:
         fields = ("stage", "status", "key", "size", "seconds", "metrics")
         listed = [{f: getattr(row, f) for f in fields} for row in rows]
@@ -113,33 +145,16 @@ def status(
         click.echo(status_table(rows))
 
 
-@main.command("data")
-@config_option
-@set_option
-@click.option("--deep", is_flag=True, help="Decode every file and look at all mask values.")
-@click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
-@exits_cleanly
-def data_command(
-    configs: tuple[Path, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
-) -> None:
-    """Check a data set: counts, pairs, sizes, unreadable files; exit 1 if something is wrong."""
-    from getam.running.opening import check_data
-    from getam.view.data_report import data_report
-
-    found = check_data(load_config(configs, assignments), deep)
-    click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
-    if found["problems"]:
-        raise UserError(f"{len(found['problems'])} problems with this data set.")
-
-
-@main.command()
+@main.command(short_help="Why a stage would run again.")
 @with_config
-@click.argument("stage", type=stage_name)
-def explain(
-    configs: tuple[Path, ...], assignments: tuple[str, ...], artifacts: Path, stage: str
-) -> None:
-    """Which ingredients of a stage changed against its nearest earlier artifact."""
-    runner = open_runner(chain, load_config(configs, assignments), artifacts)
+@click.argument("stage", type=stage_name, metavar="STAGE")
+def explain(config: Config, artifacts: Path, stage: str) -> None:
+    """Say why STAGE would run: what changed since its nearest earlier artifact.
+
+    It names the setting, data or code that changed, with its old and new value, also if it belongs
+    to a stage before STAGE.
+    """
+    runner = open_runner(chain, config, artifacts)
     rows = {row.stage: row for row in runner.status()}
     if stage not in rows:
         raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
@@ -152,63 +167,9 @@ def explain(
         click.echo(f"  {row.reason.sentence()}")
 
 
-@main.command()
-@with_config
-@device_option
-@workers_option
-def compare(
-    configs: tuple[Path, ...],
-    assignments: tuple[str, ...],
-    artifacts: Path,
-    device: str | None,
-    workers: int | None,
-) -> None:
-    """Map methods x refiners x thresholds on one classifier: a table and a plot.
-
-    What is compared is set under compare: in the config.
-    """
-    runner = open_runner(
-        comparison,
-        load_config(configs, assignments),
-        artifacts,
-        device=device,
-        workers=workers,
-        track=track,
-        run_name="compare",
-        report=Reporter(sys.stderr),
-    )
-    made = runner.run(runner.plan())
-    click.echo((made["compare"] / "table.txt").read_text(), nl=False)
-    click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
-
-
-@main.command("verify")
-@artifacts_option
-@exits_cleanly
-def verify_command(artifacts: Path) -> None:
-    """Read every artifact again and compare it with its manifest; exit 1 if one differs."""
-    problems = verify(Store(artifacts))
-    for problem in problems:
-        click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
-    if problems:
-        raise UserError(
-            f"{len(problems)} problems; the next run sets these artifacts aside and rebuilds them."
-        )
-    click.echo("All artifacts are as their manifests say.")
-
-
-@main.command("gc")
-@artifacts_option
-@click.option("--dry-run", is_flag=True, help="Only list what would go.")
-@exits_cleanly
-def gc_command(artifacts: Path, dry_run: bool) -> None:
-    """Remove what no named run uses: other keys, broken artifacts, remains of writes."""
-    garbage = gc(Store(artifacts), dry_run=dry_run)
-    for item in garbage:
-        click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
-    verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+for command in (*cli_look.COMMANDS, *cli_keep.COMMANDS):
+    main.add_command(command)
 
 
 if __name__ == "__main__":
-    main(prog_name="pipeline.py")
+    main(prog_name=program())

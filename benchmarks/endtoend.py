@@ -1,17 +1,18 @@
-"""What a joint step of the end-to-end mode costs, beside a plain supervised step of its network.
+"""Times a joint step of the end-to-end mode, and a plain supervised step of the same network.
 
     python benchmarks/endtoend.py                                  # the example's network, CPU
     python benchmarks/endtoend.py --device cuda --dtype bfloat16 --model vit_base_patch16_384 \\
         --size 256 --batch 16 --channels 256 --classes 20
 
-Both steps are forward and backward pass on the same batch, 1.5 classes per image, weights random.
-Times are taken in interleaved rounds; of each the best round counts. Labels of random weights leave
-no pixel uncertain, so the energy of uncertain pixels is timed apart, and the second ratio adds it.
+Both steps are a forward and a backward pass on the same batch, with 1.5 classes per image and
+random weights. In each round every step is timed once; the best round of each counts. With random
+weights no pixel is uncertain. So the energy of uncertain pixels is timed separately, and the second
+ratio includes it.
 
-    supervised  scores and logits; cross-entropy with ready-made labels, and with the classes
+    supervised  scores and logits; cross-entropy with ready-made labels; classification loss
     joint       labels by the network itself, then the joint loss
     forward, maps, pamr, completion, losses, backward      the parts of the joint step
-    energy      of 2 % of the pixels, half of them in one image, with its gradient
+    energy      energy and its gradient for 2 % of the pixels, half of them in one image
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ from getam.training.joint import JointLoss, online_labels
 from getam.training.losses import balanced_cross_entropy, multi_label_soft_margin
 
 UNCERTAIN = 0.02
-"""Share of uncertain pixels: that of the embedded example in every joint epoch."""
+"""Share of uncertain pixels, as in every joint epoch of the embedded example."""
 PARTS = ("forward", "maps", "pamr", "completion", "losses", "backward")
 
 
 class Steps:
-    """A batch, a network, and what can be timed on them."""
+    """A batch and a network, with the steps that are timed."""
 
     def __init__(self, network, classes: int, size: int, batch: int, device: str) -> None:
         self.network = network.train().to(device)
@@ -84,7 +85,7 @@ class Steps:
         self._backward(loss + balanced_cross_entropy(logits.float(), self.labels))
 
     def losses(self) -> None:
-        """All terms, and back to scores and logits."""
+        """All terms of the loss, and their gradients at scores and logits."""
         scores, logits = (t.detach().requires_grad_() for t in (self.scores, self.logits))
         terms = self.loss.terms(
             scores, logits, self.targets, self.labels, self.saliency, self.pixels
@@ -92,7 +93,7 @@ class Steps:
         sum(getattr(self.loss.weights, name) * term for name, term in terms.items()).backward()
 
     def energy(self) -> None:
-        """The dense-CRF energy of as many uncertain pixels as the example has, and its gradient."""
+        """The dense-CRF energy and its gradient, for the share ``UNCERTAIN`` of the pixels."""
         probabilities = self.logits.softmax(dim=1)[:, :, ::2, ::2].requires_grad_()
         dense_energy(probabilities, self.pixels[:, :, ::2, ::2], self.gate).backward()
 
@@ -132,10 +133,10 @@ def draw_targets(batch: int, classes: int) -> Tensor:
 
 
 @click.command(help=__doc__.partition("\n")[0])
-@click.option("--model", help="timm name; by default the embedded example's.")
+@click.option("--model", help="Name of the ViT in timm. Default: that of the embedded example.")
 @click.option("--size", default=96, show_default=True, help="Side of the images, in pixels.")
 @click.option("--batch", default=16, show_default=True, help="Images per batch.")
-@click.option("--channels", default=32, show_default=True, help="Of the decoder.")
+@click.option("--channels", default=32, show_default=True, help="Channels of the decoder.")
 @click.option("--classes", default=5, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32")

@@ -1,9 +1,9 @@
-"""What refining, completing and scoring labels costs, ours and the plain way side by side.
+"""Times refining, completing and scoring labels, in this project and in the plain way.
 
     python benchmarks/labels.py [--threads N] [--rounds N] [--size H W] [--classes K] [--json FILE]
 
-Times are taken in interleaved rounds, so that a busy machine slows both sides; ratios are medians
-over rounds. Peak memory is what one call adds to the resident size of a fresh process (Linux).
+In each round every way is timed once, so that other work on the machine slows all of them. Ratios
+are medians over rounds. Peak memory is the memory that one call adds to a new process (Linux).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def neighbours_by_convolution(x: torch.Tensor, centre: bool, folded: bool) -> to
 def pamr_by_convolution(
     images: torch.Tensor, masks: torch.Tensor, folded: bool = False
 ) -> torch.Tensor:
-    """PAMR with its neighbours unfolded by dilated convolutions, weights shared by classes.
+    """PAMR that gets the neighbours by dilated convolutions. All classes share the weights.
 
-    `folded` treats classes as a batch instead of as convolution groups.
+    `folded`: the classes are a batch of the convolution, not its groups.
     """
     sigma = neighbours_by_convolution(images, True, folded).std(dim=2, keepdim=True)
     around = neighbours_by_convolution(images, False, folded)
@@ -97,7 +97,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def peak_mib_of_one_call(way: str, size: tuple[int, int], classes: int) -> float:
-    """In this process, which must be fresh: memory freed before the call would be reused by it."""
+    """Peak memory of one call. Needs a new process, because a call reuses memory freed before."""
     function = PAMR_WAYS[way]
     function(*pamr_inputs((32, 32), classes))  # libraries load and spawn threads on first use
     inputs = pamr_inputs(size, classes)
@@ -147,7 +147,7 @@ def benchmark_pamr(size: tuple[int, int], classes: int, rounds: int, threads: in
 
 
 def timed_library(spent: list[float]) -> SimpleNamespace:
-    """`pydensecrf.densecrf` with the seconds inside each of its calls added to `spent`."""
+    """`pydensecrf.densecrf`, which also appends the seconds of each of its calls to `spent`."""
 
     def timed(function: Callable) -> Callable:
         def call(*args: object, **kwargs: object) -> object:
@@ -192,7 +192,7 @@ def benchmark_crf(size: tuple[int, int], classes: int, rounds: int) -> dict:
 
 
 def benchmark_labels(size: tuple[int, int], classes: int, rounds: int) -> dict:
-    """Milliseconds per image of the numpy functions, best of rounds."""
+    """Milliseconds per image of the numpy functions, in the best round."""
     _, maps = photo(*size, classes)
     maps, class_ids = maps.numpy(), list(range(1, classes + 1))
     saliency = maps.max(axis=0) > 0.2
@@ -235,10 +235,12 @@ def show(result: dict, indent: int = 0) -> None:
 
 @click.command()
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
-@click.option("--rounds", default=5, show_default=True, help="Interleaved repetitions.")
-@click.option("--size", nargs=2, type=int, default=(375, 500), show_default=True, help="H W")
+@click.option("--rounds", default=5, show_default=True, help="Times that each way is timed.")
+@click.option(
+    "--size", nargs=2, type=int, default=(375, 500), show_default=True, help="H W in pixels."
+)
 @click.option("--classes", default=3, show_default=True)
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the result here.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")
 @click.option("--peak-of", type=click.Choice(list(PAMR_WAYS)), hidden=True)
 def main(
     threads: int,

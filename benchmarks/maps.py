@@ -1,18 +1,19 @@
-"""What GETAM maps cost, beside the plain forward pass, the released procedure and Grad-CAM.
+"""Times GETAM maps, and beside them the forward pass, the released procedure and Grad-CAM.
 
     python benchmarks/maps.py                                       # ViT-S/16, 224 px, CPU
     python benchmarks/maps.py --device cuda --dtype bfloat16 --model vit_base_patch16_384 --size 384
 
-All explain the same 1.5 classes per image of the same batch, weights random. Times are taken in
-interleaved rounds; of each the best round counts, as other work on the machine only ever adds.
+All explain the same classes of the same batch, 1.5 per image, with random weights. In each round
+every contender is timed once. The best round of each counts, because other work on the machine can
+only add time.
 
-    forward   model(images) without a graph, fused attention
+    forward   model(images) without gradients, with fused attention
     getam     compute_maps
     released  the released procedure, written from its description: one forward pass with full
-              attention matrices, then per image and class a backward pass of the whole batch that
-              also reaches every weight
-    grad_cam  the package grad-cam (GradCAM), one call of the whole batch per class slot
-    grad_cam_fewest   the same, but each call only of the images that have a k-th class
+              attention matrices; then for each class of each image a backward pass of the whole
+              batch, which also computes the gradient of every weight
+    grad_cam  GradCAM of the package grad-cam; call k explains class k of every image in the batch
+    grad_cam_fewest   the same, but call k gets only the images that have k or more classes
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def forward(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class Released:
-    """One whole-batch backward pass per image and class, through full attention matrices."""
+    """One backward pass of the whole batch per image and class, with full attention matrices."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model)
@@ -73,7 +74,7 @@ class Released:
 class PackageGradCam:
     """GradCAM of the package grad-cam: call k explains the k-th class of every image.
 
-    An image with fewer classes explains its first again, or with `fewest` is left out of the call.
+    For an image with fewer classes it explains the first class again; `fewest` leaves it out.
     """
 
     def __init__(self, model: nn.Module, fewest: bool = False) -> None:

@@ -1,11 +1,11 @@
-"""A run with nothing to do, beside ``dvc repro`` with nothing to do, on the same files.
+"""Times a run that has nothing to do, and ``dvc repro`` that has nothing to do, on the same files.
 
     pip install dvc
     python benchmarks/noop.py [--images 10582] [--rounds 7] [--json FILE]
 
-Makes a data folder, runs the whole chain on it once (tiny networks, minutes), gives DVC the same
-stages over the same files, and then times both with nothing to do: whole processes, in turn.
-Prints the ratio first. Also counts what the first fingerprinting reads.
+Makes a data folder and runs the whole chain on it once (tiny networks, some minutes). Gives DVC the
+same stages with the same files. Then runs both programs in turn, with nothing to do, and times
+each whole process. Prints the ratio first. Also measures the first fingerprinting of the data.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ DVC_STAGES = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "e
 @click.command()
 @click.option("--images", default=10_582, show_default=True)
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option(
+    "--json", "report", type=click.Path(path_type=Path), help="Write the result here too."
+)
 def main(images: int, rounds: int, report: Path | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -96,7 +98,7 @@ def make_data(folder: Path, images: int) -> None:
 
 
 def prepare_dvc(place: Path) -> list[str]:
-    """The same chain as DVC stages whose outputs exist, brought up to date once."""
+    """Make DVC stages that copy the artifacts of the chain, and run them once."""
     dvc = shutil.which("dvc") or str(Path(sys.executable).with_name("dvc"))
     if not Path(dvc).exists():
         raise click.ClickException("dvc is not installed: pip install dvc")
@@ -117,7 +119,7 @@ def prepare_dvc(place: Path) -> list[str]:
 
 
 def first_fingerprinting(ours: list[str], place: Path) -> dict[str, float]:
-    """Seconds and bytes of a dry run that has no digest to remember."""
+    """Seconds, files and bytes of a dry run without remembered digests."""
     shutil.rmtree(place / "artifacts" / ".cache")
     seconds, _ = timed([*ours, "--dry-run"], place)
     files = [p.stat().st_size for p in (place / "data").rglob("*") if p.is_file()]
@@ -125,7 +127,7 @@ def first_fingerprinting(ours: list[str], place: Path) -> dict[str, float]:
 
 
 def timed(command: list[str], place: Path) -> tuple[float, str]:
-    """Seconds of a whole process, and what it said."""
+    """Seconds of a whole process, and its output."""
     environment = {**os.environ}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     began = time.perf_counter()

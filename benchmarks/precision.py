@@ -1,11 +1,12 @@
-"""What bfloat16 saves on this machine: forward pass, training step and maps of a ViT.
+"""Times bfloat16 and float32 on this machine: forward pass, training step and maps of a ViT.
 
     python benchmarks/precision.py                      # ViT-S/14 at 196 px, CPU
     python benchmarks/precision.py --device cuda --size 392
 
-Weights are random, half of the blocks are frozen in training, and every image has one class.
-Times are taken in interleaved rounds; of each contender the best counts. A ratio below one means
-that this processor has no instructions for bfloat16: leave ``precision`` at fp32 there.
+Weights are random, half of the blocks are frozen in training, and every image has one class. In
+each round every contender is timed once; the best round of each counts. If a ratio is below one,
+bfloat16 is slower than float32 here, because the processor has no instructions for it: set
+``precision`` to fp32 on this machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WORK = ("forward", "training step", "maps")
 
 
 class Contenders:
-    """A network and a batch, and what is done with them in a precision."""
+    """A network and a batch, with the work that is timed in each precision."""
 
     def __init__(self, model: str, size: int, batch: int, device: str) -> None:
         self.network = build_classifier(model, CLASSES, size, {}).to(device)
@@ -51,7 +52,9 @@ class Contenders:
 
 
 @click.command(help=__doc__.partition("\n")[0])
-@click.option("--model", default="vit_small_patch14_dinov2", show_default=True, help="timm name.")
+@click.option(
+    "--model", default="vit_small_patch14_dinov2", show_default=True, help="Name in timm."
+)
 @click.option("--size", default=196, show_default=True, help="Side of the images, in pixels.")
 @click.option("--batch", default=16, show_default=True, help="Images per batch.")
 @click.option("--device", default="cpu", show_default=True)

@@ -1,16 +1,16 @@
-"""What each setting is worth: runs of the whole chain, side by side, over several seeds.
+"""Measures the effect of settings: runs of the whole chain with several settings and seeds.
 
     python benchmarks/quality.py LINES.yaml [--seeds 0,1,2] --config ... --set ...
 
-LINES.yaml names each line of the table and what it sets beside the common settings:
+LINES.yaml has the name of each line of the table, and the settings of this line alone:
 
     recommended: []
     no completion: [pseudolabels.completion=false]
     fully supervised: [deeplab.labels=masks]
 
-Stages that lines share are made once, as their keys are equal; a killed run goes on. The table
-tells means over the seeds, with half the distance between the lowest and the highest; seconds are
-those of all stages of a line, by their manifests.
+Lines share the stages whose keys are equal: each such stage runs once. A killed run resumes. The
+table has the mean over the seeds, +- half the difference between the highest and the lowest value.
+The seconds of a line are the sum over its stages, as their manifests say.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def pipeline(command: str, words: list[str], **options: Any) -> subprocess.Compl
 
 
 def measure(words: list[str], *options: str) -> dict[str, float]:
-    """Run the chain; the figures of its evaluation, and the seconds of its stages."""
+    """Run the chain. Returns the values of its evaluation, and the seconds of its stages."""
     pipeline("run", [*words, *options], stdout=subprocess.DEVNULL)
     told = pipeline("status", [*words, "--json"], stdout=subprocess.PIPE, text=True).stdout
     stages = json.loads(told)
@@ -56,7 +56,7 @@ def measure(words: list[str], *options: str) -> dict[str, float]:
 
 
 def spread(values: list[float]) -> str:
-    """Percent: the mean, and +- half the range where there are several."""
+    """Percent: the mean; with several values also +- half their range."""
     mean = 100 * sum(values) / len(values)
     half = 50 * (max(values) - min(values))
     return f"{mean:.1f}" + (f" +- {half:.1f}" if len(values) > 1 else "")
@@ -74,11 +74,11 @@ def row(name: str, found: list[dict[str, float]]) -> list[str]:
 @click.command(help=__doc__.partition("\n")[0])
 @click.argument("lines", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--seeds", default="0,1,2", show_default=True)
-@click.option("--config", "configs", multiple=True, help="As pipeline.py takes it.")
-@click.option("--set", "assignments", multiple=True, help="As pipeline.py takes it.")
+@click.option("--config", "configs", multiple=True, help="Passed on to pipeline.py.")
+@click.option("--set", "assignments", multiple=True, help="Passed on to pipeline.py.")
 @click.option("--artifacts", default="artifacts", show_default=True)
-@click.option("--workers", help="As pipeline.py takes it.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
+@click.option("--workers", help="Passed on to pipeline.py.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")
 def main(lines, seeds, configs, assignments, artifacts, workers, file) -> None:
     common = ["--artifacts", artifacts]
     common += [word for config in configs for word in ("--config", config)]

@@ -1,10 +1,11 @@
-"""How large a report is and how quickly it opens in headless Chromium.
+"""Measures how large a report is, and how fast it opens in headless Chromium.
 
     python pipeline.py report -o report.html
     python benchmarks/report.py report.html
 
-Opened means: the page is loaded, and the first canvas of the gallery is there. Each round is a new
-page of a browser that runs already; the best round counts. Needs playwright and Chromium.
+A report is open when the page is loaded and the first canvas of the gallery is there. Each round
+opens a new page in a browser that already runs. The best round counts. Needs playwright and
+Chromium.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks of tensors share: interleaved rounds, of which the best counts."""
+"""Functions that the benchmarks of tensors share: timing in rounds, and printing the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Seconds = dict[str, float]
 def time_rounds(
     contenders: dict[str, Callable[[], object]], rounds: int, device: str
 ) -> Iterator[dict[str, float]]:
-    """Seconds of one run of each, per round; every second round in reverse order."""
+    """Yield, for each round, the seconds of one run of each contender.
+
+    Every second round is in reverse order. A first round, to warm up, is not counted.
+    """
     for number in range(-1, rounds):
         seconds = {}
         for name in list(contenders)[:: -1 if number % 2 else 1]:
@@ -26,7 +29,7 @@ def time_rounds(
             contenders[name]()
             _wait(device)
             seconds[name] = time.perf_counter() - start
-        if number >= 0:  # the first is a warm-up
+        if number >= 0:
             yield seconds
 
 
@@ -36,7 +39,7 @@ def _wait(device: str) -> None:
 
 
 def best_rounds(taken: Sequence[Seconds]) -> Seconds:
-    """Of each contender its best round: other work on the machine only ever adds."""
+    """The best round of each contender, because other work on the machine can only add time."""
     return {name: min(seconds[name] for seconds in taken) for name in taken[0]}
 
 
@@ -48,7 +51,7 @@ def tell(
     json_file: Path | None,
     settings: Mapping[str, Any],
 ) -> None:
-    """Print ratios first, then the figures in their unit; write all of it as JSON."""
+    """Print the ratios, then the values in their unit. Write all of it as JSON if asked."""
     for name, ratio in ratios.items():
         click.echo(f"{name:28} {ratio:8.2f}")
     for name, figure in figures.items():

@@ -1,16 +1,21 @@
-"""Time per image and peak memory of every stage while the number of images grows.
+"""Measures time per image and peak memory of every stage, for growing numbers of images.
 
     python benchmarks/scale.py [--images 2000,6000,20000] [--place DIR] [--json FILE]
 
-Runs the chain on generated images of 96 px, each stage in a process of its own: a narrow ViT with
-patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px, one epoch per network;
-the end-to-end network, the slowest, learns from a tenth of the images. Each stage has a start of
-some seconds (imports, worker processes), so what is compared is the CPU time of each further image,
-which other work on the machine hardly changes: from the first to the second size, and from the
-second to the third. Flat means a ratio of about 1, and no more memory with 20,000 images than with
-2,000. Then the labels of the middle size are made by one process and by two, in turn, and the
-median of the rounds is told; that wants a machine that does nothing else. Takes more than an hour
-at the default sizes. A single size, such as 3000, runs no further than the labels: some minutes.
+Runs the chain on generated images of 96 px, each stage in its own process. The ViT is narrow and
+has patches of 4 px, so that maps have the 24 x 24 grid of ViT-B/16 at 384 px. Each network trains
+for one epoch. The end-to-end network is the slowest, and learns from a tenth of the images.
+
+The start of a stage takes some seconds (imports, worker processes). So the benchmark compares the
+CPU time of each further image, from the first to the second size and from the second to the third.
+Other work on the machine hardly changes this time. The ideal is a ratio of 1, and no more memory
+with 20,000 images than with 2,000.
+
+Then one process and two processes in turn make the labels of the middle size; the benchmark prints
+the median over the rounds. For this the machine must have nothing else to do.
+
+Takes more than an hour at the default sizes. A single size, such as 3000, stops after the labels
+and takes some minutes.
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ SETTINGS = (
 
 
 def run_stage(place: Path, images: int, stage: str, workers: int, *options: str) -> dict[str, Any]:
-    """One stage in a process: seconds by its manifest, CPU seconds, MiB of its largest process."""
+    """Run a stage: seconds by its manifest, CPU seconds, peak MiB of its largest process."""
     joint = stage == "endtoend"
     saliency = f"pseudolabels.saliency={'folder' if joint else 'features'}"
     data = f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"
@@ -90,7 +95,7 @@ def artifact(place: Path, stage: str) -> Path:
 
 
 def map_bytes(place: Path) -> float:
-    """Bytes on the disk per class map."""
+    """Bytes on disk per class map."""
     path = artifact(place, "maps") / "maps.h5"
     with h5py.File(path) as file:
         assert file["maps"].shape[1:] == (24, 24)
@@ -98,7 +103,8 @@ def map_bytes(place: Path) -> float:
 
 
 def flatness(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Per stage: CPU ms of each further image between sizes, the last over the first; memory."""
+    """Rows per stage: CPU ms of each further image between two sizes, the last of these divided by
+    the first, and memory."""
     body = []
     for stage in ORDER:
         own = [row for row in rows if row["stage"] == stage]
@@ -114,12 +120,12 @@ def flatness(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def growth(one: dict[str, Any], other: dict[str, Any], what: str) -> float:
-    """Of a figure, per further image."""
+    """The growth of a value from one size to another, per further image."""
     return (other[what] - one[what]) / (other["images"] - one["images"])
 
 
 def efficiency(place: Path, images: int, rounds: int) -> dict[str, Any]:
-    """Seconds of the labels by one process and by two, and how near two come to half the time."""
+    """Seconds of the labels by one process and by two; efficiency 1 means half the time by two."""
     force = ("--force", "pseudolabels")
     seconds = [
         [run_stage(place, images, "pseudolabels", n, *force)["seconds"] for n in (1, 2)]
@@ -154,9 +160,9 @@ def measure(
 @click.option(
     "--images", default="2000,6000,20000", show_default=True, help="Three or more sizes, or one."
 )
-@click.option("--rounds", default=3, show_default=True, help="Of the labels by one and by two.")
-@click.option("--place", type=click.Path(path_type=Path), help="Where the data are put meanwhile.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures there.")
+@click.option("--rounds", default=3, show_default=True, help="Times that the labels are made.")
+@click.option("--place", type=click.Path(path_type=Path), help="Folder for temporary data.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")
 def main(images: str, rounds: int, place: Path | None, file: Path | None) -> None:
     counts = sorted({int(count) for count in images.split(",")})
     if len(counts) == 2:

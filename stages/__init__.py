@@ -1,16 +1,18 @@
-"""The method, one file per stage, in the order they run.
+"""The method: one file per stage. The settings decide which stages run.
 
-data            the embedded example's images, made by a seed (your own folder needs no stage)
-classifier      a ViT learns the image-level labels
-maps            GETAM shows where each labelled class is
-foreground      where asked: object or ground by the classifier's own patch features
-pseudolabels    maps, refined and completed, become one label per pixel
-features        where asked: what an encoder that stays as it is makes of each image
-deeplab         a segmentation network learns from the pseudo labels
-endtoend        in place of classifier, maps, pseudolabels and deeplab, or of the classifier alone:
-                one network that labels what it learns from
-evaluation      one table over everything that can be measured
+data_shapes       generates the photos of the embedded example
+data_coco         makes labels and masks from the annotations of MS COCO
+classifier        trains a ViT on image-level labels
+maps              computes where each labelled class is in each train photo (GETAM)
+foreground        separates objects from background by the patch features of the classifier
+pseudolabels      turns the maps of a photo into one label per pixel
+encoder_features  stores the output of an encoder that is not trained
+deeplab           trains a segmentation network on the pseudo labels
+endtoend          trains one network for classes and segmentation, on labels that it makes itself
+predictions       labels every pixel of the val photos with the trained network
+evaluation        measures all of this against masks, as one table
+compare           measures map methods against each other, for the command of that name
 
-``chain`` says what each stage needs and reads; ``common`` is what they share, and ``saliency`` what
-both ways to labels do. ``commands`` look at a run, or use what it made.
+``chain`` says which stages a stage needs, and which settings and data it reads. ``shared`` holds
+the functions that several stages use.
 """

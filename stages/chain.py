@@ -1,7 +1,7 @@
-"""The chain of stages: what each needs and which settings and data it depends on.
+"""The chain of stages: which stages a stage needs, and which settings and data it reads.
 
-This table is all that decides what reruns; a stage is imported only when it runs. A stage sees
-no other settings than those named here, and ``data.classes``, which every stage over data reads.
+This table alone decides what reruns. A stage is imported only when it runs. It sees only the
+settings that are named here, and ``data.classes``, which every stage except data reads.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _stages(config: Config) -> list[Stage]:
 
 
 def _to_network(config: Config) -> list[Stage]:
-    """The stages up to the one whose network is explained by maps."""
+    """The stages up to the one that trains the network whose scores the maps explain."""
     classifier = Stage(
         name="classifier",
         function="stages.classifier:run",
@@ -129,8 +129,8 @@ def _to_network(config: Config) -> list[Stage]:
     if own and config.mode == "multi-stage":
         raise UserError(
             f"pseudolabels.saliency: got {config.pseudolabels.saliency} with maps.source=endtoend, "
-            "but features are told apart by the maps of a classifier. Set it to folder, onnx or "
-            "none, or take maps.source=classifier."
+            "but the source features needs the maps of a classifier. Set pseudolabels.saliency to "
+            "folder, onnx or none, or set maps.source=classifier."
         )
     endtoend = Stage(
         name="endtoend",
@@ -188,12 +188,12 @@ def _own_saliency(config: Config) -> bool:
 
 
 def _saliency(config: Config) -> tuple[str, ...]:
-    """The part of the data that is read for saliency."""
+    """The data that saliency is read from: the folder of saliency maps, or none."""
     return ("saliency",) if "folder" in config.pseudolabels.saliency else ()
 
 
 def comparison(config: Config) -> list[Stage]:
-    """The network that is explained, and map methods x refiners x thresholds on it."""
+    """The stages of the command compare: the network, then the measurement of map methods on it."""
     to_network = _to_network(config)
     compare = Stage(
         name="compare",
@@ -206,7 +206,7 @@ def comparison(config: Config) -> list[Stage]:
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
-    """The stages over a kind of data, before them the one that makes it where there is one."""
+    """The stages for the kind of data that is set, after the data stage if this kind has one."""
     kind = config.data.kind
     if kind == "shapes":
         made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
@@ -222,7 +222,7 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
 
 
 def _on(stage: Stage, *needs: str, files: Sequence[str] = ()) -> Stage:
-    """A stage over data made by ``needs``: of files it depends on those parts in ``files``."""
+    """A copy of the stage that also needs ``needs``, and reads of its data only ``files``."""
     return Stage(
         name=stage.name,
         function=stage.function,

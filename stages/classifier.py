@@ -1,8 +1,8 @@
-"""classifier: a timm ViT learns which classes are in an image.
+"""classifier: trains a timm ViT to tell which classes are in a photo.
 
-needs   images and image-level labels of the train split; those of val to score it
-makes   network.safetensors, network.json, history.json, scores.npz (val probabilities)
-costs   the longest stage but one: epochs x images x a training step of the ViT
+needs   train photos with image-level labels; val photos with labels, to measure the network
+makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
+costs   epochs x photos x one training step of the ViT; the second longest stage
 """
 
 from __future__ import annotations
@@ -28,6 +28,22 @@ if TYPE_CHECKING:
 
     from getam.cache import Job
     from getam.data.index import DataIndex
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_splits, check_training, without_weights
+
+    settings = job.config.classifier
+    check_splits(job)
+    network = without_weights(
+        build_classifier,
+        job.context.file("classifier.weights", settings.weights),
+        model=settings.model,
+        num_classes=1,
+        image_size=settings.image_size,
+        args=dict(settings.model_args),
+    )
+    check_training(job, "classifier", network, settings.image_size)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -77,7 +93,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> dict[str, Any]:
-    """Average precision on val, per class and their mean; the leader keeps the probabilities."""
+    """Average precision of each class on val, and their mean. Rank 0 writes ``scores.npz``."""
     records = data.labelled(job.config.data.val)
     statistics, device = normalisation(classifier), job.context.device
     parts = [

@@ -1,8 +1,9 @@
-"""compare: map methods x refiners x thresholds, on one classifier and the same images.
+"""compare: measures map methods, refiners and thresholds on the same network and photos.
 
-needs   the classifier, or the end-to-end network; masks of the train split (for measuring alone)
-makes   table.txt, comparison.json (the whole threshold curves), curves.png
-costs   each method as the maps stage on compare.images images; each refiner as pseudolabels
+needs   the classifier or the end-to-end network; train photos with labels and masks
+makes   table.txt, comparison.json (the mIoU at every threshold), curves.png
+costs   for compare.images photos: each method as long as the stage maps, each refiner as long as
+        the stage pseudolabels
 """
 
 from __future__ import annotations
@@ -37,6 +38,20 @@ if TYPE_CHECKING:
 Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K, h, w)
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data = data_of(job)
+    if data is None:
+        return
+    if not _chosen(job, data):
+        raise UserError(
+            f"{data.root}: compare measures against masks, but got no labelled photo of split "
+            f"{job.config.data.train!r} that has a mask; expected masks/ID.png for some of them."
+        )
+    check_masks(data, data.split(job.config.data.train))
+
+
 def run(job: Job) -> dict[str, Any]:
     settings = job.config.compare
     data = open_data(job)
@@ -60,7 +75,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _chosen(job: Job, data: DataIndex) -> list[Record]:
-    """Labelled images with a mask, evenly over the split."""
+    """At most ``compare.images`` photos with labels and a mask, at equal distances in the split."""
     records = [r for r in data.labelled(job.config.data.train) if r.labels and r.mask is not None]
     wanted = min(job.config.compare.images, len(records))
     return [records[n * len(records) // wanted] for n in range(wanted)]
@@ -69,7 +84,7 @@ def _chosen(job: Job, data: DataIndex) -> list[Record]:
 def _measure(
     job: Job, data: DataIndex, records: Sequence[Record], method: str
 ) -> list[dict[str, Any]]:
-    """A row per refiner for one method."""
+    """Measure one map method: one row per refiner."""
     context, settings = job.context, job.config.compare
     network = load_classifier(explained(job), context.device)
     size = network_build(explained(job))["image_size"]
@@ -113,7 +128,7 @@ def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
 
 
 class Refine:
-    """Scores the maps of some images under each refiner; travels to worker processes."""
+    """Measures the maps of some photos with each refiner. Can be sent to worker processes."""
 
     def __init__(
         self,
@@ -141,23 +156,23 @@ class Refine:
         return sweeps
 
     def refine_none(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """Enlarged, each divided by its maximum."""
+        """Enlarge the maps, and divide each by its maximum."""
         return normalise(resize_maps(maps[None], image.shape[:2])[0]).numpy()
 
     def refine_pamr(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """PAMR, then each divided by its maximum."""
+        """Refine the maps with PAMR, and divide each by its maximum."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         return normalise(pamr(pixels, maps[None], **self.pamr)[0]).numpy()
 
     def refine_crf(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """Dense CRF, with one minus the strongest class as background."""
+        """Refine the maps with dense CRF. The background score is 1 minus the strongest map."""
         enlarged = self.refine_none(image, maps)
         scores = np.concatenate([1 - enlarged.max(0, keepdims=True), enlarged])
         return dense_crf(image, scores / scores.sum(0), **self.crf)[1:].clip(0, 1)
 
 
 def _table(job: Job, rows: Sequence[dict[str, Any]], images: int) -> str:
-    """Methods down, refiners across: best mIoU and its threshold."""
+    """The best mIoU and its threshold: one row per method, one column per refiner."""
     refiners = job.config.compare.refiners
     cells = {
         (row["method"], row["refiner"]): f"{percent(row['mIoU'])} @ {row['best threshold']:.2f}"

@@ -1,8 +1,9 @@
-"""data: of COCO, labels and masks made from the annotations, as a data folder without images.
+"""data: makes labels and masks from the annotations of MS COCO.
 
 needs   annotations/instances_SPLIT.json of the train and val split
-makes   masks/ID.png labels.json classes.txt splits/ (see getam.data.folder and getam.data.coco)
-costs   about 8 ms per image and core; a few GB of memory while the annotations are read
+makes   a data folder without photos: masks/ID.png labels.json classes.txt splits/
+        (see getam.data.folder and getam.data.coco)
+costs   about 8 ms per photo and core; a few GB of memory while the annotations are read
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from getam.data.palette import write_label_png
 if TYPE_CHECKING:
     from getam.cache import Job
 
-CHUNK = 64  # images a worker takes at a time
+CHUNK = 64  # photos that a worker gets at a time
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
-    """Masks of the images that have none yet."""
+    """Draw the masks of the photos that have none yet."""
     draw = MaskWriter(job.folder / "masks", numbers)
     todo = [photo for photo in photos if not draw.file(photo).exists()]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
@@ -74,7 +75,7 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
 
 
 class MaskWriter:
-    """Draws and writes masks; travels to worker processes."""
+    """Draws and writes masks. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, numbers: dict[int, int]) -> None:
         self.folder, self.numbers = folder, numbers

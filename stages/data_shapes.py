@@ -1,4 +1,4 @@
-"""data: the embedded example, generated images with exact masks.
+"""data: generates the photos of the embedded example, with exact masks.
 
 needs   nothing
 makes   a data folder: images/ masks/ saliency/ splits/ labels.csv classes.txt

@@ -1,9 +1,10 @@
-"""deeplab: a segmentation network learns from the pseudo labels.
+"""deeplab: trains a segmentation network on the pseudo labels.
 
-needs   pseudo labels, or (deeplab.labels: masks) the masks of the train split, for the fully
-        supervised line with the same network and schedule; the classifier, to start from
+needs   train photos and their pseudo labels (with deeplab.labels: masks their masks instead, to
+        know what full supervision reaches); with deeplab.weights: classifier the network that the
+        maps explain; with deeplab.fixed_encoder the encoder_features
 makes   network.safetensors, network.json, history.json
-costs   epochs x images x a training step of the network; the longest stage
+costs   epochs x photos x one training step of the network; the longest stage
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from getam.networks.decoders import FixedEncoderDeepLab
 from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import SEGMENTATION
-from stages.encoder_features import read_features
+from stages.encoder_features import check_fixed, read_features
 from stages.shared import encoder_of, open_data
 
 if TYPE_CHECKING:
@@ -36,10 +37,58 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 
-LABELS_PER_PATCH = 4  # along a side, where features are fixed: finer ones teach nothing more
+LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels add nothing
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
 MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, check_training, data_of, without_weights
+
+    settings, data = job.config.deeplab, data_of(job)
+    if data is not None and settings.labels == "masks":
+        records = data.split(job.config.data.train)
+        _labels_of(job, data, records)
+        check_masks(data, records)
+    given = encoder_of(job)
+    weights = given.pop("weights")
+    network = without_weights(
+        build_deeplab,
+        "none" if settings.weights == "classifier" else weights,
+        **given,
+        num_classes=2,
+        channels=settings.channels,
+        atrous_rates=list(settings.atrous_rates),
+    )
+    if settings.weights == "classifier":
+        _check_same_encoder(job, network)
+    side = settings.image_size
+    if settings.fixed_encoder:
+        check_fixed(network, settings)
+        side, _ = letterbox_size((side, side), side, network.stride)
+    check_training(job, "deeplab", network, side)
+
+
+def _check_same_encoder(job: Job, network: nn.Module) -> None:
+    """The weights of the network that is explained must fit this encoder."""
+    from getam.running.preflight import explained_network
+
+    explained, _ = explained_network(job)
+    theirs, ours = explained.state_dict(), getattr(network, "encoder", network).state_dict()
+    wrong = [
+        name
+        for name, tensor in ours.items()
+        if not name.startswith(("head", "pos_embed"))
+        and (name not in theirs or theirs[name].shape != tensor.shape)
+    ]
+    if wrong:
+        raise UserError(
+            f"deeplab.weights: got classifier, but {len(wrong)} of {len(ours)} tensors of "
+            f"deeplab.encoder {job.config.deeplab.encoder} do not fit the network that the maps "
+            f"explain, the first is {wrong[0]!r}. Set deeplab.encoder and deeplab.encoder_args as "
+            f"for this network, or set deeplab.weights to timm, none or a file."
+        )
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -87,7 +136,7 @@ def run(job: Job) -> dict[str, Any]:
 def _augmented(
     settings: Any, network: nn.Module, records: Sequence[Record], read: ReadLabels
 ) -> MakeItem:
-    """Images and their labels, changed at random."""
+    """Training items: a photo and its labels, cropped, mirrored and recoloured at random."""
     augment = training_transform(
         settings.image_size,
         settings.crop_scale,
@@ -105,13 +154,8 @@ def _augmented(
 
 
 def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadLabels) -> MakeItem:
-    """Features of the fixed encoder and their labels, mirrored at random."""
+    """Training items: the stored encoder features of a photo and its labels, mirrored at random."""
     settings = job.config.deeplab
-    if settings.frozen_blocks:
-        raise UserError(
-            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
-            f"which keeps them all. Set one of the two to 0 or false."
-        )
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         features = read_features(job.inputs["encoder_features"], index)
@@ -132,15 +176,15 @@ def _sized_as(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _labels_of(job: Job, data: DataIndex, records: Sequence[Record]) -> ReadLabels:
-    """What reads the labels (H, W) of a record to learn from."""
+    """The function that reads the training labels (H, W) of a photo."""
     if job.config.deeplab.labels == "pseudolabels":
         folder = job.inputs["pseudolabels"] / "labels"
         return lambda r, size: read_mask(folder / f"{r.id}.png", size, len(data.classes))
     missing = [r.id for r in records if r.mask is None]
     if missing:
         raise UserError(
-            f"deeplab.labels: masks needs a mask for every train image, got none for "
-            f"{len(missing)} of {len(records)}, {missing[0]!r} first. Add masks/ID.png, or train "
-            f"on the pseudo labels."
+            f"deeplab.labels: got masks, but {len(missing)} of {len(records)} train photos have "
+            f"no mask, the first is {missing[0]!r}. Add masks/ID.png for each of them, or set "
+            f"deeplab.labels to pseudolabels."
         )
     return data.read_mask

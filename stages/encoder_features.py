@@ -1,9 +1,10 @@
-"""encoder_features: what an encoder that is not trained makes of every train photo, kept on disk.
+"""encoder_features: stores the encoder output of every train photo, if the encoder is not trained.
 
-needs   the classifier, if deeplab.weights names it; images of the train split
-makes   NNNNN.npy: (images, D x blocks, h, w) float16 of 64 images each, in the order of the split
-costs   a forward pass per image, and D x blocks x h x w x 2 bytes of disk (deeplab.fixed_encoder
-        asks for it: every training on other labels is then one of the decoder alone)
+Runs with deeplab.fixed_encoder. DeepLab then trains only its decoder, on these features.
+
+needs   train photos; with deeplab.weights: classifier the network that the maps explain
+makes   NNNNN.npy: (photos, D x blocks, h, w) float16, 64 photos per file, in the order of the split
+costs   one forward pass and D x blocks x h x w x 2 bytes of disk per photo
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from getam.cache import atomic_write
 from getam.data.images import read_photo
@@ -30,19 +32,15 @@ if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import Record
 
-SHARD = 64  # images; a killed run loses at most this much work
+SHARD = 64  # photos in a file; a killed run loses at most the work of one file
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.deeplab, job.context
     records = open_data(job).split(job.config.data.train)
-    torch.manual_seed(job.config.seed)  # of weights 'none'
+    torch.manual_seed(job.config.seed)  # with weights 'none' the encoder is random
     network = build_deeplab(**encoder_of(job), num_classes=1, channels=1, atrous_rates=(1, 1, 1))
-    if not isinstance(network, ViTDeepLab):
-        raise UserError(
-            f"deeplab.fixed_encoder: got the encoder {settings.encoder}, expected a plain ViT. Set "
-            f"fixed_encoder to false, or another deeplab.encoder."
-        )
+    check_fixed(network, settings)
     network.to(context.device).eval()
 
     parts = [*enumerate(batches(records, SHARD))]
@@ -56,9 +54,27 @@ def run(job: Job) -> dict[str, Any]:
     return {"images": len(records)}
 
 
+def check_fixed(network: nn.Module, settings: Any) -> None:
+    """Refuse an encoder that cannot stay untrained.
+
+    Raises:
+        UserError: it is not a plain ViT, or deeplab.frozen_blocks is set as well.
+    """
+    if not isinstance(network, ViTDeepLab):
+        raise UserError(
+            f"deeplab.fixed_encoder: got the encoder {settings.encoder}, expected a plain ViT. Set "
+            f"deeplab.fixed_encoder to false, or deeplab.encoder to a plain ViT."
+        )
+    if settings.frozen_blocks:
+        raise UserError(
+            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
+            f"which trains no block at all. Set frozen_blocks to 0, or fixed_encoder to false."
+        )
+
+
 @torch.inference_mode()
 def look(network: ViTDeepLab, records: Sequence[Record], settings: Any, device: str) -> np.ndarray:
-    """Features (B, D x blocks, h, w) float16 of images letterboxed as they are in a test."""
+    """Encoder features (B, D x blocks, h, w) float16 of photos, letterboxed as in predictions."""
     images = [read_photo(record) for record in records]
     boxed = [letterbox(image, settings.image_size, network.stride)[0] for image in images]
     batch = normalise_images(torch.stack(boxed).to(device), normalisation(network))
@@ -67,7 +83,7 @@ def look(network: ViTDeepLab, records: Sequence[Record], settings: Any, device: 
 
 
 def read_features(folder: Path, index: int) -> torch.Tensor:
-    """Of the image at ``index`` of the split: (D x blocks, h, w) float32."""
+    """The features (D x blocks, h, w) float32 of the photo at position ``index`` of the split."""
     shard = _opened(shard_path(folder, index // SHARD))
     return torch.from_numpy(shard[index % SHARD].astype(np.float32))
 

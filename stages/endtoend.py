@@ -1,11 +1,11 @@
-"""endtoend: one network learns the classes, then segmentation from the labels it makes itself.
+"""endtoend: trains one network, first on the classes, then on pixel labels that it makes itself.
 
-needs   images and image-level labels of the train split; saliency maps from the data folder, an
-        ONNX model or the foreground stage (of a classifier before it), unless none; labels and
-        masks of val, where there are any, to score it and for the curve
-makes   network.safetensors, network.json, history.json, scores.npz (val probabilities)
-costs   the epochs of the first phase as the classifier, those of the second about two training
-        steps of the whole network each
+needs   train photos with image-level labels; saliency maps (from the data folder, an ONNX model or
+        the stage foreground) unless pseudolabels.saliency is none; val photos with labels, to
+        measure the network; masks of val, if there are any, to measure it after each epoch
+makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
+costs   first phase: as the stage classifier; second phase: a step takes about as long as two
+        training steps of the whole network
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from getam.cache import atomic_write
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo, read_saliency
 from getam.data.transforms import resize_maps
-from getam.labels.saliency import open_saliency
+from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
@@ -43,6 +43,26 @@ if TYPE_CHECKING:
     from getam.networks.decoders import ViTEndToEnd
 
 Row = dict[str, Any]
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_splits, check_training, data_of, without_weights
+
+    settings, data = job.config.endtoend, data_of(job)
+    check_splits(job)
+    if data is not None:
+        _open_saliency(job, data, data.labelled(job.config.data.train))
+    network = without_weights(
+        build_endtoend,
+        job.context.file("endtoend.weights", settings.weights),
+        model=settings.model,
+        num_classes=1,
+        image_size=settings.image_size,
+        args=dict(settings.model_args),
+        channels=settings.channels,
+    )
+    check_training(job, "endtoend.classification", network.encoder, settings.image_size)
+    check_training(job, "endtoend.joint", network, settings.image_size)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -77,7 +97,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) -> list[Row]:
-    """The first phase: the encoder alone, as the classifier stage trains it."""
+    """First phase: train the encoder alone, as the stage classifier does."""
     settings = job.config.endtoend.classification
     item = Items(records, settings, job.config, network)
     return _train(
@@ -94,7 +114,7 @@ def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) ->
 def _learn_jointly(
     job: Job, network: ViTEndToEnd, records: Sequence[Record], data: DataIndex
 ) -> list[Row]:
-    """The second phase: labels of each batch by the network, then all losses at once."""
+    """Second phase: the network labels each batch, then learns from all losses together."""
     settings, labels = job.config.endtoend.joint, job.config.pseudolabels
     network.requires_grad_(True)  # each phase freezes its own blocks
     item = Items(records, settings, job.config, network)
@@ -119,7 +139,7 @@ def _train(
     loss: Callable,
     **options: Any,
 ) -> list[Row]:
-    """One phase with its own optimiser and schedule; a finished one is only loaded again."""
+    """Train one phase, with its own optimiser and schedule. A finished phase is only loaded."""
     context = job.context
     history = train(
         network,
@@ -137,7 +157,7 @@ def _train(
 
 
 class Items:
-    """Index -> augmented image (3, S, S), image-level labels (C,) and salient pixels (S, S)."""
+    """Training items: augmented photo (3, S, S), image-level labels (C,), salient pixels (S, S)."""
 
     def __init__(
         self, records: Sequence[Record], settings: Any, config: Any, network: ViTEndToEnd
@@ -167,15 +187,12 @@ class Items:
 
 
 def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
-    """The labelled images to learn from; saliency other than their files' is made once."""
+    """The labelled train photos, with the paths of their saliency maps if saliency is used.
+
+    Saliency maps that do not come from the data folder are computed once and kept in ``scratch``.
+    """
     records = list(data.labelled(job.config.data.train))
-    saliency = open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
+    saliency = _open_saliency(job, data, records)
     if saliency.sources in (("folder",), ("none",)):
         return records
     folder = job.scratch / "saliency"
@@ -193,8 +210,21 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     return [replace(record, saliency=path) for record, path in records]
 
 
+def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
+    return open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
+
+
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:
-    """val mIoU of the network as it is when called; nothing where no mask of val shows a class."""
+    """A function that measures the mIoU of the network on val.
+
+    It gives {} if no mask of val shows a class.
+    """
     records = [r for r in data.split(job.config.data.val) if r.mask is not None]
     segmenter = Segmenter(network, job.config.endtoend.image_size, flip=False)
 
@@ -213,6 +243,6 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
 
 
 def _named(row: Row, classes: Sequence[str]) -> Row:
-    """A row of the history, with a name for each label's share of the pixels."""
+    """A row of the history in which each label share has the name of its class."""
     names = ("background", *classes, "ignored")
     return {**row, "label share": dict(zip(names, row["label share"]))}

@@ -1,8 +1,8 @@
-"""evaluation: one table over everything that can be measured.
+"""evaluation: measures the output of all stages, as one table.
 
-needs   the stages before it; masks for whatever is to be measured against masks
+needs   the stages before it; masks of train and val. Without masks only the classifier is measured
 makes   metrics.json, table.txt
-costs   reading every mask, and what is measured against it, once
+costs   for each row of the table: reading the masks, and the output that is measured
 """
 
 from __future__ import annotations
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 SALIENT = 0.5
+MASKS_LOOKED_AT = 200  # train masks checked before a run; one found wrong later reruns only this
 TINY = 1e-12
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import check_masks, data_of
+
+    data, names = data_of(job), job.config.data
+    if data is not None:
+        check_masks(data, data.split(names.val))
+        check_masks(data, data.split(names.train), MASKS_LOOKED_AT)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -65,7 +75,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 class Masks:
-    """The photos of a split that have a mask, and what the masks that were read show."""
+    """The photos of a split that have a mask. Compares the masks it reads with the labels."""
 
     def __init__(self, data: DataIndex, split: str) -> None:
         self.data, self.split = data, split
@@ -74,7 +84,7 @@ class Masks:
 
     @property
     def classes(self) -> int:
-        """How many there are, with the background."""
+        """The number of classes, background included."""
         return len(self.data.classes) + 1
 
     def read(self, record: Record) -> np.ndarray:
@@ -84,7 +94,7 @@ class Masks:
         return mask
 
     def contradiction(self) -> str | None:
-        """What the masks read in all processes have against the labels of their photos."""
+        """A sentence if masks, read by any process, contradict the labels of their photos."""
         return distributed.add_up(self._against).sentence(self.split, self.data.classes)
 
 
@@ -105,10 +115,11 @@ def _classifier(job: Job, data: DataIndex) -> dict[str, Any]:
 
 
 def _seeds(job: Job, masks: Masks, foreground: Path | None = None) -> dict[str, Any]:
-    """Maps as they are, enlarged, against the masks: the best of many global thresholds.
+    """Measure the maps, enlarged but not refined, at the best of many global thresholds.
 
-    With scores of the foreground these are what has a threshold, and the maps, or what the
-    foreground stage made of them, name the class.
+    With ``foreground`` (the artifact of that stage) the threshold is applied to its object scores.
+    A pixel gets the class with the highest class share, if that stage wrote class shares, else the
+    class with the strongest map.
     """
     maps = MapFile(job.inputs["maps"] / "maps.h5")
     count = job.config.evaluation.thresholds
@@ -132,7 +143,7 @@ def _seeds(job: Job, masks: Masks, foreground: Path | None = None) -> dict[str, 
 
 
 def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Tensor:
-    """Scores of the foreground (K, H, W) for the class that is strongest, less for the others."""
+    """Maps (K, H, W) scaled so that the strongest class of a pixel has its object score."""
     own = folder / "classes" / f"{record.id}.png"
     if own.is_file():
         shares = torch.from_numpy(unstacked(read_scores(own), len(maps)))
@@ -142,7 +153,7 @@ def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Te
 
 
 def _foreground(job: Job, masks: Masks) -> dict[str, Any]:
-    """Object or ground, as it is before PAMR, against any class or background of the masks."""
+    """Measure the object scores, before PAMR, against the masks: any class or background."""
     folder = job.inputs["foreground"] / "foreground"
     confusion = ConfusionMatrix(2)
     for record in distributed.share(masks.records):
@@ -186,7 +197,7 @@ def _row(
     value: float,
     iou: np.ndarray,
 ) -> dict[str, Any]:
-    """A line of the table; without figures where no mask shows a class."""
+    """A row of the table. It has no values if no mask shows a class."""
     row = {"what": what, "split": masks.split, "images": len(masks.records), "measure": "mIoU"}
     if not counts.has_classes:
         return {**row, "value": None, "per class": {}, "no class in masks": True}
@@ -194,7 +205,7 @@ def _row(
 
 
 def _against_masks(folder: Path, masks: Masks) -> ConfusionMatrix:
-    """One confusion matrix over all images, read one at a time, and over all processes."""
+    """One confusion matrix of all photos, summed over all processes. Reads one photo at a time."""
     confusion = ConfusionMatrix(masks.classes)
     for record in distributed.share(masks.records):
         mask = masks.read(record)

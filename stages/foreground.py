@@ -1,11 +1,11 @@
-"""foreground: which part of each image is object, by the network's own patch features.
+"""foreground: finds which part of each train photo is object, by the network's patch features.
 
-needs   the network that is explained, and its maps; images of the train split
-makes   foreground/ID.png: grey, on the patch grid, at least 128 where there is object; with
-        foreground.classes: patch_classifier also classes/ID.png: that times the share of each class
-        of the image, one below the other in the order of their ids
-costs   a forward pass of the lower blocks per image; the features of those it learns from stay in
-        memory (foreground.images times 4 D h w bytes, twice while it learns)
+needs   the network that the maps explain, and its maps; train photos
+makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects; with
+        foreground.classes: patch_classifier also classes/ID.png: the object score times the share
+        of each class of the photo, one class below the other in the order of their ids
+costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
+        foreground.images photos that it learns from, twice that while it learns
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ PEAK = 0.7  # of a map's maximum
 BORDER = 0.1  # of the side of an image
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import explained_network
+
+    network, settings = explained_network(job)
+    with torch.device("meta"):
+        Features(network, settings.image_size, job.config.foreground)
+
+
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.foreground, job.context
     data = open_data(job)
@@ -78,25 +86,27 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def object_shares(folder: Path, ids: Sequence[str]) -> dict[str, float]:
-    """Shares of the patches in ``ID.png`` that are called object, at the border of images and
-    elsewhere; a warning where the border has more. It cuts off objects now and then, but the ground
-    nearly always."""
+    """The share of object patches in ``ID.png``, at the border of the photos and elsewhere.
+
+    Warns if the border has more: a border nearly always shows background.
+    """
     called = [read_scores(folder / f"{image_id}.png") >= 0.5 for image_id in ids]
     border = [_border(found.shape) for found in called]
     at_border = np.concatenate([found[where] for found, where in zip(called, border)]).mean()
     elsewhere = np.concatenate([found[~where] for found, where in zip(called, border)]).mean()
     if at_border > elsewhere:
         warnings.warn(
-            f"foreground: got {at_border:.0%} object at the border of images and {elsewhere:.0%} "
-            f"elsewhere, expected less at the border. Maps that peak on the ground make it the "
-            f"object: look at it with 'inspect foreground', and try another maps.method.",
+            f"foreground: got {at_border:.0%} object at the border of photos and {elsewhere:.0%} "
+            f"elsewhere, expected less at the border. The stage has probably taken the background "
+            f"for object, because the maps are strongest there. Look at it with 'inspect "
+            f"foreground', and try another maps.method.",
             stacklevel=1,
         )
     return {"object": float(elsewhere), "object at the border": float(at_border)}
 
 
 def _border(shape: tuple[int, ...]) -> np.ndarray:
-    """(h, w) bool: within a tenth of the sides."""
+    """(h, w) bool: True at the border, which is a tenth of the sides wide."""
     rows, columns = (max(1, round(side * BORDER)) for side in shape)
     inside = np.zeros(shape, bool)
     inside[rows:-rows, columns:-columns] = True
@@ -105,15 +115,15 @@ def _border(shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Finder:
-    """Scores of an image by its patch features (h, w, D) and the ids of its classes."""
+    """Computes the scores of a photo from its patch features (h, w, D) and its class ids."""
 
     foreground: PatchScore
     classes: PatchScore | None
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
-        """("classes", (K * h, w)), where it is asked and there are any; ("foreground", (h, w)).
+        """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
 
-        Without a class, as in an image that is labelled as empty, there is no foreground.
+        A photo without a class has no foreground.
         """
         found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
@@ -124,7 +134,7 @@ class Finder:
 
 
 class Features:
-    """Id and patch features (h, w, D) of each of some images, stretched to squares."""
+    """Yields the id and the patch features (h, w, D) of photos, which are stretched to squares."""
 
     def __init__(self, network: nn.Module, image_size: int, settings: Any) -> None:
         self.network, self.settings = network, settings
@@ -146,7 +156,7 @@ class Features:
 
 
 def evenly(records: Sequence[Record], count: int) -> list[Record]:
-    """At most ``count`` of the records, evenly spread."""
+    """At most ``count`` of the records, at equal distances."""
     return list(records[:: -(-len(records) // count)])
 
 
@@ -158,7 +168,10 @@ def _learn(features: Mapping[str, Tensor], maps: MapFile, settings: Any, count: 
     ]
     peaks, classes = (torch.cat(parts).to(patches.device) for parts in zip(*told))
     if not peaks.any():
-        raise UserError("foreground: got maps without any class, expected image-level labels.")
+        raise UserError(
+            "foreground: got no class map among the photos that it learns from, expected at least "
+            "one. Give train photos image-level labels, or raise foreground.images."
+        )
     try:
         foreground = fit_foreground(patches, peaks, settings.rounds, settings.threshold)
     except ValueError as error:
@@ -172,8 +185,8 @@ def _learn(features: Mapping[str, Tensor], maps: MapFile, settings: Any, count: 
 def _told_by_maps(
     class_ids: np.ndarray, maps: np.ndarray, grid: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Where a map of an image is near its maximum (h * w,) bool, and which class of the image is
-    strongest (h * w,), -1 where it has none."""
+    """For each patch of a photo: whether a map is near its maximum (h * w,) bool, and the class
+    0..C-1 whose map is strongest (h * w,), -1 if the photo has no class."""
     if not len(class_ids):
         return torch.zeros(grid[0] * grid[1]).bool(), torch.full((grid[0] * grid[1],), -1)
     enlarged = resize_maps(torch.from_numpy(maps)[None], grid)[0]

@@ -1,9 +1,9 @@
-"""maps: where each class is, on the patch grid, for every image of the train split.
+"""maps: computes where each class is in every train photo, on the patch grid.
 
-needs   the classifier, or the end-to-end network; image-level labels, or its predictions for
-        unlabelled images
+needs   the classifier or the end-to-end network; train photos and their image-level labels (a
+        photo without labels gets the classes that the network predicts)
 makes   maps.h5 (see getam.maps.file)
-costs   about 1.7 forward passes per image, scale and flip
+costs   about 1.7 forward passes per photo, scale and flip
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from getam.cache import atomic_write
 from getam.data.images import read_photo
 from getam.data.transforms import normalise_images, resize_maps, to_square
-from getam.maps.compute import compute_maps
+from getam.maps.compute import compute_maps, start_block_of
 from getam.maps.file import merge_shards, write_shard
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import Record
 
-SHARD = 64  # images; a killed run loses at most this much work
+SHARD = 64  # photos in a file; a killed run loses at most the work of one file
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import explained_network, named
+
+    settings = job.config.maps
+    network, _ = explained_network(job)
+    named(
+        "maps.start_block", lambda: start_block_of(network, settings.method, settings.start_block)
+    )
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -62,7 +72,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 class Explainer:
-    """Maps of images, averaged over scales and flips, on the patch grid of scale 1."""
+    """Computes maps of photos, averaged over scales and flips, on the patch grid of scale 1."""
 
     def __init__(self, network: nn.Module, image_size: int, settings: Any, classes: int) -> None:
         self.network, self.settings, self.classes = network, settings, classes
@@ -73,11 +83,11 @@ class Explainer:
         self.grid = (side, side)
 
     def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """(id, class ids (K,), un-normalised maps (K, h, w)) of each image, in their order."""
+        """Yield (id, class ids (K,), un-normalised maps (K, h, w)) of each photo, in order."""
         images = [read_photo(record) for record in records]
         targets = self._targets(records, images)
         maps = np.zeros((len(records), self.classes, *self.grid), np.float32)
-        # Images with as many classes together: a batch costs as many passes as its fullest image.
+        # Sorted by number of classes, because a batch takes as many passes as its fullest image.
         order = np.argsort(-targets.sum(1), kind="stable")
         for start in range(0, len(order), self.settings.batch_size):
             chosen = order[start : start + self.settings.batch_size]
@@ -110,7 +120,7 @@ class Explainer:
                 yield batch.flip(-1), True
 
     def _targets(self, records: Sequence[Record], images: list[np.ndarray]) -> np.ndarray:
-        """The labelled classes (N, C) bool; of an unlabelled image those predicted."""
+        """The classes to explain (N, C) bool: the labels, or what the network predicts."""
         targets = multi_hot(records, self.classes)
         unlabelled = [n for n, record in enumerate(records) if record.labels is None]
         for start in range(0, len(unlabelled), self.settings.batch_size):

@@ -1,9 +1,10 @@
-"""predictions: what the trained network makes of photos that it did not learn from.
+"""predictions: labels every pixel of the val photos (and of data.test) with the trained network.
 
-needs   deeplab, or the end-to-end network; images of the val split, and of data.test
-makes   predictions/ID.png (predictions_crf/ID.png with dense CRF): VOC palette, 0 background, 1..C
-        of data.test also results/: what its evaluation server takes
-costs   scales x flips forward passes per photo; dense CRF about half a second each and core
+needs   deeplab or the end-to-end network; photos of the val split, and of data.test if it is set
+makes   predictions/ID.png: VOC palette, 0 background, 1..C
+        predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
+        results/: with data.test, the files for the evaluation server of the data set
+costs   scales x flips forward passes per photo; dense CRF about half a second per photo and core
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 PLAIN, SMOOTHED = "predictions", "predictions_crf"
 
 
+def check(job: Job) -> None:
+    from getam.running.preflight import data_of
+
+    data, names = data_of(job), job.config.data
+    for name in (names.val, names.test) if data is not None else ():
+        if name:
+            data.split(name)
+
+
 def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
     photos = data.split(job.config.data.val)
@@ -44,7 +54,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _predict(job: Job, records: Sequence[Record]) -> None:
-    """Write the predictions of each image; those of an interrupted run are kept."""
+    """Write the predictions of each photo. Those of an interrupted run are kept."""
     settings, context = job.config.predictions, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
@@ -64,7 +74,7 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
 
 
 def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
-    """The final predictions, in the mask values of the data set, where its server wants them."""
+    """Write the final predictions for the evaluation server: in its mask values and its folder."""
     made = job.folder / (SMOOTHED if job.config.predictions.crf.enabled else PLAIN)
     folder = job.folder / data.results
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +84,7 @@ def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None
 
 
 class Writer:
-    """Writes predictions without and with dense CRF; travels to worker processes."""
+    """Writes predictions without and with dense CRF. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, crf: dict[str, Any]) -> None:
         self.folder, self.smooths = folder, crf["enabled"]
@@ -83,14 +93,14 @@ class Writer:
             (folder / name).mkdir(exist_ok=True)
 
     def last(self, image_id: str) -> Path:
-        """The file of an image that is written last."""
+        """The file of a photo that is written last: if it exists, the photo is done."""
         return self.folder / (SMOOTHED if self.smooths else PLAIN) / f"{image_id}.png"
 
     def __call__(self, image_id: str, image: np.ndarray, probabilities: np.ndarray) -> None:
         labels = probabilities.argmax(0).astype(np.uint8)
         self._write(self.folder / PLAIN / f"{image_id}.png", labels)
         if self.smooths:
-            # Background and the classes that win somewhere: the others cannot come back.
+            # Only background and the classes that win somewhere: more classes take longer.
             present = np.union1d(0, np.unique(labels)).astype(np.uint8)
             smooth = dense_crf(image, probabilities[present], **self.crf)
             self._write(self.last(image_id), present[smooth.argmax(0)])

@@ -1,9 +1,11 @@
-"""pseudolabels: maps, refined and completed, become one label per pixel.
+"""pseudolabels: turns the maps of each train photo into one label per pixel.
 
-needs   maps; saliency maps from the data folder, an ONNX model or the foreground stage, unless none
+needs   maps; saliency maps (from the data folder, an ONNX model or the stage foreground) unless
+        pseudolabels.saliency is none
 makes   labels/ID.png: VOC palette, 0 background, 1..C, 255 ignore
-        --workers dask://host:port has them made by a Dask cluster that sees the same paths
-costs   PAMR about half a second per photo of 500 x 375 and core, dense CRF as much again
+costs   per photo of 500 x 375 pixels and core: PAMR about half a second, dense CRF as much again
+
+With --workers dask://host:port a Dask cluster does the work; it must see the same paths.
 """
 
 from __future__ import annotations
@@ -29,24 +31,26 @@ from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job
-    from getam.data.index import Record
+    from getam.data.index import DataIndex, Record
 
-CHUNK = 8  # images a worker takes at a time
+CHUNK = 8  # photos that a worker gets at a time
+
+
+def check(job: Job) -> None:
+    from getam.running.preflight import data_of
+
+    data = data_of(job)
+    if data is not None:
+        _open_saliency(job, data, data.split(job.config.data.train))
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    saliency = open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
+    saliency = _open_saliency(job, data, records)
 
-    folder = job.folder.absolute() / "labels"  # workers elsewhere stand in another folder
+    folder = job.folder.absolute() / "labels"  # a Dask worker has another current folder
     folder.mkdir(exist_ok=True)
     todo = [r for r in records if not (folder / f"{r.id}.png").exists()]
     labeller = Labeller(
@@ -64,10 +68,21 @@ def run(job: Job) -> dict[str, Any]:
     return {"images": len(records), "saliency": settings.saliency}
 
 
-def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:
-    """Labels (H, W) as probabilities (K, H, W) of ``values``; uniform where the label is none.
+def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
+    return open_saliency(
+        job.config.pseudolabels,
+        records,
+        job.context.saliency or data.root / "saliency",
+        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
+        job.inputs.get("foreground"),
+    )
 
-    The given label has probability ``confidence``, the others share the rest.
+
+def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:
+    """Labels (H, W) as probabilities (K, H, W) of the K label values in ``values``.
+
+    The label of a pixel gets the probability ``confidence``; the other values share the rest. A
+    pixel whose label is not in ``values`` (255) gets equal probabilities.
     """
     given = labels == values[:, None, None]
     other = (1 - confidence) / max(len(values) - 1, 1)
@@ -76,7 +91,7 @@ def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: floa
 
 
 class Labeller:
-    """Makes and writes the pseudo labels of some images; travels to worker processes."""
+    """Makes and writes the pseudo labels of some photos. Can be sent to worker processes."""
 
     def __init__(
         self,
@@ -96,7 +111,7 @@ class Labeller:
                 write_label_png(temporary, self.label(record))
 
     def label(self, record: Record) -> np.ndarray:
-        """The pseudo label (H, W) uint8 of one image."""
+        """The pseudo label (H, W) uint8 of one photo."""
         image = read_photo(record)
         class_ids, maps, _ = self.maps.read(record.id)
         if self.own_classes and len(class_ids):
@@ -115,7 +130,10 @@ class Labeller:
         return labels
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
-        """Dense CRF over background and the image's own classes; decides ignored pixels too."""
+        """Smooth labels by dense CRF over background and the photo's own classes.
+
+        Pixels with 255 (ignore) get a label too.
+        """
         values = np.concatenate([[0], class_ids]).astype(np.uint8)
         probabilities = label_probabilities(labels, values, self.settings.crf_confidence)
         crf = {k: v for k, v in dict(self.settings.crf).items() if k != "enabled"}

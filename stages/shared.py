@@ -1,4 +1,4 @@
-"""What several stages share: the data of a run, and running a network over photos."""
+"""Functions that several stages use: opening the data of a run, and running a network on photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_data(job: Job) -> DataIndex:
-    """The data set of this run: the user's, or what the data stage made."""
+    """The data set of this run: the user's, or the one that the data stage made."""
     return open_index(job.context, job.inputs.get("data"), job.config.data.classes)
 
 
@@ -30,7 +30,7 @@ def explained(job: Job) -> Path:
 
 
 def encoder_of(job: Job) -> dict[str, Any]:
-    """The arguments of :func:`getam.networks.build.build_deeplab` that concern the encoder."""
+    """The arguments of :func:`getam.networks.build.build_deeplab` for the encoder."""
     settings = job.config.deeplab
     if settings.weights == "classifier":
         weights = str(explained(job) / "network.safetensors")
@@ -62,13 +62,13 @@ def batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
 def square_batch(
     records: Sequence[Record], side: int, statistics: Any, device: str
 ) -> torch.Tensor:
-    """Images stretched to squares, normalised: (B, 3, side, side) on the device."""
+    """Photos stretched to squares and normalised: (B, 3, side, side) on the device."""
     images = torch.stack([to_square(read_photo(r), side) for r in records])
     return normalise_images(images.to(device), statistics)
 
 
 def scaled_side(network: nn.Module, image_size: int, scale: float) -> int:
-    """The side nearest to ``scale`` times the network's own that is whole patches."""
+    """The side in pixels nearest to ``scale * image_size`` that is a whole number of patches."""
     patch = network.patch_embed.feat_ratio()
     return max(1, round(image_size * scale / patch)) * patch
 
@@ -81,5 +81,5 @@ def class_scores(network: nn.Module, images: Iterator[torch.Tensor]) -> np.ndarr
 
 
 def per_class(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
-    """Name -> figure; None for a class that could not be measured (nan)."""
+    """Class name -> value; None for a class that could not be measured (nan)."""
     return {name: None if np.isnan(v) else float(v) for name, v in zip(names, values)}

@@ -148,8 +148,7 @@ def attention_matrices(model: nn.Module, image: Tensor, c: int) -> tuple[Tensor,
     """All `A[l]` and `dy[c]/dA[l]`, (L, H, N, N) each."""
     model = copy.deepcopy(model)
     matrices = []
-    for block in model.blocks:
-        attend = getattr(block, "attn", block)
+    for attend in [part for part in model.modules() if hasattr(part, "fused_attn")]:
         attend.fused_attn = False
         attend.attn_drop.register_forward_hook(lambda _, __, out: matrices.append(out))
     score = model(image)[0, c]

@@ -1,10 +1,11 @@
-"""Where predictions fail: what each class becomes, and objects found and named by their size.
+"""Shows where predictions fail: wrong classes, and objects found or missed, by object size.
 
     python tools/failures.py OUT.png --masks DATA/masks --classes DATA/classes.txt \\
         "own features=artifacts/predictions/KEY/predictions" ...
 
-Predictions and masks are PNGs of one name: 0 background, 1..C, 255 ignore in masks. Folders of the
-same line, such as those of several seeds, are counted together. Prints what it draws.
+Each argument is a line and a folder of its predictions. Several folders of one line, such as those
+of several seeds, are counted together. A prediction and its mask are PNGs of the same name: 0
+background, 1..C, in masks 255 ignore. The numbers in the picture are printed too.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from getam.data.label_values import IGNORE
 from getam.metrics.segmentation import ConfusionMatrix
 
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
-"""Bounds of the share of an image that its objects cover."""
+"""Bounds of the bins by size: the share of the photo that its objects cover."""
 
 
 class Line:
-    """Counts of all predictions of one line."""
+    """Counts the pixels of all predictions of one line."""
 
     def __init__(self, classes: int) -> None:
         self.confusion = ConfusionMatrix(classes)
@@ -40,16 +41,16 @@ class Line:
         self.sizes[max(0, np.searchsorted(EDGES, share) - 1)].update(prediction, mask)
 
     def found(self) -> np.ndarray:
-        """(bins,) share of the pixels of objects that are called some object; nan if none."""
+        """(bins,) share of the object pixels that are predicted as any class; nan if none."""
         return np.array([ratio(m.matrix[1:, 1:-1].sum(), m.matrix[1:].sum()) for m in self.sizes])
 
     def named(self) -> np.ndarray:
-        """(bins,) share, among those, of the right class."""
+        """(bins,) share of these pixels that are predicted as the right class; nan if none."""
         pairs = [m.matrix[1:, 1:-1] for m in self.sizes]
         return np.array([ratio(np.trace(pair), pair.sum()) for pair in pairs])
 
     def becomes(self) -> np.ndarray:
-        """(classes, classes) share of each true class (row) that is called each class."""
+        """(classes, classes) share of each true class (row) that is predicted as each class."""
         counts = self.confusion.matrix[:, :-1]
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
@@ -86,7 +87,7 @@ def main(output: Path, folders: tuple[str, ...], masks: Path, file: Path) -> Non
 
 
 def draw(output: Path, lines: dict[str, Line], names: list[str]) -> None:
-    """A confusion matrix per line, and two panels of bars by size."""
+    """Draw a confusion matrix per line, and two panels of bars by object size."""
     figure = Figure(figsize=(4.4 * len(lines) + 6, 4.6), layout="constrained")
     panels = figure.subplots(1, len(lines) + 2, width_ratios=[4.4] * len(lines) + [3, 3])
     ticks = np.arange(len(names))

@@ -2,10 +2,10 @@
 
     python tools/pretrain_shapes.py --out getam/data/vit_shapes.safetensors
 
-Scenes are drawn as the example's are, but with other textures and other outlines. Two losses, both
-from labels that drawing gives for free: which textures are in the picture (class token) and which
-texture, plain part or background each patch holds (patch tokens). Most steps see crops of 32
-pixels around a pattern, at a ninth of the cost of the 96 pixels that the last steps see.
+The ViT is trained on scenes that are drawn as in the example, but with other textures and outlines.
+The drawing gives the labels. There are two losses: which textures are in the scene (class token),
+and whether each patch is a texture, a plain part or background (patch tokens). Most steps use crops
+of 32 pixels around a texture, which cost a ninth of the 96 pixels of the last steps.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from getam.data import shapes
 
 MODEL, SIZE = Classifier().model, Classifier().image_size
 PATCH = SHAPES_VIT["patch_size"]
-MIN_PIXELS = 60  # of a texture that counts as seen in a crop
-CLASS_WEIGHT = 5.0  # the image loss, a mean over many absent textures, against the patch loss
+MIN_PIXELS = 60  # a texture counts as present if a crop has this many pixels of it
+CLASS_WEIGHT = 5.0  # of the image loss, which is small: a mean over many absent textures
 
 Pool = tuple[Tensor, Tensor]
 Phase = tuple[int, int, int]  # crop size, batch size, steps
 
 
 RECIPE = shapes.Recipe(TEXTURES, OUTLINES, things=(2, 5), radius=(12, 24), period=(6, 12))
-PLAIN = len(TEXTURES) + 1  # dense label of an object's plain part; 0 is background
+PLAIN = len(TEXTURES) + 1  # pixel label of the plain part of an object; 0 is background
 
 
 def draw(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def draw_pool(seed: int, count: int, workers: int) -> Pool:
 
 
 def make_batch(pool: Pool, size: int, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Crops, turned and mirrored, channels shuffled and scaled: images and targets."""
+    """Random crops, turned and mirrored, channels shuffled and scaled: images and targets."""
     images, textures = pool
     numbers = rng.integers(0, len(images), count)
     places = [aim(textures[n].numpy(), size, rng) for n in numbers]
@@ -73,7 +73,7 @@ def make_batch(pool: Pool, size: int, count: int, rng: np.random.Generator) -> t
 
 
 def aim(textures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Upper left corner of a crop around some patterned pixel, off by up to a quarter."""
+    """Upper left corner of a crop around a random pixel with texture, off by up to a quarter."""
     patterned = np.flatnonzero((textures > 0) & (textures < PLAIN))
     target = np.array(np.unravel_index(rng.choice(patterned), textures.shape))
     corner = target - size // 2 + rng.integers(-size // 4, size // 4 + 1, 2)
@@ -81,12 +81,12 @@ def aim(textures: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 to float32 in [-1, 1], as the mean and deviation of 0.5 in timm's configuration do."""
+    """uint8 -> float32 in [-1, 1], as timm does with the mean and deviation 0.5."""
     return images.float() / 127.5 - 1
 
 
 def targets(textures: Tensor) -> tuple[Tensor, Tensor]:
-    """What textures (B, H, W) ask for: shares per patch (B, N, K + 2), presence (B, K)."""
+    """Targets for textures (B, H, W): shares per patch (B, N, K + 2), presence (B, K)."""
     one_hot = F.one_hot(textures.long(), PLAIN + 1).permute(0, 3, 1, 2).float()
     shares = F.avg_pool2d(one_hot, PATCH).flatten(2).transpose(1, 2)
     return shares, (one_hot.sum((2, 3)) >= MIN_PIXELS)[:, 1:PLAIN].float()
@@ -117,7 +117,7 @@ def losses(model: Pretrainer, images: Tensor, shares: Tensor, present: Tensor) -
 
 @torch.no_grad()
 def measure(model: Pretrainer, pool: Pool) -> str:
-    """How good it is on scenes it was not trained on."""
+    """Quality on scenes that the model was not trained on, as text."""
     model.eval()
     shares, present = targets(pool[1])
     patches, classes = model(normalise(pool[0]))
@@ -132,7 +132,7 @@ def measure(model: Pretrainer, pool: Pool) -> str:
 
 
 def save(model: Pretrainer, path: Path) -> None:
-    """The encoder alone, float16."""
+    """Write the encoder without its heads, in float16."""
     state = model.vit.state_dict().items()
     save_file({k: v.half() for k, v in state if not k.startswith("head.")}, path)
 
@@ -140,7 +140,7 @@ def save(model: Pretrainer, path: Path) -> None:
 def train(
     model: Pretrainer, pool: Pool, phase: Phase, lr: float, rng: np.random.Generator
 ) -> Iterator[tuple[int, list[float]]]:
-    """One phase, which warms up and anneals; gives (step, mean losses) every 50 steps."""
+    """Train one phase, with warm-up and decay. Yields (step, mean losses) every 50 steps."""
     size, count, steps = phase
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.08)
@@ -159,9 +159,11 @@ def train(
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="safetensors file")
-@click.option("--scenes", default=14000, show_default=True, help="drawn once, kept in memory")
-@click.option("--held-out", default=128, show_default=True, help="scenes to measure on")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The safetensors file to write."
+)
+@click.option("--scenes", default=14000, show_default=True, help="Number of training scenes.")
+@click.option("--held-out", default=128, show_default=True, help="Number of scenes to measure on.")
 @click.option(
     "--phase",
     "phases",
@@ -170,13 +172,14 @@ def train(
     metavar="SIZE BATCH STEPS",
     default=[(32, 128, 1500), (64, 64, 300), (SIZE, 48, 400)],
     show_default=True,
-    help="crop size, batch size, steps; one after the other",
+    help="Crop size in pixels, batch size and number of steps of a phase; the phases follow each "
+    "other.",
 )
-@click.option("--lr", default=1.5e-3, show_default=True)
-@click.option("--seed", default=1, show_default=True)
-@click.option("--workers", default=2, show_default=True, help="processes that draw")
+@click.option("--lr", default=1.5e-3, show_default=True, help="Learning rate.")
+@click.option("--seed", default=1, show_default=True, help="Seed of all random numbers.")
+@click.option("--workers", default=2, show_default=True, help="Processes that draw scenes.")
 def main(out, scenes, held_out, phases, lr, seed, workers):
-    """Draw the scenes, train, write the weights (first ones after the first phase)."""
+    """Draw the scenes, train the ViT, and write its weights after each phase."""
     start = time.monotonic()
 
     def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Textures and outlines to pretrain on: none of them is among those of the embedded example."""
+"""Textures and outlines to pretrain on. The embedded example uses none of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from getam.data import shapes
 
 
 def _cell(u, v):
-    """Position (a, b) in [-0.5, 0.5) of the unit cell, b upwards, and the cell's numbers."""
+    """Position (a, b) in the unit cell, in [-0.5, 0.5), b upwards; and the cell's numbers."""
     return u % 1 - 0.5, v % 1 - 0.5, np.floor(u).astype(int), np.floor(v).astype(int)
 
 
 def _coin(i, j, salt=0):
-    """A fair coin per cell, the same for the same cell."""
+    """0 or 1 per cell, with equal chance. A cell always gets the same value."""
     return (i * 73856093 ^ j * 19349663 ^ salt * 83492791) * 2654435761 >> 13 & 1
 
 

@@ -16,6 +16,7 @@ _EXPORTS = {
     "FileDigests": "getam.cache.file_digests",
     "Job": "getam.cache.stage",
     "Runner": "getam.cache.runner",
+    "Runs": "getam.cache.records",
     "Stage": "getam.cache.stage",
     "StatusRow": "getam.cache.plan",
     "Store": "getam.cache.store",

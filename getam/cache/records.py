@@ -19,27 +19,32 @@ class Runs:
     """The named runs, one file each: ``runs/<name>.json``.
 
     `keys` are those the run used when it last finished each stage, `unfinished` those that it was
-    making when it last started; both are kept by gc.
+    making when it last started; both are kept by gc. `settings` is what the run was started with.
     """
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "runs"
 
-    def start(self, name: str, keys: Mapping[str, str]) -> None:
+    def start(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Note that the run is about to make or use `keys`."""
         record = self.read(name)
-        if record["unfinished"] != keys:
-            self._write(name, record["keys"], keys)
+        if record["unfinished"] != keys or record["settings"] != settings:
+            self._write(name, record["keys"], keys, settings)
 
-    def finish(self, name: str, keys: Mapping[str, str]) -> None:
+    def finish(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Note the keys that the run used; stages not among them keep their former ones."""
         record = self.read(name)
-        if record["unfinished"] or any(record["keys"].get(s) != k for s, k in keys.items()):
-            self._write(name, record["keys"] | keys, {})
+        changed = any(record["keys"].get(s) != k for s, k in keys.items())
+        if record["unfinished"] or changed or record["settings"] != settings:
+            self._write(name, record["keys"] | keys, {}, settings)
+
+    def names(self) -> list[str]:
+        """The names of all runs, in the order of the alphabet."""
+        return sorted(path.stem for path in self._folder.glob("*.json"))
 
     def read(self, name: str) -> dict[str, Any]:
         """The record of a run; one without keys if there is none."""
-        return {"keys": {}, "unfinished": {}} | read_note(self._path(name))
+        return {"keys": {}, "unfinished": {}, "settings": {}} | read_note(self._path(name))
 
     def used(self) -> set[tuple[str, str]]:
         """(stage, key) of all runs. Raises CacheError if a record is damaged."""
@@ -54,11 +59,23 @@ class Runs:
             found |= record["keys"].items() | record["unfinished"].items()
         return found
 
-    def _write(self, name: str, keys: Mapping[str, str], unfinished: Mapping[str, str]) -> None:
+    def _write(
+        self,
+        name: str,
+        keys: Mapping[str, str],
+        unfinished: Mapping[str, str],
+        settings: Mapping[str, Any],
+    ) -> None:
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        record = {"name": name, "time": time, "keys": dict(keys), "unfinished": dict(unfinished)}
+        record = {
+            "name": name,
+            "time": time,
+            "keys": dict(keys),
+            "unfinished": dict(unfinished),
+            "settings": dict(settings),
+        }
         atomic_write_json(path, record)
 
     def _path(self, name: str) -> Path:

@@ -43,8 +43,8 @@ class Runner(Planner):
 
     Arguments as for `Planner`; `context` reaches the stages as it is. `info` is asked at the end
     of each stage for what else its manifest should say (library versions, device, seed), and
-    `report` is told of each event. `call` calls the function of a stage with its job, for
-    instance in several processes at once.
+    `report` is told of each event. `settings` is kept in the record of the run. `call` calls the
+    function of a stage with its job, for instance in several processes at once.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Runner(Planner):
         context: Any = None,
         *,
         run_name: str = "default",
+        settings: Mapping[str, Any] | None = None,
         packages: Sequence[str] = ("stages", "getam"),
         info: Callable[[], Mapping[str, Any]] = dict,
         report: Callable[[Event], None] = lambda event: None,
@@ -65,10 +66,24 @@ class Runner(Planner):
         super().__init__(store, stages, config, data, code_root, packages=packages)
         self.context = context
         self._run_name = checked_run_name(run_name)
+        self._settings = plain(settings or {}, "settings")
         self._info = info
         self._report = report
         self._call_function = call
         self._runs = Runs(store.root)
+
+    def check(self, plan: Sequence[Decision]) -> None:
+        """Have each stage that would run say what it would refuse, before anything runs.
+
+        Its module may have a function `check` beside the one that runs. It is called with a job
+        that has all settings, and the places where inputs will be; what it raises comes out.
+        """
+        for decision in plan:
+            stage = self._stages[decision.stage]
+            check = getattr(import_module(stage.module), "check", None) if decision.runs else None
+            if check is not None:
+                partial = self.store.partial(stage.name, decision.key)
+                check(self._job(stage, partial, ConfigView(stage.name, self._config)))
 
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
         """Carry out a plan of this runner: stage -> folder of its artifact.
@@ -85,7 +100,7 @@ class Runner(Planner):
             self._bring(decision, planned)
         self._remember()
         with self._writing():
-            self._runs.finish(self._run_name, keys)
+            self._runs.finish(self._run_name, keys, self._settings)
         return {name: self.store.folder(name, key) for name, key in keys.items()}
 
     def _bring(self, decision: Decision, planned: Mapping[str, Decision]) -> None:
@@ -100,7 +115,8 @@ class Runner(Planner):
         if before.presence is Presence.BROKEN:
             reason = Reason(Kind.BROKEN, detail=before.detail)
         with self._writing():
-            self._runs.start(self._run_name, {name: d.key for name, d in planned.items()})
+            keys = {name: d.key for name, d in planned.items()}
+            self._runs.start(self._run_name, keys, self._settings)
         with self.store.lock(stage, key, lambda: self._report_waiting(stage, key)):
             found = self.store.find(stage, key, read=True)
             if found.presence is Presence.BROKEN:
@@ -163,20 +179,23 @@ class Runner(Planner):
     def _call(self, stage: Stage, folder: Path) -> dict[str, Any]:
         function = self._import(stage)
         loaded = set(sys.modules)
-        job = Job(
-            stage=stage.name,
-            key=self._keys[stage.name],
-            folder=folder,
-            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
-            config=ConfigView(stage.name, select(self._config, stage)),
-            context=self.context,
-        )
+        job = self._job(stage, folder, ConfigView(stage.name, select(self._config, stage)))
         faults.point("stage.called")
         metrics = self._call_function(function, job)
         faults.point("stage.returned")
         late = set(self._ingredients[stage.name]["code"]) & set(sys.modules) - loaded
         self._check_code(stage, late)
         return plain_metrics(stage.name, metrics)
+
+    def _job(self, stage: Stage, folder: Path, config: ConfigView) -> Job:
+        return Job(
+            stage=stage.name,
+            key=self._keys[stage.name],
+            folder=folder,
+            inputs={name: self.store.folder(name, self._keys[name]) for name in stage.needs},
+            config=config,
+            context=self.context,
+        )
 
     def _import(self, stage: Stage) -> Callable[[Job], Mapping[str, Any] | None]:
         """The function of `stage`, sure to be the code that the key was made of."""

@@ -47,14 +47,20 @@ _HELP = ("help", "short_help", "epilog")
 class _Essence(ast.NodeTransformer):
     """Drops what does not change what the code does.
 
-    Text for people is that inside ``raise``, the message of ``assert``, the arguments of
-    ``warnings.warn`` and of log calls, ``help=`` and ``Field(description=...)``. There a string
-    literal counts as empty, and an f-string as its values, in any order and format. The values
-    themselves, subscripts and comparisons count as everywhere.
+    Text for people is that inside ``raise`` and in the making of an exception, the message of
+    ``assert``, the arguments of ``warnings.warn`` and of log calls, ``help=`` and
+    ``Field(description=...)``. There a string literal counts as empty, and an f-string as its
+    values, in any order and format. The values themselves, subscripts and comparisons count as
+    they do everywhere.
     """
 
     def __init__(self) -> None:
         self._text = False
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """A stage's ``check(job)`` only refuses: nothing that it does reaches an artifact."""
+        node.body = [statement for statement in node.body if not _only_checks(statement)]
+        return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         return self._read(node, text=True)
@@ -125,6 +131,12 @@ class _Essence(ast.NodeTransformer):
         return node
 
 
+def _only_checks(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.FunctionDef) or statement.name != "check":
+        return False
+    return [argument.arg for argument in statement.args.args] == ["job"]
+
+
 def _values_alone(node: ast.JoinedStr) -> ast.expr:
     """Of an f-string that people read: its values, sorted, without their formats."""
     values = [p.value for p in node.values if isinstance(p, ast.FormattedValue)]
@@ -134,18 +146,23 @@ def _values_alone(node: ast.JoinedStr) -> ast.expr:
 
 
 def _is_told(func: ast.expr) -> bool:
-    """Whether a call warns or logs."""
+    """Whether a call warns, logs, or makes an exception, which by its name says so."""
+    if _name(func).endswith(("Error", "Exception")):
+        return True
     if not isinstance(func, ast.Attribute):
         return isinstance(func, ast.Name) and func.id == "warn"
-    owner = getattr(func.value, "attr", None) or getattr(func.value, "id", "")
+    owner = _name(func.value)
     if owner == "warnings":
         return func.attr == "warn"
     return func.attr in _LOG_CALLS and owner.lower().strip("_") in ("log", "logger", "logging")
 
 
 def _is_description(func: ast.expr, keyword: ast.keyword) -> bool:
-    name = getattr(func, "attr", None) or getattr(func, "id", None)
-    return keyword.arg == "description" and name == "Field"
+    return keyword.arg == "description" and _name(func) == "Field"
+
+
+def _name(func: ast.expr) -> str:
+    return getattr(func, "attr", None) or getattr(func, "id", "")
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -196,7 +213,7 @@ def _imports(tree: ast.Module, package: str) -> list[Import]:
 
 
 def _is_import_call(node: ast.Call) -> bool:
-    name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+    name = _name(node.func)
     first = node.args[0] if node.args else None
     literal = isinstance(first, ast.Constant) and isinstance(first.value, str)
     return name in ("import_module", "__import__") and literal

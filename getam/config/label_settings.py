@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from getam.config.base import PRECISION, Positive, Precision, Rate, Scales, Settings, Share
+from getam.config.base import PRECISION, Positive, Precision, Scales, Settings, Share
 
 Method = Literal[
     "getam",
@@ -26,9 +26,14 @@ class Maps(Settings):
 
     source: Literal["classifier", "endtoend"] = Field(
         "classifier",
-        description="The network whose class scores the maps explain. Only for mode multi-stage.",
+        description="The network that the maps are computed from: that of the stage classifier, or "
+        "that of the stage endtoend. Only for mode multi-stage.",
     )
-    method: Method = Field("getam", description="How a map is computed.")
+    method: Method = Field(
+        "getam",
+        description="How a map is computed. getam: as in the paper's code. getam_paper: as in "
+        "its text. The others are other published methods, to compare with.",
+    )
     start_block: int | None = Field(
         None,
         ge=0,
@@ -43,16 +48,17 @@ class Maps(Settings):
     precision: Precision = Field("fp32", description=PRECISION)
     predicted_above: Share = Field(
         0.5,
-        description="A photo without image-level labels gets maps of its most probable class, and "
-        "of every class whose predicted probability is above this value.",
+        description="A photo without a line in the label table gets maps of its most probable "
+        "class, and of every class whose predicted probability is above this value. A photo with "
+        "an empty field has no class, so it gets no map.",
     )
 
 
 class Foreground(Settings):
     """Object or background by the patch features of the network.
 
-    The stage runs when pseudolabels.saliency contains ``features``. It learns from the class maps
-    alone, so it needs no saliency maps.
+    The stage runs when pseudolabels.saliency contains ``features``. It learns from the class maps,
+    and needs no saliency maps.
     """
 
     block: int | None = Field(
@@ -65,7 +71,9 @@ class Foreground(Settings):
         1.5, gt=0, description="Size of the photo relative to the image_size of the network."
     )
     images: Positive = Field(
-        200, description="Train photos to learn from, at most; they are chosen at equal distances."
+        200,
+        description="Largest number of train photos to learn from; they are chosen at equal "
+        "distances in the list.",
     )
     rounds: Positive = Field(
         3,
@@ -75,7 +83,8 @@ class Foreground(Settings):
     threshold: Share = Field(
         0.5,
         description="A patch whose score is above this value counts as object in the next round. "
-        "Above 0.5 the objects get smaller with each round.",
+        "Above 0.5 the objects get smaller with each round. For the pseudo labels, "
+        "pseudolabels.saliency_threshold decides what is object.",
     )
     classes: Literal["maps", "patch_classifier"] = Field(
         "maps",
@@ -117,16 +126,17 @@ class Crf(Settings):
 class PseudoLabels(Settings):
     """From class maps to one label per pixel of each train photo.
 
-    The order of the steps: PAMR, normalising, label completion, dense CRF.
+    The order of the steps: PAMR, normalising, seeds, saliency, label completion, removing small
+    objects, dense CRF.
     """
 
     saliency: Literal["folder", "onnx", "features", "none", "folder+features", "onnx+features"] = (
         Field(
             "folder",
             description="What says where objects are, of any class. folder: maps of the data "
-            "folder. onnx: a saliency model. features: the foreground stage. A + takes the mean of "
-            "both. none: nothing, see fallback. folder and onnx are supervision beyond image-level "
-            "labels.",
+            "folder. onnx: a saliency model. features: the stage foreground. folder+features, "
+            "onnx+features: the mean of the two. none: nothing; then fallback decides what "
+            "is background. folder and onnx are supervision beyond image-level labels.",
         )
     )
     saliency_model: str | None = Field(
@@ -143,8 +153,8 @@ class PseudoLabels(Settings):
     )
     completion: bool = Field(
         True,
-        description="Label completion: a background pixel gets a class if the map of that class "
-        "is above its own quantile there.",
+        description="Label completion: a pixel that would be background gets a class where the "
+        "map of this class is high, see quantile.",
     )
     rule: Literal["paper", "released"] = Field(
         "paper",
@@ -153,11 +163,12 @@ class PseudoLabels(Settings):
     )
     quantile: Share = Field(
         0.9,
-        description="For completion: 0.9 means the strongest tenth of the positive values of a "
-        "class map. Higher: fewer pixels are added. 1: none.",
+        description="For completion: a class is added only where its map is among its highest "
+        "positive values. 0.9: the highest tenth. Higher: fewer pixels are added. 1: none.",
     )
-    background_power: Rate = Field(
+    background_power: float = Field(
         32,
+        gt=0,
         description="Background score of a pixel = (1 - strongest class map) to this power. "
         "Higher: more pixels get a class, fewer become 255 (ignore).",
     )
@@ -173,6 +184,14 @@ class PseudoLabels(Settings):
         "A number: where the strongest map is not above it. A pair [low, high]: background up to "
         "low, class above high, 255 (ignore) between.",
     )
+
+    @field_validator("fallback")
+    @classmethod
+    def _low_first(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError("expected [low, high] with low not above high")
+        return value
+
     crf: Crf = Crf()
     crf_confidence: Share = Field(
         0.9, description="Probability that the CRF gives to the label of a pixel at its start."

@@ -1,13 +1,15 @@
 """From YAML files and assignments on the command line to a typed configuration.
 
 A YAML file contains only the settings that differ from the defaults in ``getam.config.schema``, or
-from the file that its line ``extends: OTHER.yaml`` names. ``--set section.field=value`` changes one
-setting and wins over the files. An unknown name is an error that suggests the nearest known name.
+from the file that its line ``extends: OTHER.yaml`` names. A preset is such a file that comes with
+the package and is called by its name. ``--set section.field=value`` changes one setting and wins
+over the files. An unknown name is an error that suggests the nearest known name.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -18,22 +20,38 @@ from pydantic import BaseModel, ValidationError
 from getam.config.schema import Config
 from getam.errors import UserError
 
+PRESETS = Path(__file__).resolve().parent / "presets"  # in a clone a link to configs/
 RENAMED = {
     f"evaluation.{name}": f"predictions.{name}"
     for name in ("scales", "flip", "batch_size", "precision", "crf")
 }
+REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
+PATHS = (
+    "data.root",
+    "classifier.weights",
+    "deeplab.weights",
+    "endtoend.weights",
+    "pseudolabels.saliency_model",
+)
 RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
 
 
-def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> Config:
-    """Defaults, then each YAML file, then each ``section.field=value``; later ones win.
+def load_config(
+    configs: Iterable[str | Path] = (),
+    assignments: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> Config:
+    """Defaults, then ``base``, then each YAML file or preset, then each ``section.field=value``.
+
+    What comes later wins. ``configs`` are paths of files or names of presets. ``base``
+    is what :func:`recorded` made of another configuration.
 
     Raises:
         UserError: a file that is missing or not YAML, an unknown name, a value of a wrong kind.
     """
-    merged: dict[str, Any] = {}
-    for file in files:
-        merged = _merge(merged, _read_yaml(Path(file), (Path(file).resolve(),)))
+    merged: dict[str, Any] = dict(base or {})
+    for file in map(config_file, configs):
+        merged = _merge(merged, _read_yaml(file, (file.resolve(),)))
     for assignment in assignments:
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
@@ -44,11 +62,60 @@ def load_config(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
         raise UserError(_explain(error)) from None
 
 
+def presets() -> dict[str, Path]:
+    """The configs that come with the package: name -> file, in the order of the names."""
+    return {file.stem: file for file in sorted(PRESETS.glob("*.yaml"))}
+
+
+def config_file(name: str | Path) -> Path:
+    """The file that ``--config`` means: the file of this path, else the preset of this name.
+
+    Raises:
+        UserError: there is neither; the presets are listed and the nearest one is suggested.
+    """
+    if os.path.isfile(name):
+        return Path(name)
+    known = presets()
+    if str(name) in known:
+        return known[str(name)]
+    why = "This is no regular file" if os.path.exists(name) else "No such file or preset"
+    near = difflib.get_close_matches(Path(name).stem.lower(), known, n=1, cutoff=0.5)
+    raise UserError(
+        f"--config {name}: {why}. Give a YAML file, or the name of a preset: {', '.join(known)}."
+        + (f" Did you mean {near[0]}?" if near else "")
+    )
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """The settings that differ from the defaults, nested, with absolute paths.
+
+    ``load_config(base=...)`` makes the same configuration of them, in whatever folder.
+    """
+    return _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
+
+
+def _differing(values: Mapping[str, Any], usual: Mapping[str, Any], at: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        section = isinstance(value, Mapping) and name not in REPLACED_WHOLE
+        inner = _differing(value, usual[name], f"{at}{name}.") if section else value
+        if inner if section else value != usual[name]:
+            found[name] = _absolute(f"{at}{name}", inner)
+    return found
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """The value; of a setting that names a file or folder that is there, its absolute path."""
+    if name in PATHS and isinstance(value, str) and Path(value).expanduser().exists():
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        keep = both and name not in ("model_args", "encoder_args")  # replaced whole
+        keep = both and name not in REPLACED_WHOLE
         merged[name] = _merge(merged[name], value) if keep else value
     return merged
 

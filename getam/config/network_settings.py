@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from getam.config.base import (
     PRECISION,
@@ -51,6 +51,13 @@ class Training(Settings):
     )
     precision: Precision = Field("auto", description=PRECISION)
 
+    @field_validator("crop_scale")
+    @classmethod
+    def _smallest_first(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("expected [smallest, largest], above 0, the smallest first")
+        return value
+
 
 class Classifier(Training):
     """A ViT with a class token, trained on image-level labels."""
@@ -82,7 +89,8 @@ class DeepLab(Training):
     )
     weights: str = Field(
         "classifier",
-        description=f"{WEIGHTS} classifier: the weights of the network that the maps explain.",
+        description=f"{WEIGHTS} classifier: the weights of the network that the maps are computed "
+        "from (see maps.source).",
     )
     fixed_encoder: bool = Field(
         False,
@@ -97,7 +105,9 @@ class DeepLab(Training):
         "lowest. null: the last block. Only for a plain ViT.",
     )
     image_size: Positive = Field(
-        96, description="Side of the training crop, and the long side of a photo in a test, pixels."
+        96,
+        description="Side of the training crop, in pixels. For a prediction, the long side of the "
+        "photo is resized to this.",
     )
     channels: Positive = Field(64, description="Channels of the decoder.")
     atrous_rates: tuple[Positive, Positive, Positive] = Field(

@@ -123,7 +123,7 @@ class Config(Settings):
     mode: Literal["multi-stage", "end-to-end"] = Field(
         "multi-stage",
         description="multi-stage: classifier, maps, pseudo labels and DeepLab one after the other. "
-        "end-to-end: the paper's one network.",
+        "end-to-end: one network that is trained on the pseudo labels it makes itself.",
     )
     seed: int = Field(0, description="Seed of everything random in training.")
     data: Data = Data()

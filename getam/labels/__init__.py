@@ -1,9 +1,11 @@
 """From class maps to one label per pixel.
 
-steps             the order of all steps, for both modes and any device
-pamr, normalise   maps along the edges of the image; maps of one scale
-completion        activation-aware label completion; ``completion_batch`` is its form for a GPU
+steps             all steps in their order, for both modes and any device
+pamr              refines maps so that they follow the edges of the image
+normalise         brings the maps of an image to one scale
+completion        label completion of one image, on a CPU
+completion_batch  label completion of a batch, on a GPU
 crf               dense CRF
-saliency          the sources of saliency, and the ONNX model
-patch_foreground  object or background, by the patch features of a ViT
+saliency          saliency maps from a folder, an ONNX model or the foreground stage
+patch_foreground  separates objects from background by the patch features of a ViT
 """

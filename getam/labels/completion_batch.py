@@ -1,7 +1,7 @@
 """Label completion of a batch of images, on the device of their maps.
 
-It gives the same labels as :func:`getam.labels.completion.complete_labels` does image by image, and
-has no loop over pixels, images or classes: for a GPU, where each small step costs a launch.
+It gives the same labels as :func:`getam.labels.completion.complete_labels` for each image. It has
+no loop over pixels, images or classes, because on a GPU each small operation costs a launch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["complete_batch", "gather_present"]
 
 
 def gather_present(maps: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """The maps of the present classes alone, so that absent ones cost nothing.
+    """Keep only the maps of the classes in each image, so that other classes cost no time.
 
     Args:
         maps: (B, C, h, w), column c for class id c + 1.
         present: (B, C) bool or 0/1.
 
     Returns:
-        Maps (B, K, h, w) and class ids (B, K), where K is the largest number of classes an image
-        has, at least 1. Ids rise; an image with fewer classes has id 0 in its last slots, and maps
-        of zeros there.
+        Maps (B, K, h, w) and class ids (B, K), where K is the largest number of classes in an
+        image, at least 1. The ids of an image ascend. An image with fewer than K classes has the
+        id 0 and maps of zeros in its last slots.
 
     >>> maps = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).view(2, 3, 1, 1)
     >>> found, ids = gather_present(maps, torch.tensor([[1, 0, 1], [0, 1, 0]]))
@@ -55,19 +55,19 @@ def complete_batch(
     opening: int | None = 10,
     fallback: Fallback = "power",
 ) -> Tensor:
-    """`complete_labels` of every image of a batch; see there for what the settings mean.
+    """Label every image of a batch. `complete_labels` explains the steps and the settings.
 
     Args:
-        maps: (B, K, H, W) in [0, 1], without NaN (not checked: a look would wait for the device).
-        class_ids: (B, K) integers, rising within an image: label values 1..254, or 0 for a slot
-            that holds no class (`gather_present` makes both).
+        maps: (B, K, H, W) in [0, 1], without NaN. Not checked: a check would wait for the device.
+        class_ids: (B, K) integers, ascending within an image: label values 1..254, or 0 for a slot
+            without a class (`gather_present` makes both).
         saliency: (B, H, W), salient where > 0, or None.
 
     Returns:
         (B, H, W) uint8 on the device of `maps`: 0 background, class ids, 255 ignore.
 
     Raises:
-        ValueError: shapes or settings do not fit.
+        ValueError: a shape or a setting is not as described.
 
     >>> maps = torch.tensor([[[[0.9, 0.0, 0.0, 0.5]]]])
     >>> complete_batch(maps, torch.tensor([[7]]), torch.tensor([[[1, 1, 0, 0]]]), opening=0)
@@ -108,27 +108,27 @@ def _id_at(ids: Tensor, slots: Tensor) -> Tensor:
 def _own_quantiles(maps: Tensor, quantile: float) -> Tensor:
     """Element `int(n * quantile)` of the n positive values of each map, sorted: (B, K).
 
-    Infinite for a map without any, so that nothing is above it.
+    Infinite for a map without positive values, so that no pixel is above it.
     """
     values = maps.flatten(2)
     positive = values > 0
     ordered = values.masked_fill(~positive, torch.inf).sort(dim=2).values
     count = positive.sum(dim=2)
-    # In double precision, as Python does: float32 would be one element off now and then.
+    # Double precision, as in Python: float32 would sometimes pick the next element.
     wanted = torch.minimum((count.double() * quantile).long(), count - 1).clamp(min=0)
     return ordered.gather(2, wanted[:, :, None]).squeeze(2)
 
 
 def _opened(mask: Tensor, size: int) -> Tensor:
-    """(B, H, W) bool, opened with a square; what lies outside does not count against it."""
+    """Open (B, H, W) bool with a square. Pixels outside the image do not count."""
     before = size // 2
     after = size - 1 - before
     eroded = ~_any_within(~mask, before, after)
-    return _any_within(eroded, after, before)  # the square mirrored
+    return _any_within(eroded, after, before)  # with the mirrored square
 
 
 def _any_within(mask: Tensor, before: int, after: int) -> Tensor:
-    """Whether any pixel from `before` before to `after` after is set, in both directions."""
+    """Whether any pixel is set from `before` pixels before to `after` pixels after (both axes)."""
     size = before + after + 1
     padded = F.pad(mask[:, None].float(), (before, after, before, after))
     rows = F.max_pool2d(padded, (size, 1), stride=1)

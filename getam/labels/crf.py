@@ -1,4 +1,4 @@
-"""Dense CRF of Krähenbühl & Koltun 2011, as the library `pydensecrf` computes it."""
+"""Dense CRF of Krähenbühl & Koltun 2011, computed by the library `pydensecrf`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["CRF_PRESETS", "dense_crf"]
 
-# Settings of `dense_crf` as they are used for labels, and for predictions at test time.
+# The usual settings of `dense_crf`, for pseudo labels and for predictions.
 CRF_PRESETS = {
     "labels": {"bilateral_sxy": 80, "bilateral_srgb": 13, "bilateral_compat": 10, "steps": 10},
     "predictions": {"bilateral_sxy": 83, "bilateral_srgb": 5, "bilateral_compat": 4, "steps": 20},
@@ -28,29 +28,30 @@ def dense_crf(
     bilateral_compat: float = 10,
     steps: int = 10,
 ) -> np.ndarray:
-    """Mean-field inference in a fully connected CRF over the given labels (`pydensecrf`).
+    """Smooth label probabilities along the edges of an image, by a fully connected CRF.
 
-    Unary energy `-log(max(p, 1e-5))`; Potts pairwise terms with a Gaussian kernel on position and
-    a bilateral one on position and colour. Cost grows with labels x pixels x steps, so pass the
-    background and the classes of this image only. `CRF_PRESETS` names usual settings:
+    Mean-field inference of `pydensecrf`. The unary energy is `-log(max(p, 1e-5))`. There are two
+    Potts pairwise terms: a Gaussian kernel on position, and a bilateral kernel on position and
+    colour. Time grows with labels x pixels x steps, so pass only the background and the classes of
+    this image. `CRF_PRESETS` has the usual settings:
     `dense_crf(image, p, **CRF_PRESETS["predictions"])`.
 
     Args:
         image: (H, W, 3) uint8.
         probabilities: (K, H, W) in [0, 1], one row per label.
-        gaussian_sxy: reach of the smoothing kernel, in pixels.
-        gaussian_compat: its weight.
-        bilateral_sxy: reach of the colour kernel, in pixels.
-        bilateral_srgb: reach of the colour kernel, in grey levels of 0..255.
-        bilateral_compat: its weight.
+        gaussian_sxy: position kernel: standard deviation of the distance, in pixels.
+        gaussian_compat: position kernel: weight.
+        bilateral_sxy: colour kernel: standard deviation of the distance, in pixels.
+        bilateral_srgb: colour kernel: standard deviation of the colour, in levels of 0..255.
+        bilateral_compat: colour kernel: weight.
         steps: mean-field iterations.
 
     Returns:
-        (K, H, W) float32, summing to one over K; ones where K is 1, there is nothing to decide.
+        (K, H, W) float32, summing to one over K. If K is 1, all values are one.
 
     Raises:
-        ValueError: shapes, types or values do not fit.
-        ImportError: the library is missing.
+        ValueError: a shape, a type or a value is not as described.
+        ImportError: `pydensecrf` is not installed.
 
     >>> image = np.zeros((4, 6, 3), dtype=np.uint8)
     >>> dense_crf(image, np.full((2, 4, 6), 0.5), steps=1).shape
@@ -66,7 +67,7 @@ def dense_crf(
     crf.addPairwiseBilateral(
         sxy=bilateral_sxy,
         srgb=bilateral_srgb,
-        rgbim=np.require(image, requirements=["C", "W"]),  # read-only buffers are refused
+        rgbim=np.require(image, requirements=["C", "W"]),  # pydensecrf refuses read-only arrays
         compat=bilateral_compat,
     )
     return np.array(crf.inference(steps), dtype=np.float32).reshape(labels, height, width)
@@ -103,7 +104,8 @@ def _import_pydensecrf() -> ModuleType:
         import pydensecrf.densecrf
     except ImportError as error:
         raise ImportError(
-            "The dense CRF needs the module pydensecrf: pip install pydensecrf2 "
-            "(the package named pydensecrf does not build any more), or switch the CRF off."
+            "The dense CRF needs the module pydensecrf, which is not installed: pip install "
+            "pydensecrf2 (the package named pydensecrf does not build any more). Or switch the "
+            "dense CRF off (setting crf.enabled)."
         ) from error
     return pydensecrf.densecrf

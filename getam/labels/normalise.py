@@ -1,4 +1,4 @@
-"""Bringing the class maps of an image to one scale, so that classes can compete for its pixels."""
+"""Brings the class maps of an image to one scale, so that they can be compared at each pixel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["balance", "normalise"]
 
 
 def normalise(maps: torch.Tensor) -> torch.Tensor:
-    """Divide each map by its own maximum, so that the strongest pixel of a class is (almost) one.
+    """Divide each map by its own maximum: `M / (max M + 1e-5)`.
 
-    `M / (max M + 1e-5)`: a map of zeros stays zero, and one whose maximum is not well above 1e-5
-    comes out faint.
+    The strongest pixel of a map is then almost one. A map of zeros stays zero. A map whose maximum
+    is not well above 1e-5 stays clearly below one.
 
     Args:
         maps: (..., H, W), not negative; half precision is returned as float32.
@@ -20,7 +20,7 @@ def normalise(maps: torch.Tensor) -> torch.Tensor:
         Same shape, in [0, 1).
 
     Raises:
-        ValueError: negative or NaN values.
+        ValueError: a value is negative or NaN.
 
     >>> normalise(torch.tensor([[[0.0, 2.0]], [[0.0, 0.0]]])).round(decimals=4).tolist()
     [[[0.0, 1.0]], [[0.0, 0.0]]]
@@ -37,10 +37,11 @@ def normalise(maps: torch.Tensor) -> torch.Tensor:
 
 
 def balance(maps: torch.Tensor) -> torch.Tensor:
-    """Let the maps of one image compete by how far they rise above their own means.
+    """Scale the maps of one image by their means: `M_c / mean M_c`, divided by the greatest value.
 
-    `M_c / mean M_c`, divided by the greatest value of all classes. Where each map is divided by its
-    maximum alone, one that is spread over the image beats a compact one also where that is strong.
+    The class that rises most above its own mean is then the strongest at a pixel. With
+    :func:`normalise` alone, a map that is spread over the image can be stronger than a compact map
+    even where the compact map is strong.
 
     Args:
         maps: (..., K, H, W), the maps of one image, not negative.

@@ -15,14 +15,15 @@ __all__ = ["pamr"]
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 
-# On a CPU, bands of rows are spread over threads. They fit a core's second-level cache, and are
-# small enough that torch does not split each of the many small operations over threads itself.
-# Images of a single band are small: several at once, split by torch, cost fewer operations.
+# On a CPU the image is cut into bands of rows, and threads compute one band each. A band fits the
+# second-level cache of a core, and is so small that torch does not split its operations further.
+# Images that fit in one band are computed in groups instead, which takes fewer operations; these
+# are large enough for torch to split them over threads.
 _BAND_ELEMENTS = (1 << 15) - 1
 _GROUP_ELEMENTS = 1 << 18
 
 
-@torch.inference_mode(False)  # its tensors could not be written to by threads
+@torch.inference_mode(False)  # threads cannot write to inference tensors
 @torch.no_grad()
 def pamr(
     images: torch.Tensor,
@@ -33,16 +34,17 @@ def pamr(
     """Refine maps so that they follow the edges of the image (pixel-adaptive mask refinement).
 
     Each iteration replaces the mask at pixel p by a weighted sum over its 8 neighbours q at every
-    dilation, p itself not among them, pixels beyond the border repeated from the border::
+    dilation (without p itself)::
 
         w[p, q] = softmax_q( mean_channels( -|I[p] - I[q]| / (1e-8 + 0.1 * sigma[p]) ) )
 
-    `sigma` is, per channel, the unbiased standard deviation over the nine samples of each
-    dilation, the centre counted once per dilation (Araslanov & Roth 2020, arXiv 2005.08104).
+    Pixels beyond the border repeat the border. `sigma` is computed per channel: the unbiased
+    standard deviation over p and its neighbours at all dilations, where p counts once per dilation
+    (Araslanov & Roth 2020, arXiv 2005.08104).
 
-    Work grows with pixels x 8 dilations x classes x iterations. Memory is dominated by the weights:
-    8 x dilations floats a pixel, on a CPU of one image (or some small ones) at a time, elsewhere of
-    the whole batch.
+    Time grows with pixels x 8 dilations x classes x iterations. Most of the memory holds the
+    weights: 8 x dilations floats per pixel. On a CPU these are the weights of one image (or of some
+    small ones), on other devices those of the whole batch.
 
     Args:
         images: (B, 3, H, W), 0..255, any dtype. Any other number of channels works too.
@@ -51,12 +53,12 @@ def pamr(
         dilations: distances of the neighbours in pixels.
 
     Returns:
-        (B, C, H, W) in the dtype of `masks` (float32 for integer masks), without gradient; float64
-        masks are computed in float64, all others in float32. A weighted mean: values stay within
-        the range of `masks`.
+        (B, C, H, W) in the dtype of `masks` (float32 for integer masks), without gradient. The
+        values are weighted means, so they stay within the range of `masks`. float64 masks are
+        computed in float64, all others in float32.
 
     Raises:
-        ValueError: shapes, devices, iterations or dilations do not fit.
+        ValueError: a shape, a device, `iterations` or `dilations` is not as described.
 
     >>> images = torch.zeros(1, 3, 6, 8)  # a flat image: every neighbour weighs the same
     >>> pamr(images, torch.full((1, 2, 3, 4), 0.5)).shape
@@ -79,7 +81,7 @@ def pamr(
 
 
 def _portions(images: torch.Tensor, masks: torch.Tensor) -> tuple[int, int]:
-    """How many images at a time, and rows of a band: all but on a CPU, where caches count."""
+    """Images per group and rows per band: few enough for the caches of a CPU, elsewhere all."""
     if images.device.type != "cpu":
         return max(1, len(images)), images.shape[-2]
     height, width = images.shape[-2:]
@@ -114,7 +116,7 @@ def _refine(
     radius = max(dilations)
     weights = image.new_empty((len(image), 8 * len(dilations), *image.shape[-2:]))
     weight_bands = [band.unbind(1) for band in weights.unsqueeze(2).split(rows, dim=-2)]
-    # Two padded buffers take turns, so that neighbours are plain views and nothing is copied.
+    # Two padded buffers alternate as source and target, so that neighbours are views, not copies.
     buffers = [_pad(mask, radius) for _ in range(2)]
     insides = [buffer[..., radius:-radius, radius:-radius] for buffer in buffers]
     sums = [inside.split(rows, dim=-2) for inside in insides]
@@ -131,11 +133,11 @@ def _refine(
     return insides[iterations % 2]
 
 
-@torch.no_grad()  # gradient mode belongs to a thread
+@torch.no_grad()  # each thread has its own gradient mode
 def _weigh(
     centre: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
 ) -> None:
-    """Colours (B, 3, rows, W) of a band and its neighbours -> weights (B, 1, rows, W), filled."""
+    """Fill the weights (B, 1, rows, W) of a band from the colours (B, 3, rows, W) around it."""
     difference = torch.empty_like(centre)
     scale = _deviation(centre, views, difference).mul_(0.1).add_(1e-8).mul_(-centre.shape[1])
     scale.reciprocal_()
@@ -143,7 +145,8 @@ def _weigh(
     for view, weight in zip(views, weights):
         torch.sub(view, centre, out=difference).abs_().mul_(scale)
         torch.sum(difference, dim=1, keepdim=True, out=weight)
-        # No maximum to subtract: whatever the image, one exponent is at least -32, none below -74.
+        # The softmax needs no subtraction of the maximum: in any image every exponent is between
+        # -74 and 0, and one of them is at least -32.
         total.add_(weight.exp_())
     for weight in weights:
         weight.div_(total)
@@ -153,7 +156,7 @@ def _weigh(
 def _sum(
     total: torch.Tensor, views: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
 ) -> None:
-    """Neighbours (B, C, rows, W) of a band, weighted -> total (B, C, rows, W), filled."""
+    """Fill the total (B, C, rows, W) of a band with the weighted sum of its neighbours."""
     torch.mul(views[0], weights[0], out=total)
     for view, weight in zip(views[1:], weights[1:]):
         total.addcmul_(view, weight)
@@ -162,10 +165,11 @@ def _sum(
 def _deviation(
     centre: torch.Tensor, views: Sequence[torch.Tensor], difference: torch.Tensor
 ) -> torch.Tensor:
-    """Unbiased deviation over neighbours and as many centres as there are dilations.
+    """Unbiased standard deviation over the neighbours and, once per dilation, the centre.
 
-    Of differences to the centre, not of values: sums of squares of values lose all digits where
-    the image is flat. The centres add zeros, so that here the two terms never come close.
+    It is computed from differences to the centre. Squares of the colours themselves would lose all
+    digits where the image is flat. The differences of the centre are zero, so the two terms that
+    are subtracted here never come close to each other.
     """
     total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
     for view in views:

@@ -1,13 +1,15 @@
-"""What of an image is object, and of which class, by a ViT's own patch features: no supervision
-beyond the image-level labels that its class maps come from.
+"""Separates objects from background, and the classes of objects, by the patch features of a ViT.
 
-Over many images the first principal component of a transformer's patch features tells object from
-ground (Oquab et al. 2023, arXiv 2304.07193). Here the peaks of the class maps, which lie on
-objects, say which end of it the objects are at, and where they begin; a linear classifier that
-learns from its own answers then uses all other directions too.
+It uses only class maps, so it needs no supervision beyond image-level labels.
 
-The maps name the classes of objects, each in its own image. A linear classifier of object patches
-that learns these names from many images at once forgets what is not alike in them.
+Over many images the first principal component of the patch features of a ViT separates objects
+from background (Oquab et al. 2023, arXiv 2304.07193). The peaks of the class maps lie on objects.
+They tell which side of this component is object, and where objects begin. A linear classifier is
+then trained on this answer, and again on its own answers, so that it uses all directions of the
+features.
+
+The class maps also name the class of each object patch, image by image. A linear classifier learns
+these names from many images together, so that errors of single images count less.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ __all__ = [
     "unstacked",
 ]
 
-RIDGE = 1e-2  # of the features' mean variance
+RIDGE = 1e-2  # penalty of the regression, as a share of the mean variance of the features
 
 
 @dataclass(frozen=True)
 class PatchScore:
-    """Linear scores of patch features: about 1 where they are what is looked for, 0 elsewhere.
+    """Linear scores of patch features: about 1 for patches of the wanted kind, about 0 for others.
 
-    ``weight`` (D,) with ``bias`` () for one score, or (D, C) with (C,) for several.
+    One score has a ``weight`` (D,) and a ``bias`` (); C scores have (D, C) and (C,).
     """
 
     weight: Tensor
@@ -50,24 +52,25 @@ class PatchScore:
 def fit_foreground(
     features: Tensor, peaks: Tensor, rounds: int = 3, threshold: float = 0.5
 ) -> PatchScore:
-    """Tell object from ground in the patches of many images.
+    """Fit a score that separates object from background in the patches of many images.
 
-    1. The first principal component of the features, turned so that the peaks are positive.
-    2. Object is what lies nearer to the peaks' mean than to that of all patches.
-    3. ``rounds`` times: ridge regression of object (1) and ground (0) on the features; object is
-       then what it gives more than ``threshold``.
+    1. Take the first principal component of the features, with the sign that makes the mean of the
+       peaks positive.
+    2. Call a patch object if it is nearer to the mean of the peaks than to the mean of all patches.
+    3. ``rounds`` times: fit a ridge regression to object (1) and background (0), and call a patch
+       object if its score is above ``threshold``.
 
-    With a threshold of one half the answers hardly change after three rounds. Above it what is
-    object shrinks with each round, and what resembles the core of objects least goes first.
+    With a threshold of 0.5 the answers hardly change after three rounds. With a higher threshold
+    objects shrink in each round; the patches that are least typical of objects go first.
 
     Args:
         features: (N, D), of all patches of some images (:func:`patch_features`).
         peaks: (N,) bool, the patches where a class map is near its maximum.
         rounds: at least one.
-        threshold: of the answers that the next round learns from.
+        threshold: a patch counts as object in the next round if its score is above this value.
 
     Raises:
-        ValueError: no peak, other shapes, or nothing that is object in the end.
+        ValueError: there is no peak, a shape is wrong, or no patch is object in the end.
 
     >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.0, 0.8]])
     >>> found = fit_foreground(features, torch.tensor([True, False, False, False, False]))
@@ -101,15 +104,17 @@ def fit_foreground(
 
 
 def fit_classes(features: Tensor, classes: Tensor, count: int) -> PatchScore:
-    """Tell the classes of object patches apart, by ridge regression in which each weighs the same.
+    """Fit scores that separate the classes of object patches.
+
+    A ridge regression in which every class has the same weight.
 
     Args:
         features: (N, D), of object patches of some images.
-        classes: (N,) int64, 0 to ``count`` - 1: what the maps of its image call each. A class
-            that none has gets a score of 0 everywhere.
+        classes: (N,) int64, 0 to ``count`` - 1: the class that the maps give to each patch. A class
+            without patches gets the score 0 everywhere.
 
     Raises:
-        ValueError: no patch, or other shapes.
+        ValueError: there is no patch, or a shape is wrong.
 
     >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
     >>> found = fit_classes(features, torch.tensor([0, 0, 1]), 3)
@@ -134,7 +139,7 @@ def fit_classes(features: Tensor, classes: Tensor, count: int) -> PatchScore:
 
 
 def class_shares(scores: Tensor) -> Tensor:
-    """What each class of an image has of a patch: scores (..., K) to shares that sum to 1.
+    """Turn the scores (..., K) of the classes of an image into shares that sum to 1 per patch.
 
     >>> class_shares(torch.tensor([[0.6, 0.2], [-0.1, 0.3], [-1.0, -2.0]])).tolist()
     [[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]]
@@ -145,12 +150,12 @@ def class_shares(scores: Tensor) -> Tensor:
 
 
 def unstacked(scores: np.ndarray, count: int) -> np.ndarray:
-    """Scores of ``count`` classes, one below the other (K * h, w), apart: (K, h, w)."""
+    """Split the scores of ``count`` classes, stacked as (K * h, w), into (K, h, w)."""
     return scores.reshape(count, -1, scores.shape[1])
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of (N, D) in double precision, by portions."""
+    """Mean (D,) and covariance (D, D) of (N, D), in double precision and in portions."""
     mean = features.mean(dim=0, dtype=torch.float64)
     centred = (part.double() - mean for part in features.split(1 << 16))
     return mean, sum(part.T @ part for part in centred) / len(features)
@@ -158,7 +163,7 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def patch_features(network: nn.Module, images: Tensor, block: int) -> Tensor:
-    """Output of a block for each patch, of unit length: (B, 3, H, W) to (B, h, w, D) float32."""
+    """Output of a block for each patch, of unit length: (B, 3, H, W) -> (B, h, w, D) float32."""
     (features,) = network.forward_intermediates(
         images, indices=[block], output_fmt="NCHW", intermediates_only=True, stop_early=True
     )
@@ -166,5 +171,5 @@ def patch_features(network: nn.Module, images: Tensor, block: int) -> Tensor:
 
 
 def default_block(network: nn.Module) -> int:
-    """Two thirds up, where objects stand out most: the later blocks know classes."""
+    """The block at two thirds of the depth: objects stand out most there."""
     return len(network.blocks) * 2 // 3

@@ -1,7 +1,7 @@
-"""Where objects of any class are in a photo: the sources that ``pseudolabels.saliency`` names.
+"""Saliency maps of photos, from the sources that ``pseudolabels.saliency`` names.
 
-A folder of maps and an ONNX model (U2-Net and its kin) are supervision beyond image-level labels;
-the foreground that the ``foreground`` stage finds is not.
+A saliency map shows where objects are, of any class. A folder of maps and an ONNX model such as
+U2-Net are supervision beyond image-level labels. The scores of the stage ``foreground`` are not.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def open_saliency(
     settings: Any, records: Sequence[Record], folder: Path, model: str, foreground: Path | None
 ) -> Saliency:
-    """The sources that ``pseudolabels.saliency`` asks for, once they are known to be there.
+    """Check that the sources of ``pseudolabels.saliency`` exist, and open them.
 
     Args:
         settings: the fields of ``getam.config.schema.PseudoLabels``.
-        records: the photos that will be asked about.
-        folder: where their saliency maps are expected.
+        records: the photos whose saliency will be read.
+        folder: the folder of their saliency maps, for the error message.
         model: the local file that ``pseudolabels.saliency_model`` names.
-        foreground: the artifact of the foreground stage, where the run has one.
+        foreground: the artifact of the stage foreground, if the run has this stage.
 
     Raises:
-        UserError: a photo has no saliency map, or no model is named, where they are asked for.
+        UserError: the source is folder and a photo has no saliency map, or the source is onnx and
+            no model is named.
     """
     sources = settings.saliency.split("+")
     if "folder" in sources:
         _check_files(records, folder)
     if "onnx" in sources and not settings.saliency_model:
         raise UserError(
-            f"pseudolabels.saliency_model: got none, expected an ONNX file, as "
-            f"pseudolabels.saliency is {settings.saliency}. Set it to the path of one."
+            f"pseudolabels.saliency_model: got none, expected an ONNX file, because "
+            f"pseudolabels.saliency is {settings.saliency}. Set pseudolabels.saliency_model to the "
+            f"path of a file, or choose another pseudolabels.saliency."
         )
     scores = foreground and foreground.absolute() / "foreground"
     return Saliency(sources, settings.saliency_threshold, model, scores)
@@ -57,20 +59,20 @@ def _check_files(records: Sequence[Record], folder: Path) -> None:
     missing = [r.id for r in records if r.saliency is None]
     if missing:
         raise UserError(
-            f"{folder}: got no saliency map for {len(missing)} of {len(records)} "
-            f"images, {missing[0]!r} first; expected ID.png for each. Add them, or set "
+            f"{folder}: {len(missing)} of {len(records)} photos have no saliency map, the first is "
+            f"{missing[0]!r}. Expected ID.png for each photo. Add them, or set "
             f"pseudolabels.saliency to onnx, features or none."
         )
 
 
 class Saliency:
-    """The soft saliency maps of single photos, from one source or several. Travels to processes.
+    """Gives the soft saliency maps of a photo. Can be sent to worker processes.
 
     Args:
-        sources: of ``folder``, ``onnx`` and ``features``; ``none`` is no source.
+        sources: some of ``folder``, ``onnx`` and ``features``; ``none`` stands for no source.
         threshold: ``pseudolabels.saliency_threshold``.
         model: the ONNX file, for ``onnx``.
-        foreground: the folder of ``ID.png`` that the foreground stage wrote, for ``features``.
+        foreground: the folder of ``ID.png`` that the stage foreground wrote, for ``features``.
     """
 
     def __init__(
@@ -102,13 +104,14 @@ def _batch_of_one(maps: list[np.ndarray]) -> torch.Tensor:
 
 
 class SaliencyModel:
-    """An ONNX file with input (1, 3, S, S) and a first output (1, 1, S, S).
+    """A saliency model in an ONNX file, with input (1, 3, S, S) and first output (1, 1, S, S).
 
-    Input: RGB divided by the image's maximum, ImageNet mean and standard deviation. Output:
-    min-max normalised, resized to the image. Loaded on first use, anew in each process.
+    Input: RGB, divided by the maximum of the photo, normalised by the mean and standard deviation
+    of ImageNet. Output: scaled so that its minimum is 0 and its maximum 1, resized to the photo.
+    The file is loaded on first use, in each process.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is no such model.
+        UserError: onnxruntime is not installed, or it cannot load the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -143,14 +146,14 @@ class SaliencyModel:
                     "pip install 'getam[saliency]'."
                 ) from None
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1  # one process per core already
+            options.intra_op_num_threads = 1  # there is already one process per core
             try:
                 self._session = onnxruntime.InferenceSession(
                     self.path, options, providers=["CPUExecutionProvider"]
                 )
-            except Exception as error:  # onnxruntime's own kinds derive from Exception alone
+            except Exception as error:  # the exceptions of onnxruntime have no narrower base
                 raise UserError(
                     f"{self.path}: cannot load this saliency model ({error}). Expected an ONNX "
-                    f"file such as U2-Net's; set pseudolabels.saliency_model."
+                    f"file such as that of U2-Net. Set pseudolabels.saliency_model to such a file."
                 ) from None
         return self._session

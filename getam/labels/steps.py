@@ -1,12 +1,12 @@
-"""From the class maps of some images to their labels: the steps, in their one order.
+"""All steps from the class maps of images to their labels, in their order.
 
-    enlarge, along the edges of the image (PAMR) -> salient pixels -> one scale -> completion
+    enlarge and refine (PAMR) -> find salient pixels -> normalise -> complete labels
 
-A photo that is labelled as empty is background from edge to edge, whatever stands out in it.
+A photo that is labelled as empty (no class) is background everywhere.
 
-Both modes call :func:`label_images`: the label stage for one photo at a time, the joint step of the
-end-to-end mode for each training batch. It runs on the device of its tensors. The dense CRF, which
-may follow, is a step of the label stage alone (:mod:`getam.labels.crf`).
+Both modes call :func:`label_images`: the stage pseudolabels for one photo at a time, the end-to-end
+mode for each training batch. It runs on the device of its tensors. Only the stage pseudolabels can
+add a dense CRF afterwards (:mod:`getam.labels.crf`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ TINY = 1e-12
 
 
 class SoftSaliency(NamedTuple):
-    """Where objects are, of whatever class: soft maps whose mean is compared with a threshold.
+    """Saliency maps of a batch, which are not yet compared with a threshold.
 
     Attributes:
-        on_grid: (B, S, h, w) in [0, 1], enlarged and refined as the class maps are; S may be 0.
-        at_size: (B, T, H, W), used as they are; T may be 0. Without any map nothing is known.
-        threshold: a pixel is salient where the mean of all S + T maps is above it.
+        on_grid: (B, S, h, w) in [0, 1], still to be enlarged and refined as the class maps; S may
+            be 0.
+        at_size: (B, T, H, W) in [0, 1], not refined; T may be 0. If S is 0 too, there is no
+            saliency.
+        threshold: a pixel is salient if the mean of all S + T maps is above this value.
     """
 
     on_grid: Tensor
@@ -56,15 +58,15 @@ def label_images(
     """Label every pixel of some images.
 
     Args:
-        maps: (B, K, h, w), not negative, the maximum of each 1 (or 0, for an empty map).
+        maps: (B, K, h, w), not negative; the maximum of each map is 1, or 0 for a map of zeros.
         class_ids: (B, K) integers, the label value of each map; 0 for a slot without a class. An
-            image whose slots are all without a class becomes 0 everywhere.
+            image that has only slots without a class becomes 0 everywhere.
         pixels: (B, 3, H, W), the images in 0..255.
         saliency: see :class:`SoftSaliency`.
-        settings: with the fields of ``getam.config.schema.PseudoLabels``, except those of the CRF
-            and of the source of saliency.
-        shares: the maps are shares of one whole, which compete as they are, so that none is
-            brought to the scale of the others.
+        settings: the fields of ``getam.config.schema.PseudoLabels``; those of the CRF and of the
+            source of saliency are not read.
+        shares: True if the maps are class shares of one object score (stage foreground). They are
+            already on one scale, so they are not normalised one by one.
 
     Returns:
         (B, H, W) uint8 on the device of ``maps``: 0 background, class ids, 255 ignore.
@@ -80,7 +82,10 @@ def label_images(
 
 
 def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
-    """(B, H, W) bool, once ``on_grid`` has the size of the images; None where there are no maps."""
+    """The salient pixels (B, H, W) bool; None if there are no saliency maps.
+
+    ``on_grid`` must already have the size of the images.
+    """
     sizes = {part.shape[2:] for part in saliency[:2] if part.shape[1]}
     if not sizes:
         return None
@@ -89,7 +94,7 @@ def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
 
 
 def _enlarge(pixels: Tensor, settings: Any, *stacks: Tensor) -> list[Tensor]:
-    """Each (B, K, h, w) to (B, K, H, W), all refined at once: they share the weights of PAMR."""
+    """Enlarge and refine each (B, K, h, w) to (B, K, H, W); all share the weights of PAMR."""
     enlarged = torch.cat([resize_maps(maps, pixels.shape[-2:]) for maps in stacks], dim=1)
     if settings.enabled:
         enlarged = pamr(pixels, enlarged, settings.iterations, tuple(settings.dilations))
@@ -97,20 +102,20 @@ def _enlarge(pixels: Tensor, settings: Any, *stacks: Tensor) -> list[Tensor]:
 
 
 def _comparable(maps: Tensor, balanced: bool) -> Tensor:
-    """In [0, 1], each by its own maximum; balanced: by how far it rises above its mean."""
+    """Bring the maps to [0, 1]: each by its maximum or, if ``balanced``, by its mean."""
     found = normalise(maps)
     return balance(found) if balanced else found
 
 
 def _of_one_whole(maps: Tensor) -> Tensor:
-    """In [0, 1], all maps of an image by the greatest value among them."""
+    """Bring the maps to [0, 1]: all maps of an image by their greatest value."""
     if not maps.shape[1]:
         return maps
     return maps / maps.amax(dim=(1, 2, 3), keepdim=True).clamp(min=TINY)
 
 
 def _complete(maps: Tensor, class_ids: Tensor, salient: Tensor | None, settings: Any) -> Tensor:
-    """Label completion: on a CPU image by image, elsewhere the whole batch at once."""
+    """Label completion: image by image on a CPU, the whole batch at once on other devices."""
     options = completion_options(settings)
     if maps.device.type != "cpu":
         return complete_batch(maps, class_ids, salient, **options)

@@ -1,9 +1,9 @@
-"""Class maps: where a classifier sees each class.
+"""Class maps: where in an image a classifier finds evidence for each class.
 
 compute     ``compute_maps``, the public function, and the methods by name
 attention   the attention of one block, as a function of its input
-recorder    what each block's attention was in a forward pass, and the gradient at it
-probe       class scores and their gradients, with the model left as it was
+recorder    records the attention of each block in a forward pass, and its gradient
+probe       class scores and their gradients; the model stays unchanged
 baselines   the other published methods, with the same signature
 file        ``maps.h5``: the maps of a split on the patch grid
 """

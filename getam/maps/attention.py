@@ -11,24 +11,30 @@ attention stays on and memory grows with the number of tokens, not with its squa
 These four are taken where every kind of block has them in the same form, whatever it does before
 (query and key norms, rotary embeddings, grouped heads) and after (norms, gates, projections): at
 its call of `torch.nn.functional.scaled_dot_product_attention`, seen through a torch function mode.
-A block that does not make exactly one such call is an error that names it.
+
+A block that computes its matrix itself, because somebody changed its attention, is read where the
+matrix passes through its `attn_drop`: right as well, but with (N, N) matrices in memory. A block
+that attends in no such way, or more than once, is an error that names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 __all__ = [
     "AtAttention",
     "AttentionCall",
+    "AttentionMatrix",
     "AttentionOfClassToken",
     "NotUnderstood",
+    "at_attention_matrix",
     "inputs_of_attention",
     "resume_after_attention",
 ]
@@ -56,6 +62,11 @@ class AttentionCall(NamedTuple):
     scale: float
     output: Tensor | None = None
 
+    @property
+    def tokens(self) -> tuple[torch.Size, torch.Size]:
+        """(B, H, N) of the tokens that attend, and of those they attend to."""
+        return self.query.shape[:3], self.key.shape[:3]
+
     def first_rows(self, rows: int) -> AttentionCall:
         """The same for the first `rows` queries, its output not computed yet."""
         bias = self.bias
@@ -80,6 +91,33 @@ class AttentionCall(NamedTuple):
     def gradient(self, output_gradient: Tensor) -> Tensor:
         """`dy/dA = dy/dO V^T` for the rows given, (B, H, R, d) -> (B, H, R, N)."""
         return _products(_precise(output_gradient), _precise(self.value))
+
+
+class AttentionMatrix(NamedTuple):
+    """The same of a block that multiplies its values with a matrix `output`, (B, H, R, N)."""
+
+    output: Tensor
+
+    @property
+    def tokens(self) -> tuple[torch.Size, torch.Size]:
+        """(B, H, N) of the tokens that attend, and of those they attend to."""
+        return self.output.shape[:3], self.output.mT.shape[:3]
+
+    def first_rows(self, rows: int) -> AttentionMatrix:
+        """The same for the first `rows` queries."""
+        return AttentionMatrix(self.output[:, :, :rows])
+
+    def attended(self) -> AttentionMatrix:
+        """With its output."""
+        return self
+
+    def probabilities(self) -> Tensor:
+        """The matrix, float32 at least."""
+        return _precise(self.output)
+
+    def gradient(self, output_gradient: Tensor) -> Tensor:
+        """`dy/dA` for the rows given, (B, H, R, N)."""
+        return _precise(output_gradient)
 
 
 def _products(rows: Tensor, tokens: Tensor) -> Tensor:
@@ -140,6 +178,25 @@ class AtAttention(TorchFunctionMode):
         if func is scaled_dot_product_attention:
             return self.answer(_read_call(*args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def at_attention_matrix(
+    block: nn.Module, answer: Callable[[AttentionMatrix], AttentionMatrix]
+) -> Iterator[None]:
+    """Within it, `answer` gives each attention matrix that passes an `attn_drop` of the block."""
+
+    def see(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        square = output.dim() == 4 and output.shape[-1] == output.shape[-2]
+        return answer(AttentionMatrix(output)).output if square else output
+
+    named = [part for name, part in block.named_modules() if name.split(".")[-1] == "attn_drop"]
+    handles = [part.register_forward_hook(see) for part in named]  # after the hooks of others
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class NotUnderstood(Exception):

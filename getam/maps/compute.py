@@ -1,8 +1,9 @@
-"""GETAM and the maps it is compared with, for any timm vision transformer.
+"""GETAM and the methods it is compared with, for any timm vision transformer with a class token.
 
-For the score y of a class, block l has its attention `A = A[l]` and the gradient `G = dy/dA[l]`,
-both (H, N, N). The three attention-gradient methods combine them, take row 0 (the class token),
-drop the prefix columns, and add up the blocks from `start_block` on (GETAM, arXiv 2112.02841):
+Block l has the attention `A = A[l]` and, for the score y of a class, the gradient `G = dy/dA[l]`.
+Both are (H, N, N): heads, tokens, tokens. The three attention-gradient methods combine A and G,
+take row 0 (the class token), drop the columns of the prefix tokens, and add up the blocks from
+`start_block` to the last (GETAM, arXiv 2112.02841):
 
     getam               mean_H relu(G * A) * mean_H relu(G)                 (the authors' code)
     getam_paper         relu( mean_H(G) * mean_H(A) * relu(mean_H(G)) )     (the paper's text)
@@ -17,13 +18,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
 from getam.maps import baselines
 from getam.maps.probe import Batch, class_gradients, full_precision, scores_from_block, undisturbed
 from getam.maps.recorder import record_attention
 
-__all__ = ["METHODS", "compute_maps", "default_start_block"]
+__all__ = ["METHODS", "compute_maps", "default_start_block", "start_block_of"]
 
 
 def _getam(gradient: Tensor, attention: Tensor) -> Tensor:
@@ -69,6 +71,8 @@ _AT_LAST_BLOCK: dict[str, Method] = {
     "cam": baselines.cam,
 }
 
+_FAMILIES = "a ViT, DeiT, hybrid ViT, BEiT, EVA, DINOv2 or DINOv3 of timm"
+
 METHODS = (*_OVER_BLOCKS, *_AT_LAST_BLOCK)
 
 
@@ -80,32 +84,32 @@ def compute_maps(
     method: str = "getam",
     start_block: int | None = None,
 ) -> Tensor:
-    """Where in each image the evidence for each of its classes lies, on the patch grid.
+    """Compute class maps: where in an image the evidence for a class is, on the patch grid.
 
-    One backward pass serves a class of every image. Images are grouped by their number of classes,
-    and each group runs by itself from `start_block` on: a batch is fastest where all its images
-    have equally many classes. Images without a class cost nothing. The three attention-gradient
-    methods form no (N, N) tensor.
+    One backward pass explains one class of every image. Images with the same number of classes
+    form a group, and the groups run one after the other from `start_block` on. So a batch is
+    fastest if all its images have the same number of classes. Images without a class cost nothing.
+    The three attention-gradient methods form no (N, N) tensor.
 
     Args:
         model: a timm vision transformer with a class token, or a module that has its `blocks`,
             `patch_embed`, `cls_token` and `num_prefix_tokens` and whose forward gives (B, C)
-            scores. It computes in evaluation mode, in the caller's autocast state, and is then as
-            it was (mode, flags, weights, gradients), also after an error.
+            scores. It runs in evaluation mode, in the caller's autocast state. Afterwards its mode,
+            flags, weights and gradients are as before, also after an error.
         images: (B, 3, H, W), normalised as the model expects.
         targets: (B, C) bool or 0/1, the classes to explain.
-        method: one of `METHODS`. `attention` and `attention_rollout` are alike for all classes.
-        start_block: the first block that counts, 0 to depth - 1; by default that of
-            `default_start_block`. Not for `attention`, `grad_cam` and `cam`.
+        method: one of `METHODS`. `attention` and `attention_rollout` give all classes one map.
+        start_block: the first block that is used, 0 (lowest) to depth - 1. None: see
+            `default_start_block`. `attention`, `grad_cam` and `cam` accept only None.
 
     Returns:
         (B, C, h, w), float32 (float64 for float64 images), not normalised, at least 0, and 0
         where `targets` is 0.
 
     Raises:
-        ValueError: an argument of a wrong shape or value; a model without class token or with
-            blocks that are not understood; a head that gives the class token no gradient in a
-            block that counts, since such a map would be zero.
+        ValueError: an argument has a wrong shape or value; the model has no class token, or blocks
+            of an unknown kind; or the scores have no gradient at the class token of a block that
+            is used, because the map would be zero.
 
     >>> from timm.models.vision_transformer import VisionTransformer
     >>> _ = torch.manual_seed(0)
@@ -117,7 +121,7 @@ def compute_maps(
     """
     _check_model(model)
     _check_inputs(images, targets)
-    start_block = _checked_start_block(model, method, start_block)
+    start_block = start_block_of(model, method, start_block)
     explain = _OVER_BLOCKS.get(method) or _AT_LAST_BLOCK[method]
     grid = model.patch_embed.dynamic_feat_size(images.shape[-2:])
     present = targets.cpu() == 1
@@ -137,11 +141,11 @@ def compute_maps(
 
 
 def default_start_block(model: nn.Module, method: str = "getam") -> int:
-    """The first block that counts in `method` when none is given.
+    """The first block that `method` uses if `start_block` is None.
 
-    `getam`, `attention_gradient`: half of the depth, as released (6 of 12). `getam_paper`: 0 for a
-    plain transformer, half of the depth for a hybrid (with a convolutional backbone). Rollouts: 0.
-    The other methods look at the last block.
+    `getam`, `attention_gradient`: half of the depth, as in the released code (6 of 12).
+    `getam_paper`: 0 for a plain transformer, half of the depth for a hybrid (with a convolutional
+    backbone). Rollouts: 0. The other methods use only the last block.
 
     >>> from timm.models.vision_transformer import VisionTransformer
     >>> vit = VisionTransformer(8, 4, embed_dim=8, depth=4, num_heads=2)
@@ -158,7 +162,7 @@ def default_start_block(model: nn.Module, method: str = "getam") -> int:
 
 
 def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images with equally many classes, and these: (G,), (G, K) indices."""
+    """Yield groups of images with K classes each: indices of images (G,) and of classes (G, K)."""
     counts = targets.sum(dim=1)
     for count in counts.unique().tolist():
         members = (counts == count).nonzero().squeeze(1)
@@ -166,47 +170,70 @@ def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _check_model(model: nn.Module) -> None:
+    name = type(model).__name__
+    if isinstance(model, Xcit):
+        raise ValueError(
+            f"{name} attends between channels, not between image patches, so it has no attention "
+            f"to read maps from: use {_FAMILIES}"
+        )
     wanted = ("blocks", "patch_embed", "num_prefix_tokens", "cls_token")
-    missing = [name for name in wanted if getattr(model, name, None) is None]
+    missing = [part for part in wanted if getattr(model, part, None) is None]
     if missing == ["cls_token"]:
         raise ValueError(
-            f"{type(model).__name__} has no class token, whose attention maps are read from: use "
-            "a model with one (timm: class_token=True, global_pool='token')"
+            f"{name} has no class token, but maps are computed from the attention of the class "
+            "token. Use a model that has one (timm: class_token=True, global_pool='token')."
         )
     if missing:
+        wrapped = "pass the one inside (model.module)" if hasattr(model, "module") else ""
         raise ValueError(
-            f"expected a timm vision transformer, but {type(model).__name__} lacks "
-            f"{', '.join(missing)}; of a wrapped model, pass the one inside (model.module)"
+            f"Expected a model built as timm's VisionTransformer is, but {name} lacks "
+            f"{', '.join(missing)}: {wrapped or f'use {_FAMILIES}'}."
+        )
+    if not hasattr(model.patch_embed, "dynamic_feat_size"):
+        raise ValueError(
+            f"Expected a patch_embed with timm's dynamic_feat_size, which says how many patches an "
+            f"image has, but {type(model.patch_embed).__name__} lacks it: use {_FAMILIES}."
         )
     if next(model.parameters()).is_inference():
         raise ValueError(
-            "the model's weights were made under torch.inference_mode() and cannot give "
-            "gradients: build and load it outside of it"
+            "The model was built under torch.inference_mode(), so its weights cannot give "
+            "gradients. Build and load the model outside of torch.inference_mode()."
         )
 
 
 def _check_inputs(images: Tensor, targets: Tensor) -> None:
     if images.dim() != 4 or not images.is_floating_point():
         raise ValueError(
-            f"images must be floating point and (B, 3, H, W), got {images.dtype} and "
-            f"{tuple(images.shape)}"
+            f"Got images of type {images.dtype} and shape {tuple(images.shape)}, expected a "
+            f"floating-point type and (B, 3, H, W)."
         )
     if targets.dim() != 2 or len(targets) != len(images):
         raise ValueError(
-            f"targets must be ({len(images)}, C), a row for each image, got {tuple(targets.shape)}"
+            f"Got targets of shape {tuple(targets.shape)}, expected ({len(images)}, C): one row "
+            f"per image."
         )
     if not ((targets == 0) | (targets == 1)).all():
-        raise ValueError("targets must be bool or 0 and 1: round soft labels first")
+        raise ValueError("Got targets other than 0 and 1, expected bool or 0/1: round soft labels.")
 
 
-def _checked_start_block(model: nn.Module, method: str, start_block: int | None) -> int:
+def start_block_of(model: nn.Module, method: str, start_block: int | None) -> int:
+    """The start block to use: the given one, or the default of the method.
+
+    Raises:
+        ValueError: an unknown method, or a start block that this method or model cannot have.
+    """
     depth = len(model.blocks)
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
+        raise ValueError(f"Got method={method!r}, expected one of {', '.join(METHODS)}.")
     if start_block is None:
         return default_start_block(model, method)
     if method in _AT_LAST_BLOCK:
-        raise ValueError(f"{method} looks at the last block only: leave out start_block")
+        raise ValueError(
+            f"Got a start_block for method {method}, which uses only the last block: expected "
+            f"None. Leave out start_block."
+        )
     if not 0 <= start_block < depth:
-        raise ValueError(f"start_block must be from 0 to {depth - 1}, got {start_block}")
+        raise ValueError(
+            f"Got start_block={start_block}, expected 0 to {depth - 1}, the blocks of the model."
+        )
     return start_block

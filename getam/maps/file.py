@@ -7,8 +7,8 @@
     first         (N + 1,)  int64     rows first[n] to first[n + 1] belong to image n
     attributes    classes, method, settings (JSON), grid (h, w)
 
-Values of un-normalised maps are products of gradients, often below 1e-7, where float16 has
-nothing left; so each row is divided by its peak, and the peak kept in float32.
+The values of un-normalised maps are products of gradients. They are often below 1e-7, too small
+for float16. So each row is divided by its peak, and the peak is kept in float32.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS = ("maps", "peak", "class_id")
 
 
 class MapFile:
-    """Read access by image id; opened on first use, anew in each process that it travels to."""
+    """Reads maps by image id. Opens the file on first use, again in each process it is sent to."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -47,7 +47,7 @@ class MapFile:
             file = h5py.File(self.path, "r")
             self._first = file["first"][:]
             self._number = {image_id: n for n, image_id in enumerate(file["image_id"].asstr()[:])}
-            # Last, as another thread may be at the same point.
+            # Set these two last, because another thread may be running the same lines.
             self._process, self._file = os.getpid(), file
         return self._file
 
@@ -72,7 +72,10 @@ class MapFile:
         """
         file = self.file
         if image_id not in self._number:
-            raise UserError(f"{self.path}: there are no maps of image {image_id!r} in this file.")
+            raise UserError(
+                f"{self.path}: there are no maps of the photo {image_id!r} in this file. Use the "
+                f"id of a photo of the train split."
+            )
         number = self._number[image_id]
         rows = slice(self._first[number], self._first[number + 1])
         return file["class_id"][rows], file["maps"][rows].astype(np.float32), file["peak"][rows]
@@ -106,7 +109,7 @@ def merge_shards(
     method: str,
     settings: Mapping[str, Any],
 ) -> None:
-    """Join shards into ``maps.h5``, in their order, holding one shard in memory at a time."""
+    """Join shards into ``maps.h5``, in their order. Only one shard is in memory at a time."""
     with h5py.File(path, "w", track_order=True) as file:
         maps = {"maps": ((0, *grid), np.float16), "peak": ((0,), np.float32)}
         rows = {**maps, "class_id": ((0,), np.uint8)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -13,17 +14,20 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from getam.maps.unchanged import has_library_method, is_unchanged, may_fuse
+
 __all__ = [
     "Batch",
     "class_gradients",
+    "classifies_as_timm",
     "full_precision",
-    "has_hooks",
     "is_plain_transformer",
     "patched_forward",
     "scores_from_block",
     "undisturbed",
 ]
 
+_WANTED = {"training": False, "fused_attn": True, "grad_checkpointing": False}
 _PLAIN_TRANSFORMERS = (VisionTransformer, VisionTransformerDistilled, Eva)
 
 
@@ -50,19 +54,17 @@ def is_plain_transformer(model: nn.Module) -> bool:
     """
     if type(model) not in _PLAIN_TRANSFORMERS or getattr(model, "rope_mixed", False):
         return False
-    changed = {"forward", "forward_features", "forward_head", "pool"} & vars(model).keys()
-    return not changed and not any(map(has_hooks, (model, model.blocks, model.norm)))
+    return classifies_as_timm(model) and all(map(is_unchanged, (model, model.blocks, model.norm)))
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody's hooks see, and may change, what goes into the module or comes out.
+def classifies_as_timm(model: nn.Module) -> bool:
+    """Whether nobody gave the model another way from tokens to scores.
 
-    >>> layer = nn.Identity()
-    >>> handle = layer.register_forward_hook(print)
-    >>> has_hooks(layer)
+    >>> classifies_as_timm(VisionTransformer(8, 4, embed_dim=8, depth=1, num_heads=2))
     True
     """
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    methods = ("forward", "forward_features", "forward_head", "pool")
+    return all(has_library_method(model, method) for method in methods)
 
 
 def scores_from_block(
@@ -70,7 +72,8 @@ def scores_from_block(
 ) -> Callable[[Tensor], Tensor]:
     """A function that gives the scores (G, C) of those of the images with the given indices (G,).
 
-    What lies below `start_block` is computed once, for all images, where that is possible.
+    What lies below `start_block` is computed once, for all images, unless a part of the model was
+    changed: such a part may keep what it saw, for another part to use.
 
     >>> vit = VisionTransformer(8, 4, embed_dim=8, depth=2, num_heads=2).eval()
     >>> images, some = torch.rand(3, 3, 8, 8), torch.tensor([2, 0])
@@ -78,7 +81,7 @@ def scores_from_block(
     >>> torch.allclose(scores(some), vit(images[some]), atol=1e-6)
     True
     """
-    if not is_plain_transformer(model):
+    if not (is_plain_transformer(model) and all(map(is_unchanged, model.modules()))):
         return lambda members: model(images[members])
     tokens, args, kwargs = _inputs_of_block(model, images, start_block)
 
@@ -114,7 +117,8 @@ def _inputs_of_block(model: nn.Module, images: Tensor, index: int) -> tuple[Tens
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode with fused attention, without checkpointing or graph; all undone after.
 
-    Works in any surrounding grad mode, inference mode or autocast state.
+    Works in any surrounding grad mode, inference mode or autocast state. What is compiled runs as
+    if it were not. Attention that somebody changed stays unfused if it is, see `may_fuse`.
 
     >>> layer = nn.Dropout()
     >>> with undisturbed(layer):
@@ -123,24 +127,34 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     >>> layer.training, torch.is_grad_enabled()
     (True, True)
     """
-    wanted = {"training": False, "fused_attn": True, "grad_checkpointing": False}
-    found = [
-        (module, name, getattr(module, name))
-        for module in model.modules()
-        for name, value in wanted.items()
-        if getattr(module, name, value) != value
-    ]
-    with torch.inference_mode(False), torch.no_grad():
+    found = [change for module in model.modules() for change in _to_change(module)]
+    with torch.inference_mode(False), torch.no_grad(), _nothing_compiled():
         try:
-            for module, name, _ in found:
-                setattr(module, name, wanted[name])
+            for module, name in found:
+                setattr(module, name, _WANTED[name])
             yield
         finally:
-            for module, name, value in found:
-                setattr(module, name, value)
+            for module, name in found:
+                setattr(module, name, not _WANTED[name])
             # A weight that autocast has cast without a graph would get no gradient from the
             # caller's next forward pass.
             torch.clear_autocast_cache()
+
+
+def _to_change(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    own = vars(module)  # much faster than getattr on a module that lacks the attribute
+    if module.training:
+        yield module, "training"
+    if own.get("grad_checkpointing"):
+        yield module, "grad_checkpointing"
+    if not own.get("fused_attn", True) and may_fuse(module):
+        yield module, "fused_attn"
+
+
+def _nothing_compiled() -> AbstractContextManager:
+    """What `torch.compile` made runs as plain Python, so that its attention can be seen."""
+    used = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
+    return torch.compiler.set_stance("force_eager") if used else nullcontext()
 
 
 @contextmanager
@@ -167,7 +181,11 @@ def patched_forward(module: nn.Module, run: Callable[..., Tensor]) -> Iterator[N
 
 
 def class_gradients(
-    batch: Batch, logits: Tensor, activations: list[Tensor], tokens: slice
+    batch: Batch,
+    logits: Tensor,
+    activations: list[Tensor],
+    tokens: slice,
+    zero_means: str | None = None,
 ) -> Iterator[tuple[Tensor, ...]]:
     """For k = 0 .. K-1: the gradient of every image's k-th class score at each activation.
 
@@ -179,6 +197,7 @@ def class_gradients(
         logits: (G, C), what `batch.classify` gave.
         activations: (G, ..., N, D) each, in the order of the blocks up to the last one.
         tokens: those among N that a map is read from.
+        zero_means: why the gradient at them may be zero; by default, what the head reads.
 
     Raises:
         ValueError: the logits are not (G, C) or not differentiable; or, after the last pass, a
@@ -207,10 +226,11 @@ def class_gradients(
         largest.append([g[..., tokens, :].abs().flatten(1).amax(dim=1) for g in gradients])
         yield gradients
     # Only now, as a look at a value waits for all the work that a GPU still has to do.
-    _check_gradients(batch, torch.stack([torch.stack(of_class) for of_class in largest]))
+    largest = torch.stack([torch.stack(of_class) for of_class in largest])
+    _check_gradients(batch, largest, zero_means or _reading_of_head(batch.model))
 
 
-def _check_gradients(batch: Batch, largest: Tensor) -> None:
+def _check_gradients(batch: Batch, largest: Tensor, zero_means: str) -> None:
     """Largest absolute gradients, (K, activations, G): a map of zeros must not pass for one."""
     if not largest.isfinite().all():
         raise ValueError("a gradient is not finite: compute in float32 or bfloat16")
@@ -218,12 +238,19 @@ def _check_gradients(batch: Batch, largest: Tensor) -> None:
         return
     k, activation, image = (largest == 0).nonzero()[0].tolist()
     block = len(batch.model.blocks) - largest.shape[1] + activation
-    pool = getattr(batch.model, "global_pool", "") or "of its own"
     raise ValueError(
-        f"the head gives the tokens that the map is read from no gradient in block {block} (class "
-        f"{batch.classes[image, k]}), so the map would be zero. The head must read the class "
-        f"token, and this model's pooling is {pool!r}: use global_pool='token', or a readout "
-        "that contains the class token"
+        f"the tokens that the map is read from get no gradient in block {block} (class "
+        f"{batch.classes[image, k]}), so the map would be zero: {zero_means}"
+    )
+
+
+def _reading_of_head(model: nn.Module) -> str:
+    pool = getattr(model, "global_pool", "") or "of its own"
+    if pool == "token":
+        return "weights after that block are zero, or a part after it cuts the gradient off"
+    return (
+        f"the head must read the class token, and this model's pooling is {pool!r}. Use "
+        "global_pool='token', or a readout that contains the class token"
     )
 
 

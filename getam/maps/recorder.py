@@ -7,34 +7,35 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
-from timm.layers import AttentionRope, GluMlp, Mlp, SwiGLU, SwiGLUPacked
-from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
-from timm.models.vision_transformer import Attention, Block, ResPostBlock
 from torch import Tensor, nn
 
 from getam.maps.attention import (
     AtAttention,
     AttentionCall,
+    AttentionMatrix,
     AttentionOfClassToken,
     NotUnderstood,
+    at_attention_matrix,
     inputs_of_attention,
     resume_after_attention,
 )
-from getam.maps.probe import Batch, has_hooks, is_plain_transformer, patched_forward
+from getam.maps.probe import Batch, is_plain_transformer, patched_forward
+from getam.maps.unchanged import is_tokenwise, treats_tokens
 
 __all__ = ["record_attention"]
 
 Forward = Callable[..., Tensor]
+Recorded = AttentionCall | AttentionMatrix
 
-# Outside their attention, blocks built of these treat every token by itself.
-_TOKENWISE_BLOCKS = (Block, ResPostBlock, EvaBlock, EvaBlockPostNorm)
-_TOKENWISE_ATTENTIONS = (Attention, AttentionRope, EvaAttention)
-_TOKENWISE_MLPS = (Mlp, GluMlp, SwiGLU, SwiGLUPacked)
+_ATTENDS_ONCE = (
+    "one call of scaled_dot_product_attention, or one (images, heads, tokens, tokens) matrix that "
+    "passes through attn_drop"
+)
 
 
 def record_attention(
     batch: Batch, start_block: int, *, graph: bool = True, every_row: bool = False
-) -> tuple[Tensor, list[AttentionCall]]:
+) -> tuple[Tensor, list[Recorded]]:
     """Classify the images of a batch and record the attention of `blocks[start_block:]`.
 
     The graph reaches from the logits down to the attention output of `start_block` and no further;
@@ -44,10 +45,12 @@ def record_attention(
     `start_block`.
 
     Returns:
-        Logits (G, C) and an `AttentionCall` for each block, in their order.
+        Logits (G, C) and, for each block in their order, an `AttentionCall`, or an
+        `AttentionMatrix` where a changed block computes its matrix itself.
 
     Raises:
-        ValueError: a block that does not attend exactly once, from all tokens to all tokens.
+        ValueError: a block that does not attend exactly once, from all tokens to all tokens, or
+            blocks that do not run in their order, each once.
 
     >>> from timm.models.vision_transformer import VisionTransformer
     >>> vit = VisionTransformer(8, 4, num_classes=2, embed_dim=8, depth=3, num_heads=2)
@@ -61,14 +64,14 @@ def record_attention(
     recorder = _Recorder(batch, start_block, graph, every_row)
     with torch.no_grad(), ExitStack() as patches:
         for index in range(start_block, len(blocks)):
-            run = partial(recorder.run, index, blocks[index])
+            run = partial(recorder.run, index)
             patches.enter_context(patched_forward(blocks[index], run))
         logits = batch.classify()
     expected = len(blocks) - start_block
     if len(recorder.calls) != expected:
         raise ValueError(
-            f"expected {expected} blocks to run, each once, but saw {len(recorder.calls)} runs: a "
-            "compiled or scripted model hides its blocks, pass the plain one"
+            f"expected the last {expected} blocks to run, but saw {len(recorder.calls)}: the "
+            "model's forward leaves out blocks, or it is scripted and hides them"
         )
     return logits, recorder.calls
 
@@ -78,36 +81,50 @@ class _Recorder:
 
     def __init__(self, batch: Batch, start: int, graph: bool, every_row: bool) -> None:
         self.batch = batch
+        self.blocks = batch.model.blocks
         self.start = start
-        self.last = len(batch.model.blocks) - 1
+        self.last = len(self.blocks) - 1
         self.graph = graph
         self.every_row = every_row
         self.prefix_only = _head_reads_prefix_only(batch.model)
-        self.calls: list[AttentionCall] = []
+        # Looked at here, as `patched_forward` changes the blocks too.
+        short_cuts = {start, min(start + 1, self.last), self.last}
+        self.tokenwise = {index for index in short_cuts if is_tokenwise(self.blocks[index])}
+        self.calls: list[Recorded] = []
         self.graph_in_class_token: Tensor | None = None
 
-    def run(self, index: int, block: nn.Module, forward: Forward, *args, **kwargs) -> Tensor:
-        how = self._run
-        if args and _is_tokenwise(block):
-            if index == self.last and self.prefix_only:
-                how = self._run_for_prefix
-            elif index == self.start and self.graph and not self.every_row:
-                how = self._run_from_class_token
-            elif args[0] is self.graph_in_class_token:
-                how = self._run_after_class_token
+    def run(self, index: int, forward: Forward, *args, **kwargs) -> Tensor:
+        expected = self.start + len(self.calls)
+        if index != expected:
+            raise ValueError(
+                f"expected the blocks to run in their order, each once, but block {index} ran "
+                f"where block {expected} was due"
+            )
         try:
-            return how(index, forward, *args, **kwargs)
+            return self._how(index, args)(index, forward, *args, **kwargs)
         except NotUnderstood as error:
             raise ValueError(
-                f"block {index} ({type(block).__name__}) attends in a way that maps cannot be read "
-                f"from: {error}"
+                f"block {index} ({type(self.blocks[index]).__name__}) attends in a way that maps "
+                f"cannot be read from: {error}"
             ) from None
+
+    def _how(self, index: int, args: tuple) -> Forward:
+        if args and index in self.tokenwise:
+            if index == self.last and self.prefix_only:
+                return self._run_for_prefix
+            if index == self.start and self.graph and not self.every_row:
+                return self._run_from_class_token
+            if args[0] is self.graph_in_class_token:
+                return self._run_after_class_token
+        return self._run
 
     def _run(self, index: int, forward: Forward, *args, **kwargs) -> Tensor:
         """Any block."""
-        return self._observed(
-            lambda call: self._start_graph(index, call.attended()), forward, *args, **kwargs
-        )
+
+        def attend(call: Recorded) -> Recorded:
+            return self._start_graph(index, call.attended())
+
+        return self._observed(attend, forward, *args, block=self.blocks[index], **kwargs)
 
     def _run_for_prefix(self, index: int, forward: Forward, x: Tensor, *args, **kwargs) -> Tensor:
         """The last block: every token is attended to, but only prefix tokens go on to the head."""
@@ -145,50 +162,52 @@ class _Recorder:
 
     def _observed(
         self,
-        attend: Callable[[AttentionCall], AttentionCall],
+        attend: Callable[[Recorded], Recorded],
         forward: Forward,
         *args,
+        block: nn.Module | None = None,
         **kwargs,
     ) -> Tensor:
-        seen = []
+        """Run a block and keep what `attend` makes of its attention.
 
-        def answer(call: AttentionCall) -> Tensor:
+        Looks at matrices too, where `block` is given.
+        """
+        seen: list[Recorded] = []
+
+        def answer(call: Recorded) -> Recorded:
             seen.append(attend(self._checked(call)))
-            return seen[-1].output
+            return seen[-1]
 
-        with AtAttention(answer):
+        with ExitStack() as stack:
+            stack.enter_context(AtAttention(lambda call: answer(call).output))
+            if block is not None:
+                stack.enter_context(at_attention_matrix(block, answer))
             tokens = forward(*args, **kwargs)
         if len(seen) != 1:
-            raise NotUnderstood(f"expected one scaled_dot_product_attention, got {len(seen)}")
+            raise NotUnderstood(f"expected {_ATTENDS_ONCE}, got {len(seen)}")
         self.calls += seen
         return tokens
 
-    def _checked(self, call: AttentionCall) -> AttentionCall:
+    def _checked(self, call: Recorded) -> Recorded:
         h, w = self.batch.grid
         tokens = self.batch.model.num_prefix_tokens + h * w
-        expected = len(self.batch.classes), call.query.shape[1], tokens
-        if call.query.shape[:3] != expected or call.key.shape[:3] != expected:
+        heads = call.tokens[0][1]
+        expected = len(self.batch.classes), heads, tokens
+        if call.tokens != (expected, expected):
+            found = " and ".join(str(tuple(shape)) for shape in call.tokens)
             raise NotUnderstood(
                 f"expected all tokens to attend to all, (images, heads, tokens) = {expected}, got "
-                f"query {tuple(call.query.shape)} and key {tuple(call.key.shape)}"
+                f"{found}"
             )
         return call
 
-    def _start_graph(self, index: int, call: AttentionCall) -> AttentionCall:
+    def _start_graph(self, index: int, call: Recorded) -> Recorded:
         if not self.graph or index != self.start:
             return call
         torch.set_grad_enabled(True)  # until the caller's no_grad() ends
         return call._replace(output=call.output.detach().requires_grad_())
 
 
-def _is_tokenwise(block: nn.Module) -> bool:
-    return (
-        type(block) in _TOKENWISE_BLOCKS
-        and type(block.attn) in _TOKENWISE_ATTENTIONS
-        and type(block.mlp) in _TOKENWISE_MLPS
-        and not any(map(has_hooks, block.modules()))
-    )
-
-
 def _head_reads_prefix_only(model: nn.Module) -> bool:
-    return is_plain_transformer(model) and model.global_pool == "token" and model.attn_pool is None
+    plain = is_plain_transformer(model) and all(map(treats_tokens, model.norm.modules()))
+    return plain and model.global_pool == "token" and model.attn_pool is None

@@ -1,1 +1,1 @@
-"""What is measured: ``segmentation`` (IoU) and ``classification`` (average precision, F1)."""
+"""Measures of quality: ``segmentation`` (IoU) and ``classification`` (average precision, F1)."""

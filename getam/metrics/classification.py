@@ -15,17 +15,18 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Area under the precision-recall curve of each class.
 
     `AP = sum_n (R_n - R_{n-1}) P_n` over the distinct scores, highest first, without
-    interpolation (scikit-learn's definition; VOC since 2010 takes the curve's envelope instead).
+    interpolation. This is the definition of scikit-learn. VOC takes the envelope of the curve from
+    2010 on, which gives other values.
 
     Args:
         scores: (N, C) floats, higher = more likely; any monotone scale (logits or probabilities).
         labels: (N, C) bool or 0/1.
 
     Returns:
-        (C,) in [0, 1]; nan where a class has no positive.
+        (C,) in [0, 1]; nan for a class that no image has.
 
     Raises:
-        ValueError: shapes differ, scores have NaN, labels are not 0/1.
+        ValueError: the shapes differ, a score is NaN, or a label is not 0 or 1.
 
     >>> average_precision(np.array([[0.9], [0.8], [0.7]]), np.array([[1], [0], [1]])).round(4)
     array([0.8333])
@@ -40,7 +41,7 @@ def _average_precision_of_one(scores: np.ndarray, labels: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
-    # Equal scores cannot be told apart by any threshold: they enter the curve together.
+    # No threshold can separate equal scores, so they enter the curve together.
     last_of_ties = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
     hits = np.cumsum(labels)[last_of_ties]
     precision = hits / (last_of_ties + 1)
@@ -49,7 +50,7 @@ def _average_precision_of_one(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def mean_average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of `average_precision` over the classes that have a positive; nan if none has.
+    """Mean of `average_precision` over the classes that some image has; nan if there is none.
 
     >>> mean_average_precision(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 0], [0, 0]]))
     1.0
@@ -58,7 +59,7 @@ def mean_average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 class F1(NamedTuple):
-    """F1 scores: `micro` over all decisions together, `macro` the mean over classes."""
+    """F1 scores: `micro` of all decisions together, `macro` the mean of the F1 of each class."""
 
     micro: float
     macro: float
@@ -67,15 +68,15 @@ class F1(NamedTuple):
 def f1(probabilities: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> F1:
     """F1 of "probability above threshold": `2 TP / (2 TP + FP + FN)`.
 
-    Macro leaves out classes that are neither present nor predicted; nan if nothing is.
+    Macro leaves out classes that no image has and that are never predicted; nan if none is left.
 
     Args:
         probabilities: (N, C) in [0, 1]; for logits pass `threshold=0`.
         labels: (N, C) bool or 0/1.
-        threshold: predicted present where the probability is above it.
+        threshold: a class is predicted if its probability is above this value.
 
     Raises:
-        ValueError: as `average_precision`.
+        ValueError: as for `average_precision`.
 
     >>> f1(np.array([[0.9, 0.6], [0.2, 0.1]]), np.array([[1, 0], [0, 1]]))
     F1(micro=0.5, macro=0.5)
@@ -97,7 +98,7 @@ def _checked_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
             "expected both (images, classes)."
         )
     if np.isnan(scores).any():
-        raise ValueError("Got scores with NaN, expected numbers: did the training diverge?")
+        raise ValueError("Got scores with NaN, expected numbers: check if the training diverged.")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("Got labels other than 0 and 1, expected one 0/1 per image and class.")
     return scores, labels.astype(bool)

@@ -1,7 +1,8 @@
-"""Segmentation scores: one streaming confusion matrix, and threshold sweeps of seeds.
+"""Segmentation scores: a confusion matrix over many images, and scores of maps at many thresholds.
 
-VOC's mean IoU comes from one confusion matrix over all pixels of a split, not from a mean over
-images. All accumulators take one image (or a stack of images) at a time and add up with `+`.
+The mean IoU of VOC comes from one confusion matrix over all pixels of a split. It is not a mean
+over images. Both classes take one image (or a stack of images) at a time, and can be added with
+`+`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ __all__ = ["ConfusionMatrix", "ThresholdSweep"]
 
 
 class ConfusionMatrix:
-    """Pixels by target and predicted label, added up over images.
+    """Counts pixels by target and predicted label, over many images.
 
-    A target of 255 is not counted. A prediction of 255, as pseudo labels have them, is "no
-    answer": such pixels go to a last column of their own, take no part in the IoU, and are what
-    `ignored_share` reports. Read the two together: labels that ignore every hard pixel score high.
+    Pixels with the target 255 are not counted. A prediction of 255 means "no answer" (pseudo labels
+    have such pixels). These pixels are counted in the last column and do not enter the IoU;
+    `ignored_share` is their share. Read it together with the IoU: labels that are 255 at every
+    difficult pixel have a high IoU.
 
     Attributes:
         matrix: (num_classes, num_classes + 1) int64; row = target, column = prediction, the last
@@ -35,16 +37,16 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int) -> None:
         if not 1 <= num_classes <= IGNORE:
             raise ValueError(
-                f"Got num_classes={num_classes}, expected 1 to 255, the background among them."
+                f"Got num_classes={num_classes}, expected 1 to 255, background included."
             )
         self.num_classes = num_classes
         self.matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Count one image; both any shape, integers in 0..num_classes - 1 or 255.
+        """Count one image. Both arrays have one shape; integers in 0..num_classes - 1, or 255.
 
         Raises:
-            ValueError: shapes differ, or a label is out of range; nothing is counted then.
+            ValueError: the shapes differ, or a label is out of range. Nothing is counted then.
         """
         prediction, target = _label_image(prediction), _label_image(target)
         if prediction.shape != target.shape:
@@ -52,56 +54,58 @@ class ConfusionMatrix:
                 f"Got a prediction of shape {prediction.shape} for a target of {target.shape} "
                 "(height, width), expected the same: resize the prediction to the image."
             )
-        # One histogram over all pairs of bytes: out-of-range labels are then found in 64 k cells
-        # instead of in every pixel.
+        # One histogram over all pairs of bytes, so that the check for labels out of range looks at
+        # 64 k cells, not at every pixel.
         pairs = (target.astype(np.uint16) << 8) | prediction
         counts = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
         _check_range("target", counts.sum(axis=1), self.num_classes)
         _check_range("prediction", counts.sum(axis=0), self.num_classes)
         self.matrix[:, :-1] += counts[: self.num_classes, : self.num_classes]
-        # With 255 classes, 255 still means ignore: labels then run from 0 to 254.
+        # 255 means ignore also with 255 classes, whose labels are 0 to 254.
         self.matrix[:, -1] += counts[: self.num_classes, IGNORE]
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
-        """The counts of both, for instance of two processes."""
+        """The sum of both counts, for instance of two processes."""
         if not isinstance(other, ConfusionMatrix):
             return NotImplemented
         if other.num_classes != self.num_classes:
             raise ValueError(
                 f"Got confusion matrices of {self.num_classes} and {other.num_classes} classes, "
-                "expected the same number: they come from different label tables."
+                "expected the same number: use one label table for both."
             )
         total = ConfusionMatrix(self.num_classes)
         total.matrix = self.matrix + other.matrix
         return total
 
     def iou(self) -> np.ndarray:
-        """(num_classes,) intersection over union; nan where a class is in neither image.
+        """(num_classes,) intersection over union; nan for a class that does not occur.
 
-        `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, over the pixels that have a target and an answer.
+        `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, over the pixels whose target and prediction are not
+        255.
         """
         return _iou(self.matrix[:, :-1])
 
     def miou(self) -> float:
-        """Mean of `iou` over the classes that occur, background included; nan before any pixel."""
+        """Mean of `iou` over the classes that occur, background included; nan without any pixel."""
         return float(mean_over_known(self.iou()))
 
     @property
     def has_classes(self) -> bool:
-        """Whether any pixel has a target other than 0: else nothing but background is measured."""
+        """Whether any pixel has a target other than 0. If not, only background is measured."""
         return bool(self.matrix[1:].any())
 
     @property
     def ignored_share(self) -> float:
-        """Share, among the pixels with a target, of those predicted 255; nan before any pixel."""
+        """Share of the counted pixels whose prediction is 255; nan without any pixel."""
         pixels = self.matrix.sum()
         return float(self.matrix[:, -1].sum() / pixels) if pixels else float("nan")
 
     @property
     def foreground_recall(self) -> float:
-        """Share, among the pixels with a target other than 0, of those predicted as it.
+        """Share of the foreground pixels (target not 0) that are predicted as their class.
 
-        No answer is a miss here: this is what labels that ignore every hard pixel score low on.
+        A prediction of 255 counts as wrong. So labels that are 255 at every difficult pixel have a
+        low recall.
 
         >>> confusion = ConfusionMatrix(2)
         >>> confusion.update(np.array([1, 1, 0, 255]), np.array([1, 1, 1, 1]))
@@ -114,12 +118,12 @@ class ConfusionMatrix:
 
 
 class ThresholdSweep:
-    """Seed quality at many background thresholds at once.
+    """Scores of class maps at many background thresholds at once.
 
-    For each threshold t, `label = argmax_c M_c if max_c M_c > t else 0`, scored as by
-    `ConfusionMatrix`. Each pixel is looked at once: it is counted under the number of thresholds
-    its maximum exceeds, and the matrix of threshold j is a cumulative sum over those bins. The
-    cost of an update hardly depends on the number of thresholds.
+    At a threshold t, `label = argmax_c M_c if max_c M_c > t else 0`, scored as by
+    `ConfusionMatrix`. Each pixel is counted once: in bin b if b thresholds are below its maximum.
+    The confusion matrix of a threshold is a cumulative sum over the bins. So the time of an update
+    hardly depends on the number of thresholds.
 
     Attributes:
         thresholds: (T,) float64, ascending.
@@ -131,13 +135,13 @@ class ThresholdSweep:
     """
 
     def __init__(self, num_classes: int, thresholds: Sequence[float]) -> None:
-        ConfusionMatrix(num_classes)  # refuses what it cannot count
+        ConfusionMatrix(num_classes)  # raises if num_classes is out of range
         self.num_classes = num_classes
         self.thresholds = np.asarray(thresholds, dtype=np.float64)
         if self.thresholds.ndim != 1 or not len(self.thresholds):
             raise ValueError(f"Got thresholds={thresholds!r}, expected a list of numbers.")
         if not (np.diff(self.thresholds) > 0).all():
-            raise ValueError(f"Got thresholds={thresholds!r}, expected them ascending.")
+            raise ValueError(f"Got thresholds={thresholds!r}, expected ascending numbers.")
         # [bin, target, strongest class]: a pixel in bin b exceeds the first b thresholds.
         self._counts = np.zeros((len(self.thresholds) + 1, num_classes, num_classes), np.int64)
 
@@ -145,12 +149,12 @@ class ThresholdSweep:
         """Count one image.
 
         Args:
-            maps: (K, H, W) of the present classes, K may be 0; ties go to the first of them.
+            maps: (K, H, W) of the classes in the image, K may be 0. The first wins a tie.
             class_ids: their K labels, 1..num_classes - 1.
-            target: (H, W) integers in 0..num_classes - 1, or 255 for not counted.
+            target: (H, W) integers in 0..num_classes - 1, or 255 (not counted).
 
         Raises:
-            ValueError: shapes or labels do not fit; nothing is counted then.
+            ValueError: a shape or a label is not as described. Nothing is counted then.
         """
         target = _label_image(target)
         ids = self._checked_ids(maps, class_ids, target)
@@ -160,7 +164,7 @@ class ThresholdSweep:
         if len(ids):
             strongest = maps.max(axis=0)[counted]
             if np.isnan(strongest).any():
-                raise ValueError("Got maps with NaN, expected numbers.")
+                raise ValueError("Got maps with NaN, expected numbers: check the class maps.")
             bins = np.searchsorted(self.thresholds, strongest, side="left")
             columns = ids[maps.argmax(axis=0)[counted]]
         else:
@@ -185,7 +189,7 @@ class ThresholdSweep:
         return np.asarray(class_ids, dtype=np.int64)
 
     def __add__(self, other: ThresholdSweep) -> ThresholdSweep:
-        """The counts of both, for instance of two processes."""
+        """The sum of both counts, for instance of two processes."""
         if not isinstance(other, ThresholdSweep):
             return NotImplemented
         if self._counts.shape != other._counts.shape or (self.thresholds != other.thresholds).any():
@@ -211,14 +215,14 @@ class ThresholdSweep:
 
     @property
     def has_classes(self) -> bool:
-        """As that of `ConfusionMatrix`."""
+        """As `ConfusionMatrix.has_classes`."""
         return bool(self._counts[:, 1:].any())
 
     def best(self) -> tuple[float, float]:
-        """The threshold with the highest mean IoU (the lowest such one), and that mean IoU."""
+        """The threshold with the highest mean IoU (the lowest of equals), and this mean IoU."""
         miou = self.miou()
         if np.isnan(miou).all():
-            raise ValueError("Got no pixel with a target, expected at least one: update first.")
+            raise ValueError("Got no pixel with a target, expected one or more: call update first.")
         best = int(np.nanargmax(miou))
         return float(self.thresholds[best]), float(miou[best])
 
@@ -231,7 +235,7 @@ def _label_image(labels: np.ndarray) -> np.ndarray:
         raise ValueError(f"Got labels of type {labels.dtype}, expected integers in 0..255.")
     if labels.size and not (labels.min() >= 0 and labels.max() <= IGNORE):
         raise ValueError(
-            f"Got labels from {labels.min()} to {labels.max()}, expected 0 to 255, 255 = ignore."
+            f"Got labels from {labels.min()} to {labels.max()}, expected 0 to 255 (255: ignore)."
         )
     return labels.astype(np.uint8)
 
@@ -253,11 +257,11 @@ def _iou(matrices: np.ndarray) -> np.ndarray:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, nan where whole is 0."""
+    """part / whole; nan where whole is 0."""
     return np.where(whole, part / np.maximum(whole, 1), np.nan)
 
 
 def mean_over_known(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without nan; nan where there is nothing else."""
+    """Mean over the last axis, leaving out nan; nan where all values are nan."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))

@@ -1,8 +1,9 @@
-"""The networks, how they are built, kept and applied.
+"""The networks: building, saving, loading and running them.
 
-build       classifier, DeepLab and end-to-end network by name; saving and loading
-decoders    what turns the patch features of a ViT into a segmentation
-inference   photos of any size to class probabilities; ``tiling`` cuts large ones
-precision   bfloat16 and float16
-onnx        the network as an ONNX file
+build       builds classifier, DeepLab and end-to-end network by name; saves and loads them
+decoders    the decoders that turn patch features of a ViT into a segmentation
+inference   class probabilities of images of any size
+tiling      labels of large photos, tile by tile
+precision   computing in bfloat16 and float16
+onnx        exports a network as an ONNX file
 """

@@ -1,4 +1,4 @@
-"""Building, saving and loading the networks: ViT classifier, DeepLab, and both in one."""
+"""Builds, saves and loads the networks: ViT classifier, DeepLab and end-to-end network."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from torch import Tensor, nn
 from getam.errors import UserError
 from getam.networks.decoders import ViTDeepLab, ViTEndToEnd
 
-ENCODER = "encoder."  # where a network with a decoder keeps its encoder's weights
+ENCODER = "encoder."  # prefix of the encoder's weights in a network with a decoder
 
 
 def build_classifier(
     model: str, num_classes: int, image_size: int, args: Mapping[str, Any], weights: str = "none"
 ) -> nn.Module:
-    """A timm ViT that reads its logits (B, num_classes) from the class token.
+    """A timm ViT that computes its logits (B, num_classes) from the class token.
 
     Args:
         model: timm name, with or without a pretrained tag.
         num_classes: size of the new head.
-        image_size: side in pixels of the square the position embedding is made for; other
-            sizes are taken too (dynamic).
+        image_size: side in pixels of the square image that the position embedding is made for.
+            The network takes other sizes too.
         args: further arguments of ``timm.create_model``.
         weights: ``"timm"`` (timm downloads them), ``"none"``, or a local file.
 
     Raises:
-        UserError: an unknown model, one without a class token, or weights that do not fit.
+        UserError: the model is unknown or has no class token, or the weights do not fit it.
     """
     size = {"img_size": image_size, "dynamic_img_size": True} if _is_vit(model) else {}
     network = _create(model, weights, num_classes=num_classes, **size, **args)
     if not hasattr(network, "blocks") or getattr(network, "cls_token", None) is None:
         raise UserError(
-            f"{model}: got a model without a class token, expected a timm ViT "
-            f"that has one (ViT, DeiT, hybrid, DINOv2): GETAM reads the class token's attention."
+            f"{model}: got a model without a class token, expected a timm ViT that has one (ViT, "
+            f"DeiT, hybrid, DINOv2), because GETAM reads the attention of the class token."
         )
     return network
 
@@ -60,11 +60,12 @@ def build_deeplab(
 ) -> nn.Module:
     """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
 
-    Over a plain ViT it is the DeepLabV3 decoder on the patch features of some ``blocks`` (None:
-    the last), over a timm convolutional encoder segmentation-models-pytorch's DeepLabV3+.
+    With a plain ViT as encoder it is the DeepLabV3 decoder on the patch features of ``blocks``
+    (None: the last block). With a convolutional timm encoder it is DeepLabV3+. Both decoders are
+    those of segmentation-models-pytorch.
 
     Raises:
-        UserError: an unknown encoder, weights that do not fit, or blocks that it does not have.
+        UserError: the encoder is unknown or lacks one of the blocks, or the weights do not fit it.
     """
     if _is_vit(encoder):
         vit = _create(
@@ -84,15 +85,15 @@ def build_endtoend(
     channels: int,
     weights: str = "none",
 ) -> ViTEndToEnd:
-    """A classifier of ``num_classes`` and, over it, a DPT decoder of these and background.
+    """A classifier of ``num_classes``, with a DPT decoder for these classes and background.
 
     Args:
-        channels: where the decoder fuses its levels; 256 in DPT.
+        channels: channels of the decoder where it fuses its levels; 256 in DPT.
 
-    The others are those of :func:`build_classifier`.
+    The other arguments are those of :func:`build_classifier`.
 
     Raises:
-        UserError: as there, or a size that the decoder cannot halve often enough.
+        UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride.
     """
     encoder = build_classifier(model, num_classes, image_size, args, weights)
     network = ViTEndToEnd(encoder, num_classes + 1, channels)
@@ -117,15 +118,14 @@ def save_network(
 ) -> None:
     """Write ``network.safetensors`` and ``network.json`` into ``folder``.
 
-    The latter says how to build it, the names of the classes 1..C and, where photos have more than
-    8 bits, the ``intensities`` that became 0 and 255.
+    ``network.json`` says how to build the network. It has the names of the classes 1..C and, where
+    photos have more than 8 bits, the ``intensities`` that became 0 and 255.
     """
     # Clones, because safetensors refuses tensors that share storage.
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     save_file(state, folder / "network.safetensors")
     described = {**build, "classes": list(classes)}
-    if intensities:
-        described["intensities"] = list(intensities)
+    described |= {"intensities": list(intensities)} if intensities else {}
     text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "network.json").write_text(text + "\n", encoding="utf-8")
 
@@ -139,15 +139,14 @@ def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
 
 
 def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
-    """The classifier in ``folder``, or that inside the end-to-end network, in eval mode."""
+    """The classifier in ``folder``, or the one in its end-to-end network, in eval mode."""
     network = load_network(folder, device)
     return network.encoder if isinstance(network, ViTEndToEnd) else network
 
 
 def network_build(folder: Path) -> dict[str, Any]:
     """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
-    apart = ("classes", "intensities")
-    return {name: value for name, value in _described(folder).items() if name not in apart}
+    return {n: v for n, v in _described(folder).items() if n not in ("classes", "intensities")}
 
 
 def network_classes(folder: Path) -> tuple[str, ...]:
@@ -165,26 +164,25 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that came pretrained (or could have): all but head and decoder."""
+    """The parameters that can be pretrained: those of the encoder without its heads."""
     encoder = getattr(network, "encoder", network)
     heads = {id(p) for m in _heads(encoder) for p in m.parameters()}
     return [p for p in encoder.parameters() if id(p) not in heads]
 
 
 def freeze_blocks(network: nn.Module, blocks: int) -> None:
-    """Keep the embedding and the first ``blocks`` blocks of a ViT encoder as they are.
+    """Do not train the embedding and the first ``blocks`` blocks of a ViT encoder.
 
     Raises:
-        UserError: the encoder has no blocks, or not so many.
+        UserError: the encoder has fewer blocks.
     """
     if not blocks:
         return
     encoder = getattr(network, "encoder", network)
     depth = len(getattr(encoder, "blocks", ()))
     if blocks > depth:
-        raise UserError(f"frozen_blocks: got {blocks}, expected at most the encoder's {depth}.")
-    frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
-    for part in frozen:
+        raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth} blocks.")
+    for part in (encoder.patch_embed, *encoder.blocks[:blocks]):
         part.requires_grad_(False)
     for name in ("cls_token", "dist_token", "reg_token", "pos_embed"):
         if isinstance(getattr(encoder, name, None), nn.Parameter):
@@ -210,14 +208,17 @@ def _create(name: str, weights: str, **args: Any) -> nn.Module:
     try:
         network = timm.create_model(name, pretrained=weights == "timm", **args)
     except TypeError as error:
-        raise UserError(f"{name}: this model does not take these arguments ({error}).") from None
+        raise UserError(
+            f"{name}: this model does not take these arguments ({error}). Change "
+            f"model_args or encoder_args."
+        ) from None
     if weights not in ("timm", "none"):
         _load_weights(network, Path(weights), name)
     return network
 
 
 def _load_weights(network: nn.Module, file: Path, name: str) -> None:
-    """Load a local file as timm would, but insist that the whole encoder is in it."""
+    """Load a local file as timm does, but require that the whole encoder is in it."""
     own = network.state_dict()
     heads = tuple(f"{part}." for part in ("head", "head_dist", "fc", "classifier"))
 
@@ -233,8 +234,8 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
 
     if not file.is_file():
         raise UserError(
-            f"{file}: these weights are missing, expected a safetensors or PyTorch file, or one "
-            f"of 'timm', 'none'."
+            f"{file}: there is no such file of weights. Expected a safetensors or PyTorch file, "
+            f"'timm' or 'none'."
         )
     try:
         keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
@@ -247,8 +248,8 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
     missing = [key for key in keys.missing_keys if not key.startswith(heads)]
     if missing:
         raise UserError(
-            f"{file}: these weights are not of {name}: {len(missing)} of {len(own)} tensors are "
-            f"missing, {missing[0]!r} first. Set the model that they were made with."
+            f"{file}: these weights do not belong to {name}: {len(missing)} of {len(own)} tensors "
+            f"are missing, the first is {missing[0]!r}. Set the model that they were made with."
         )
 
 
@@ -279,7 +280,7 @@ def _build_convolutional(
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"deeplab.encoder {encoder}: DeepLabV3+ cannot use it ({reason})."
+            f"deeplab.encoder: DeepLabV3+ cannot use {encoder} ({reason}). Set another encoder."
         ) from None
     if weights not in ("timm", "none"):
         _load_weights(network.encoder.model, Path(weights), encoder)

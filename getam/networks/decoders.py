@@ -1,4 +1,4 @@
-"""Segmentation networks over a plain ViT: DeepLab, and the end-to-end network with DPT."""
+"""Segmentation networks with a plain ViT as encoder: DeepLab, and the end-to-end network (DPT)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from getam.data.transforms import resize_maps
 
-LEVELS = 4  # of the DPT decoder: its coarsest is a 1/32 of the image
+LEVELS = 4  # of the DPT decoder; the coarsest has 1/32 of the side of the image
 
 
 class ViTDeepLab(nn.Module):
-    """The DeepLabV3 decoder (ASPP) over the patch features of a plain ViT.
+    """The DeepLabV3 decoder (ASPP) on the patch features of a plain ViT.
 
-    Takes (B, 3, H, W) with H and W multiples of ``stride`` (the patch size). ``blocks`` are those
-    whose outputs the decoder sees side by side, brought to ``channels`` first; without them it
-    sees the last block's as they are.
+    Takes (B, 3, H, W), where H and W are multiples of ``stride`` (the patch size). With ``blocks``
+    the outputs of these blocks are concatenated and reduced to ``channels`` for the decoder.
+    Without ``blocks`` the decoder gets the output of the last block.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ViTDeepLab(nn.Module):
         return resize_maps(self.decode(self.features(images)), images.shape[-2:])
 
     def features(self, images: Tensor) -> Tensor:
-        """What the decoder sees of images (B, 3, H, W): (B, D x blocks, h, w)."""
+        """The encoder output (B, D x blocks, h, w) of images (B, 3, H, W)."""
         found = self.encoder.forward_intermediates(
             images,
             indices=self.blocks or 1,
@@ -65,9 +65,9 @@ class ViTDeepLab(nn.Module):
 
 
 class FixedEncoderDeepLab(nn.Module):
-    """All of a :class:`ViTDeepLab` but its encoder, to learn from features that stay as they are.
+    """A :class:`ViTDeepLab` without its encoder, to train the decoder on stored features.
 
-    Takes what ``features`` of the whole network gives; shares its parameters with it.
+    Takes the output of ``ViTDeepLab.features``. Shares its parameters with the whole network.
     """
 
     def __init__(self, whole: ViTDeepLab) -> None:
@@ -88,11 +88,11 @@ def _joined(width: int, channels: int) -> nn.Module:
 
 
 class ViTEndToEnd(nn.Module):
-    """A ViT classifier and a DPT decoder (arXiv 2103.13413) over features of four of its blocks.
+    """A ViT classifier, and a DPT decoder (arXiv 2103.13413) on features of four of its blocks.
 
-    ``encoder`` is a whole classifier: ``compute_maps(network.encoder, ...)`` explains the very
-    scores that :meth:`scores_and_logits` gives. Takes (B, 3, H, W) with H and W multiples of
-    ``stride``, so that the decoder's coarsest level has whole pixels.
+    ``encoder`` is a whole classifier: ``compute_maps(network.encoder, ...)`` explains the same
+    scores that :meth:`scores_and_logits` gives. Takes (B, 3, H, W), where H and W are multiples of
+    ``stride``, so that the coarsest level of the decoder has whole pixels.
     """
 
     def __init__(self, encoder: nn.Module, num_classes: int, channels: int) -> None:
@@ -100,8 +100,8 @@ class ViTEndToEnd(nn.Module):
         self.encoder = encoder
         depth, patch = len(encoder.blocks), encoder.patch_embed.feat_ratio()
         self.blocks = [max(0, depth * level // LEVELS - 1) for level in range(1, LEVELS + 1)]
-        # The decoder halves and doubles: patches of 14 pixels are decoded as if they had 16, and
-        # the logits are resized in the end.
+        # The decoder can only halve and double. So patches of 14 pixels are decoded as if they had
+        # 16 pixels, and the logits are resized at the end.
         decoded = 2 ** round(math.log2(patch))
         self.stride = patch * max(1, 32 // decoded)
         self.decoder = DPTDecoder(
@@ -113,9 +113,9 @@ class ViTEndToEnd(nn.Module):
         self.head = DPTSegmentationHead(channels, num_classes)
 
     def forward(self, images: Tensor, with_scores: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, num_classes, H, W), or what :meth:`scores_and_logits` gives.
+        """Logits (B, num_classes, H, W); ``with_scores`` the pair of :meth:`scores_and_logits`.
 
-        DistributedDataParallel follows only what is called through here.
+        Training calls this method, because DistributedDataParallel only wraps ``forward``.
         """
         both = self.scores_and_logits(images)
         return both if with_scores else both[1]

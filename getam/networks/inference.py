@@ -16,8 +16,8 @@ from getam.networks.precision import autocast
 class Segmenter:
     """Runs a segmentation network over images of any size.
 
-    Each image is resized so that its long side is ``image_size`` times a scale, padded to a
-    square, and its probabilities are resized back and averaged over scales and flips.
+    Each image is resized so that its long side is ``image_size`` times a scale, then padded to a
+    square. Its probabilities are resized back, and averaged over scales and flips.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A segmentation network as one ONNX file that takes plain RGB and gives probabilities."""
+"""Exports a segmentation network as one ONNX file, from RGB to class probabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 
 class Deployed(nn.Module):
-    """RGB in [0, 1] (B, 3, H, W) -> class probabilities (B, K, H, W); normalises by itself."""
+    """RGB in [0, 1] (B, 3, H, W), not normalised -> class probabilities (B, K, H, W)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -36,18 +36,19 @@ class Deployed(nn.Module):
 def export_onnx(
     path: Path, network: nn.Module, image_size: int, classes: Sequence[str]
 ) -> tuple[str, float]:
-    """Write a network and compare the file, under onnxruntime, with torch.
+    """Write a network as ONNX, and compare the output of onnxruntime with that of torch.
 
-    Any batch size; any height and width that are multiples of the network's ``stride``, but of a
-    hybrid ViT one square only: the exporter cannot follow how its stem pads. The file's metadata
-    holds ``classes``, ``stride`` and the ``image_size`` (long side) of the training.
+    The file takes any batch size, and any height and width that are multiples of the network's
+    ``stride``. With a hybrid ViT it takes one square size only, because the exporter cannot follow
+    the padding of its stem. The metadata of the file are ``classes``, ``stride`` and
+    ``image_size``, the long side in training.
 
     Returns:
         The sizes that the file takes, in words, and the largest difference of a probability.
 
     Raises:
-        UserError: onnx, onnxscript or onnxruntime is not installed, torch cannot export this
-            network, or the file does not do as the network does.
+        UserError: onnx, onnxscript or onnxruntime is not installed; torch cannot export this
+            network; or the probabilities differ by more than ``TOLERANCE``.
     """
     import_onnx()
     deployed = Deployed(network.cpu()).eval()
@@ -64,8 +65,9 @@ def export_onnx(
         difference = max(_difference(temporary, deployed, shape) for shape in shapes)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{path}: the exported network differs from torch's by {difference:.2g}, expected "
-                f"at most {TOLERANCE:g}. It was not written: try another version of torch."
+                f"{path}: the probabilities of the exported network differ from those of torch by "
+                f"{difference:.2g}, expected at most {TOLERANCE:g}. The file was not written. Try "
+                f"another version of torch."
             )
     return f"H = W = {side}" if fixed else f"H and W multiples of {stride}", difference
 
@@ -80,7 +82,7 @@ def _program(deployed: nn.Module, shape: tuple[int, ...], fixed: bool) -> torch.
     sides = {} if fixed else {2: dimension.AUTO, 3: dimension.AUTO}
     free = {0: dimension("batch"), **sides}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's, about its own deprecations
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
         try:
             return torch.onnx.export(
                 deployed,
@@ -93,7 +95,10 @@ def _program(deployed: nn.Module, shape: tuple[int, ...], fixed: bool) -> torch.
             )
         except torch.onnx.errors.OnnxExporterError as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"torch cannot export this network as ONNX ({reason}).") from None
+            raise UserError(
+                f"torch cannot export this network as ONNX ({reason}). Try another version of "
+                f"torch."
+            ) from None
 
 
 def _difference(path: Path, deployed: nn.Module, shape: tuple[int, ...]) -> float:
@@ -107,10 +112,10 @@ def _difference(path: Path, deployed: nn.Module, shape: tuple[int, ...]) -> floa
 
 
 def import_onnx() -> None:
-    """Import what the export needs.
+    """Import the packages that the export needs.
 
     Raises:
-        UserError: one of them is not installed.
+        UserError: a package is not installed.
     """
     try:
         import onnx  # noqa: F401

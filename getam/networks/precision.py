@@ -14,10 +14,11 @@ DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(precision: str, device: str | torch.device) -> AbstractContextManager:
-    """A context in which a device computes in ``fp32``, ``bf16``, ``fp16`` or what ``auto`` means.
+    """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
-    bf16 halves the time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX); on
-    another CPU it is far slower, which a warning says once.
+    ``auto`` is bf16 on a GPU that supports it, fp16 on another GPU, fp32 on a CPU. bf16 halves the
+    time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX). On another CPU bf16 is
+    far slower than fp32; a warning then says so once.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
@@ -27,7 +28,7 @@ def autocast(precision: str, device: str | torch.device) -> AbstractContextManag
 
 
 def gradient_scaler(precision: str, device: str | torch.device) -> torch.amp.GradScaler:
-    """What keeps small gradients of ``fp16`` from vanishing; with others it does nothing."""
+    """A scaler that keeps small ``fp16`` gradients above 0; in other precisions it does nothing."""
     kind = torch.device(device).type
     enabled = kind == "cuda" and _resolved(precision, kind) == "fp16"
     return torch.amp.GradScaler(kind, enabled=enabled)
@@ -45,14 +46,14 @@ def _resolved(precision: str, kind: str) -> str:
 def _warn_without_instructions() -> None:
     if not _cpu_has_bf16():
         warnings.warn(
-            "precision: got bf16 on a CPU without instructions for it, where it is far slower "
-            "than fp32. Leave out configs/bf16.yaml, or set each precision to fp32.",
+            "precision: got bf16 on a CPU that has no instructions for it. It is far slower than "
+            "fp32 there. Leave out the preset bf16, or set each precision to fp32.",
             stacklevel=3,
         )
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU names such instructions; yes where torch is too old to tell."""
+    """Whether the CPU has instructions for bf16; True if torch is too old to tell."""
     if not hasattr(torch.cpu, "get_capabilities"):
         return True
     names = torch.cpu.get_capabilities()

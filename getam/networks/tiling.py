@@ -1,8 +1,8 @@
-"""Label images of photos of any size, with memory that does not grow with the number of classes.
+"""Labels photos of any size, in memory that does not grow with the number of classes.
 
-A photo is cut into overlapping tiles if it is larger than one; of each tile the middle is kept. A
-tile is reduced to ``WORKING`` pixels before the network sees it, and its probabilities are
-enlarged class by class.
+A photo that is larger than a tile is cut into overlapping tiles, and the middle of each tile is
+kept. A tile is reduced to ``WORKING`` pixels before the network gets it. Its probabilities are
+enlarged one class at a time.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 from getam.labels.crf import dense_crf
 from getam.networks.inference import Segmenter, segment
 
-WORKING = 1024  # pixels of the long side; more than networks of this kind take in
-OVERLAP = 1 / 4  # share of a tile's side that it has in common with the next, at least
+WORKING = 1024  # pixels of the long side; larger than the input of these networks
+OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
 
 Crf = Mapping[str, Any] | None
 
 
 class Tile(NamedTuple):
-    """Rows and columns that the network sees (``window``), and those kept of them (``core``)."""
+    """Rows and columns that the network gets (``window``), and those that are kept (``core``)."""
 
     window: tuple[slice, slice]
     core: tuple[slice, slice]
 
 
 def tiles(size: tuple[int, int], side: int) -> list[Tile]:
-    """Windows of at most ``side`` that overlap, whose cores cover ``size`` (H, W) once.
+    """Overlapping windows of at most ``side`` pixels. Their cores cover ``size`` (H, W) once.
 
     >>> [tile.window[1] for tile in tiles((60, 100), 60)]
     [slice(0, 60, None), slice(40, 100, None)]
@@ -65,9 +65,9 @@ def label_images(
     """(name, image (H, W, 3)) -> (name, image, labels (H, W) uint8), in their order.
 
     Args:
-        side: longest side in pixels that is done at once.
-        batch_size: tiles at a time.
-        crf: settings of ``getam.dense_crf`` to smooth with; None: as the network says.
+        side: largest side of a tile, in pixels.
+        batch_size: tiles that are computed at a time.
+        crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
     """
     labels = np.zeros((0, 0), np.uint8)
     for (name, image, tile), small, probabilities in segment(
@@ -106,17 +106,17 @@ def _labels(
 ) -> np.ndarray:
     values = np.arange(len(probabilities), dtype=np.uint8)
     if crf is not None:
-        # Background and the classes that win somewhere: the others cannot come back.
+        # Only background and the classes that win somewhere: more classes take longer.
         values = np.union1d(0, np.unique(probabilities.argmax(0))).astype(np.uint8)
         probabilities = dense_crf(image, probabilities[values], **crf)
     return values[enlarged_argmax(probabilities, size)]
 
 
 def enlarged_argmax(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The argmax over classes of (K, h, w) enlarged to (K, H, W), one class at a time.
+    """Enlarge (K, h, w) to (K, H, W), one class at a time, and return the argmax over classes.
 
-    The probabilities of a pixel add up to 1, so that what is nowhere near 1 / K wins nowhere, and
-    costs nothing. Returns (H, W) uint8; the lowest of equal classes.
+    The probabilities of a pixel add up to 1. So a class that is below 1 / K everywhere wins
+    nowhere, and is skipped. Returns (H, W) uint8; of equal classes the lowest.
     """
     if probabilities.shape[1:] == size:
         return probabilities.argmax(0).astype(np.uint8)

@@ -1,10 +1,11 @@
-"""From a configuration to a run: the machinery around the stages.
+"""Runs the stages: everything between the settings and the finished artifacts.
 
-method        the stages, as the command line hands them over
-opening       a runner for a configuration
-context       device, processes, places: what no result depends on
+method        the stages, which the command line passes to the library
+opening       opens the runner for a configuration
+context       device, number of processes and folders; no result depends on them
 fingerprints  content digests of photos, labels and files
-datasets      the data set of a run
-team          several processes under torchrun; ``processes``: workers for many photos
-commands      what looks at a run, or uses what it made
+datasets      opens the data set of a run
+team          one run by several processes, started by torchrun
+processes     worker processes that share many photos
+commands      the commands that look at a run, or use its artifacts
 """

@@ -1,6 +1,6 @@
-"""Device, processes and folders of a run: no result depends on them.
+"""Device, number of processes and folders of a run. No result depends on them.
 
-Nothing here imports torch before it is used.
+torch is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """What a run brings along that no result depends on: places, device, workers, progress.
+    """The parts of a run on which no result depends: folders, device, workers, progress.
 
-    ``index`` is the user's data set, read once; of COCO only its photos are in it.
-    ``files`` maps a setting such as ``classifier.weights`` to the local file it names; the
-    setting itself then holds the file's content digest. ``intensities`` are those of the photos
-    that have more than 8 bits, where there are any.
+    ``index`` is the user's data set, read once. For COCO it has only the photos.
+    ``files`` maps a setting such as ``classifier.weights`` to the local file that it names. The
+    setting itself then has the content digest of the file. ``intensities`` are the
+    values that become 0 and 255 in photos of more than 8 bits, where there are any.
     """
 
     root: Path | None = None
@@ -40,7 +40,7 @@ class Context:
 
     @cached_property
     def device(self) -> str:
-        """The device asked for; otherwise a GPU where there is one.
+        """The device of ``--device``; without this option a GPU, or the CPU if there is no GPU.
 
         Raises:
             UserError: torch does not know the device, or cannot use it.
@@ -55,30 +55,30 @@ class Context:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"--device {self.wanted_device}: torch cannot use it ({reason}). Use cpu, or "
-                f"install a torch for this device."
+                f"install a version of torch for this device."
             ) from None
         return self.wanted_device
 
     @property
     def workers(self) -> int:
-        """Processes for work on the CPU; those of a team on one machine share its cores."""
+        """Worker processes for work on the CPU. The processes of a team share a machine's cores."""
         wanted = _cores() if self.cluster else self.wanted_workers or _cores()
         return max(1, wanted // distributed.count_here())
 
     @property
     def cluster(self) -> str | None:
-        """The address (``tcp://HOST:PORT``) of the Dask scheduler that labels are made with."""
+        """The address ``tcp://HOST:PORT`` of the Dask scheduler in ``--workers``; else None."""
         if not isinstance(self.wanted_workers, str):
             return None
         return self.wanted_workers.replace("dask://", "tcp://", 1)
 
     @property
     def loader_workers(self) -> int:
-        """Processes that load images while a network trains; on a CPU they would only compete."""
+        """Processes that load photos in training; 0 on a CPU, where they would slow it down."""
         return 0 if self.device == "cpu" else min(self.workers, 16)
 
     def file(self, name: str, setting: str) -> str:
-        """The file that a setting names, or the setting itself where it names none."""
+        """The local file that a setting names; the setting itself if it names no file."""
         return str(self.files.get(name, setting))
 
 

@@ -1,4 +1,4 @@
-"""Opening the data set of a run, whichever its kind. Imports no torch."""
+"""Opens the data set of a run, of any kind. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def open_index(context: Context, made: Path | None, classes: Sequence[str] | None) -> DataIndex:
-    """The user's data set, or the folder ``made`` by the data stage, with ``classes`` alone.
+    """The data set of a run, with only the classes ``classes`` (None: all).
 
-    Of COCO labels and masks are made, and its photos lie where the user has them.
+    It is the folder ``made`` by the data stage or, if there is no such stage, the user's data set.
+    For COCO the data stage makes labels and masks, and the photos stay in the user's folder.
     """
     if made is None:
         return context.index

@@ -1,6 +1,6 @@
-"""Content digests of everything a run reads: photos, labels, masks, files that settings name.
+"""Content digests of everything that a run reads: photos, labels, masks, files in settings.
 
-Imports no torch.
+Does not import torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from getam.config.schema import Config, Data
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
 
-EXPECTED = {  # settings that may name a local file, and what else they may be
+EXPECTED = {  # settings that may name a local file, and their other values
     "classifier.weights": ", timm, shapes or none",
     "deeplab.weights": ", classifier, timm, shapes or none",
     "endtoend.weights": ", timm, shapes or none",
@@ -39,11 +39,12 @@ def data_parts(
     digests: FileDigests,
     photos: Mapping[str, str],
 ) -> dict[str, DataPart]:
-    """Content fingerprints of a data set, apart for what stages read apart.
+    """Content digests of a data set, in the ``parts`` that stages read.
 
-    images (``photos`` are their :func:`photo_digests`), labels, saliency and masks are those of the
-    train and val split, splits their lists of ids; test are the images of the test split,
-    annotations the files that COCO's labels and masks are made from.
+    ``images``, ``labels``, ``saliency`` and ``masks`` belong to the photos of the train and val
+    split, ``val_masks`` to the val split alone; ``splits`` are the lists of ids. ``test`` are the
+    photos of the test split. ``annotations`` are the files that the labels and masks of COCO are
+    made from. ``photos`` are the :func:`photo_digests`.
     """
     splits = (data.train, data.val)
     of_splits = _used(index, data).values()
@@ -61,7 +62,7 @@ def data_parts(
 
 
 def _annotation_items(index: DataIndex, data: Data, digests: FileDigests) -> dict[str, str]:
-    """The annotation file of each split; without one, the ids of its images."""
+    """The annotation file of each split, or the image ids of a split without such a file."""
     from getam.data.coco import annotation_files
 
     splits = [name for name in (data.train, data.val, data.test) if name]
@@ -101,7 +102,7 @@ def _label_items(
 
 
 def by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The settings with the content digest of each local file in place of its path."""
+    """The settings, with content digests in place of the paths of local files; and these paths."""
     settings = config.model_dump(mode="json")
     files: dict[str, Path] = {}
     for name in EXPECTED:
@@ -112,8 +113,8 @@ def by_content(config: Config, digests: FileDigests) -> tuple[dict[str, Any], di
         file = SHIPPED.get(value, Path(value).expanduser())
         if not file.is_file():
             raise UserError(
-                f"{name}: got {value!r}, but there is no such file; expected a local file"
-                f"{EXPECTED[name]}."
+                f"{name}: got {value!r}, but there is no such file. Expected the path of a local "
+                f"file{EXPECTED[name]}."
             )
         files[name] = file
         settings[section][field_name] = f"sha256:{digests.digest([file])[file][:20]}"

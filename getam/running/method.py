@@ -1,4 +1,4 @@
-"""The stages that a command line runs. The library is handed them, and knows none by import."""
+"""The stages that the command line runs. It passes them to the library, which imports no stage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """``names`` of all stages in their order; which of them several processes run ``together``;
-    the ``chain`` of a configuration, and the ``comparison`` of map methods on it."""
+    """The stages of the command line.
+
+    Attributes:
+        names: all stages, in their order.
+        together: the stages that several processes run together.
+        chain: gives the stages of a configuration.
+        comparison: gives the stages of the command compare.
+    """
 
     names: tuple[str, ...]
     together: Collection[str]
@@ -24,5 +30,5 @@ class Method:
 
 
 def current_method() -> Method:
-    """The method of the command line that is running."""
+    """The stages of the command line that is running."""
     return click.get_current_context().find_object(Method)

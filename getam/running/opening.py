@@ -1,4 +1,4 @@
-"""From a configuration and a chain of stages to a runner. Imports no torch before a stage runs."""
+"""Opens the runner for a configuration and its stages. torch is imported when a stage runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import Event, Runner, Stage, Store, library_versions
+from getam.config.loading import recorded
 from getam.config.schema import Config, Data
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
@@ -16,7 +17,7 @@ from getam.running.context import Context
 from getam.running.fingerprints import by_content, data_parts, photo_digests
 from getam.running.intensities import Measured, intensity_range
 
-CODE = Path(__file__).resolve().parents[2]  # where the packages of the project lie
+CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
 
 Chain = Callable[[Config], list[Stage]]
@@ -32,10 +33,13 @@ def open_runner(
     track: Callable[..., Any] = lambda iterable, **_: iterable,
     **options: Any,
 ) -> Runner:
-    """The runner of the chain of a configuration; ``options`` are those of the runner.
+    """The runner for the stages that ``chain`` gives for ``config``.
+
+    Args:
+        options: further arguments of ``getam.cache.Runner``.
 
     Raises:
-        UserError: a data folder or weights file that is missing or wrong.
+        UserError: a data folder or a file of weights is missing or wrong.
     """
     store = Store(artifacts)
     settings, files = by_content(config, store.files)
@@ -60,7 +64,8 @@ def open_runner(
         versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
         return {"libraries": versions, "device": context.device, "seed": config.seed}
 
-    return Runner(store, stages, settings, data, CODE, context, info=info, **options)
+    options = {"info": info, "settings": recorded(config), **options}
+    return Runner(store, stages, settings, data, CODE, context, **options)
 
 
 def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Callable[[Event], None]:
@@ -75,10 +80,10 @@ def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Calla
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
-    """The user's data set as its files tell it; of COCO the photos alone.
+    """Read the user's data set; for COCO only the photos.
 
     Raises:
-        UserError: what the kind of data expects is missing or wrong.
+        UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
     splits = _splits(data)
@@ -96,18 +101,18 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
 
 
 def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
-    """What a data set has and what is wrong with it (see ``getam.data.check``).
+    """Count what a data set has, and find what is wrong with it (see ``getam.data.check``).
 
     Raises:
-        UserError: it cannot be read at all.
+        UserError: the data set cannot be read at all.
     """
     from getam.data.check import check
 
     data = config.data
     if data.kind == "shapes":
         raise UserError(
-            "data.kind: shapes is generated and needs no check. Add --set data.kind=folder, voc or "
-            "coco, and data.root."
+            "data.kind: got shapes, the embedded example, which needs no check. Expected folder, "
+            "voc or coco: add --set data.kind=folder and --set data.root=FOLDER."
         )
     root = _root(config)
     used = _splits(data)
@@ -140,7 +145,7 @@ def _splits(data: Data) -> list[str]:
 def _root(config: Config) -> Path:
     if config.data.root is None:
         raise UserError(
-            "data.root is not set: expected the data folder. Add --set data.root=FOLDER, or "
-            "root: FOLDER under data: in the config file."
+            "data.root is not set, expected the path of the data folder. Add --set "
+            "data.root=FOLDER, or root: FOLDER under data: in the config file."
         )
     return Path(config.data.root).expanduser().absolute()

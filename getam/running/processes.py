@@ -1,4 +1,4 @@
-"""Work on many images at once: by processes of this machine, or by a Dask cluster."""
+"""Work on many photos at a time, by processes of this machine or by a Dask cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def processes(context: Context) -> Iterator[joblib.Parallel]:
-    """A ``joblib.Parallel`` whose results come as they are done.
+    """A ``joblib.Parallel`` that gives each result as soon as it is done.
 
     Raises:
         UserError: the cluster that ``--workers`` names cannot be reached, or Dask is missing.
@@ -36,8 +36,8 @@ def processes(context: Context) -> Iterator[joblib.Parallel]:
         client = Client(context.cluster, timeout=10)
     except OSError as error:
         raise UserError(
-            f"--workers {context.wanted_workers}: there is no Dask scheduler "
-            f"({str(error) or type(error).__name__}). Start one with 'dask scheduler', and "
+            f"--workers {context.wanted_workers}: there is no Dask scheduler at this address "
+            f"({str(error) or type(error).__name__}). Start one with 'dask scheduler', and start "
             f"'dask worker' on each machine."
         ) from None
     with client, joblib.parallel_config(backend="dask"):
@@ -45,10 +45,10 @@ def processes(context: Context) -> Iterator[joblib.Parallel]:
 
 
 class OncePerProcess:
-    """A function with a state, such as files it has open, that a process receives once.
+    """Wraps a function with a state, such as open files, so that a process receives it only once.
 
-    A task brings its function with it; without this the files are opened, and their indices read,
-    for each task again.
+    joblib sends the function with each task. Without this wrapper each task would open the files
+    and read their indices again.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -67,7 +67,7 @@ _received: dict[str, Callable[..., Any]] = {}
 
 
 def _here(token: str, pickled: bytes) -> Callable[..., Any]:
-    """What this process has received under a token; what came under others is let go."""
+    """Return the function received under a token, and forget the functions of other tokens."""
     function = _received.get(token)
     if function is None:
         function = pickle.loads(pickled)

@@ -2,15 +2,18 @@
 
     torchrun --nproc-per-node 8 pipeline.py run --config ...
 
-The process of rank 0 leads: it alone plans, holds the locks, and writes into the artifacts
-folder's records; it is the run that one process would be. For each stage of ``together`` it sends
-the job to the others, which until then wait, and all call the stage's function together. There
-each process takes its share (``getam.training.distributed``): shards of the maps, batches to
-predict, its part of each training batch. So the results are those of one process, and no key knows
-the number of processes. The other stages are the leader's, with all its cores.
+The process of rank 0 is the leader. It does what a single process would do: it plans, holds the
+locks and writes the records of the artifacts folder. The other processes are helpers, which wait
+for jobs. For each stage in ``together`` the leader sends the job to the helpers, and all processes
+call the function of the stage. There each process does its share (``getam.training.distributed``):
+some shards of the maps, some batches to predict, a part of each training batch. The leader runs
+the other stages alone, with all cores.
 
-All processes need the same code, and the data and artifacts folders at the same paths. When one
-fails, torchrun ends the others; the next run goes on from the shards and checkpoints.
+The results are those of one process (in training only dropout differs), and no key depends on the
+number of processes.
+
+All processes need the same code, and the data and artifacts folders at the same paths. If one
+process fails, torchrun ends the others. The next run resumes from the shards and checkpoints.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ from getam.training import distributed
 if TYPE_CHECKING:
     from getam.cache import Job
 
-_PATIENCE = timedelta(days=30)  # a stage of the leader's alone may take long
+_PATIENCE = timedelta(days=30)  # helpers wait this long while the leader runs a stage alone
 
 
 class Team:
-    """The processes of a run, as one of them sees it."""
+    """The processes of one run. Each process has its own object."""
 
     def __init__(
         self, group: distributed.Group, device: str | None, together: Collection[str]
@@ -42,7 +45,7 @@ class Team:
         self.leads = group.rank == 0
 
     def call(self, function: Callable[[Job], Any], job: Job) -> Mapping[str, Any] | None:
-        """Call a stage, where it is one of those together with the helpers."""
+        """Call the function of a stage; for a stage in ``together`` the helpers call it too."""
         if self.group.count == 1 or job.stage not in self.together:
             return function(job)
         self._send((function.__module__, function.__name__, job))
@@ -50,7 +53,7 @@ class Team:
             return function(job)
 
     def help(self) -> None:
-        """Take part in what the leader calls, until it has no more."""
+        """Run the jobs that the leader sends, until there are no more."""
         while (task := self._send(None)) is not None:
             module, name, job = task
             context = replace(job.context, wanted_device=self.device, track=_silent)
@@ -58,12 +61,12 @@ class Team:
                 getattr(import_module(module), name)(replace(job, context=context))
 
     def dismiss(self) -> None:
-        """Tell the helpers that there is no more."""
+        """Tell the helpers that there are no more jobs."""
         if self.group.count > 1:
             self._send(None)
 
     def _send(self, task: Any) -> Any:
-        """The leader's object, on every process."""
+        """Send ``task`` of the leader to all processes, and return it in each."""
         import torch.distributed
 
         sent = [task]
@@ -73,26 +76,26 @@ class Team:
 
 @contextmanager
 def open_team(device: str | None, together: Collection[str]) -> Iterator[Team]:
-    """The team of this process; alone, unless torchrun started several.
+    """The team of this process. It has one member, unless torchrun started several processes.
 
-    ``together`` names the stages that all processes run; the others are the leader's alone.
+    ``together`` names the stages that all processes run. The leader runs the others alone.
 
     Raises:
-        UserError: accelerate is not installed, or a device that several processes cannot share.
+        UserError: accelerate is not installed, or several processes cannot share ``device``.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield Team(distributed.Group(0, 1, None), device, together)
         return
     if device not in (None, "cpu"):
         raise UserError(
-            f"--device {device}: under torchrun each process takes a GPU of its own. Leave "
-            f"--device out, or take cpu."
+            f"--device {device}: under torchrun each process uses its own GPU, expected no "
+            f"--device or cpu. Leave --device out, or set it to cpu."
         )
     try:
         from accelerate import PartialState
     except ImportError:
         raise UserError(
-            "Several processes need accelerate, which is not installed: pip install "
+            "A run by several processes needs accelerate, which is not installed: pip install "
             "'getam[distributed]'."
         ) from None
     import torch.distributed
@@ -102,7 +105,7 @@ def open_team(device: str | None, together: Collection[str]) -> Iterator[Team]:
     group = distributed.Group(state.process_index, state.num_processes, control)
     team = Team(group, str(state.device), together)
     yield team
-    # Not after an error: then the helpers may be anywhere, and torchrun ends them.
+    # Not reached after an error: then the helpers may be in any call, and torchrun ends them.
     if team.leads:
         team.dismiss()
     torch.distributed.destroy_process_group()

@@ -1,8 +1,9 @@
-"""Training: one loop, the losses, and what several processes share.
+"""Training: one loop, the losses, and training by several processes.
 
 loop         resumable training of any network
 losses       cross-entropies, the classification loss, the saliency loss
 crf_loss     the dense-CRF energy
 joint        the joint step of the end-to-end mode
-distributed  several processes that compute one thing; ``batchnorm`` is their batch normalisation
+distributed  shares work among several processes, and joins their results
+batchnorm    batch normalisation over the batches of several processes
 """

@@ -24,10 +24,10 @@ class _Total(torch.autograd.Function):
 
 
 class JointBatchNorm2d(nn.BatchNorm2d):
-    """``nn.BatchNorm2d`` whose statistics are those of equally large batches of all processes."""
+    """``nn.BatchNorm2d`` with statistics over the batches of all processes (of equal size)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
+        """(B, C, H, W) -> (B, C, H, W)."""
         if not self.training:
             return super().forward(features)
         processes = torch.distributed.get_world_size()
@@ -41,14 +41,14 @@ class JointBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, samples: int) -> None:
-        """The running statistics, as of one process with all the samples."""
+        """Update the running statistics, as one process with all samples would."""
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * samples / max(samples - 1, 1), self.momentum)
 
 
 def join_batchnorm(network: nn.Module) -> nn.Module:
-    """Turn every ``nn.BatchNorm2d`` of a network into a joint one, in place."""
+    """Turn every ``nn.BatchNorm2d`` of a network into a :class:`JointBatchNorm2d`, in place."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = JointBatchNorm2d

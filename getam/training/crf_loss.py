@@ -1,8 +1,9 @@
-"""The dense-CRF energy of a prediction, as a loss: exact Gaussian affinities, plain torch.
+"""The dense-CRF energy of a prediction, as a loss, in plain torch.
 
-Neighbours in position and colour should have the same label (Tang et al. 2018, arXiv 1803.09569;
-used by GETAM, arXiv 2112.02841). Others filter with a permutohedral lattice, which is approximate
-and wants a compiled extension; at half resolution the exact sum over all pairs is affordable.
+Pixels that are near in position and colour should have the same label (Tang et al. 2018, arXiv
+1803.09569; used by GETAM, arXiv 2112.02841). Here the sum over all pairs of pixels is exact, which
+is affordable at half resolution. Other code approximates it with a permutohedral lattice, which
+needs a compiled extension.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from getam.maps.probe import full_precision
 __all__ = ["dense_energy"]
 
 CHUNK = 1 << 22
-"""Affinities held at a time: 16 MiB in float32."""
+"""Affinities in memory at a time: 16 MiB in float32."""
 
 
 def dense_energy(
@@ -30,25 +31,25 @@ def dense_energy(
     sigma_xy: float = 50,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """Mean over the images of a batch of the Potts energy of their uncertain pixels::
+    """The Potts energy E of the uncertain pixels, averaged over the images of a batch::
 
         E = sum_i gate_i sum_j w_ij sum_k p_ik (1 - p_jk)
         w_ij = exp( -|c_i - c_j|^2 / (2 sigma_rgb^2) - |x_i - x_j|^2 / (2 sigma_xy^2) )
 
-    i, j run over all pixels of one image, k over the labels, c is colour and x position. Not
-    divided by the number of pairs, as published: it grows with the fourth power of the image's
-    side, so a weight (1e-7 in the paper) belongs to a size.
+    i and j run over all pixels of one image, k over the labels; c is the colour, x the position.
+    As published, E is not divided by the number of pairs. It grows with the fourth power of the
+    side of the image, so a weight (1e-7 in the paper) is meant for one image size.
 
-    Costs pixels x gated pixels x (labels + 6) multiply-adds; memory is bounded by ``chunk``.
-    Pixels that no image gates are not visited.
+    Costs pixels x gated pixels x (labels + 6) multiply-adds, where gated pixels have a gate above
+    0. ``chunk`` bounds the memory.
 
     Args:
-        probabilities: (B, K, H, W), gradient flows to both sides of a pair.
+        probabilities: (B, K, H, W); the gradient flows to both pixels of a pair.
         images: (B, 3, H, W), 0..255.
-        gate: (B, H, W) in [0, 1], how much a pixel counts; the paper's counts uncertain pixels.
-        sigma_rgb: reach in colour, in levels of 0..255.
-        sigma_xy: reach in position, in pixels of these maps.
-        chunk: affinities held at a time.
+        gate: (B, H, W) in [0, 1], how much a pixel counts; in the paper 1 for uncertain pixels.
+        sigma_rgb: standard deviation of the colour, in levels of 0..255.
+        sigma_xy: standard deviation of the distance, in pixels of ``images``.
+        chunk: affinities in memory at a time.
 
     Returns:
         Scalar, float32 (float64 for float64 probabilities), at least 0.
@@ -66,7 +67,7 @@ def dense_energy(
 
 
 def _features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
-    """Colour and position (B, N, 5), so scaled that w = exp(-|f_i - f_j|^2)."""
+    """Colour and position (B, N, 5), scaled so that w = exp(-|f_i - f_j|^2)."""
     batch, _, height, width = images.shape
     ys = torch.arange(height, dtype=images.dtype, device=images.device)
     xs = torch.arange(width, dtype=images.dtype, device=images.device)
@@ -77,7 +78,7 @@ def _features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
 
 
 class _Energy(torch.autograd.Function):
-    """Value and gradient in one sweep over the affinities, none of which is kept.
+    """Computes value and gradient in one pass over the affinities, without storing them all.
 
     dE/dp_i = gate_i sum_j w_ij (1 - p_j) - sum_j gate_j w_ij p_j
     """
@@ -87,7 +88,7 @@ class _Energy(torch.autograd.Function):
         gradient = torch.zeros_like(p)
         energy = p.new_zeros(())
         order = gate.argsort(dim=1, descending=True)
-        gated = (gate > 0).sum(dim=1).tolist()  # image by image: few have nearly all of them
+        gated = (gate > 0).sum(dim=1).tolist()  # per image: a few images have nearly all of them
         for n, count in enumerate(gated):
             for rows in order[n, :count].split(max(1, chunk // p.shape[1])):
                 gates = gate[n, rows, None]
@@ -107,7 +108,7 @@ class _Energy(torch.autograd.Function):
 
 
 def _affinity(features: Tensor, rows: Tensor) -> Tensor:
-    """w (R, N) between the pixels in ``rows`` (R,) of an image and all of its features (N, 5)."""
+    """w (R, N) between the pixels ``rows`` (R,) of an image and all its N pixels."""
     chosen = features[rows]
     squares = features.square().sum(1)
     exponent = torch.addmm(squares[None], chosen, features.T, beta=-1, alpha=2)

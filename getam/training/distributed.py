@@ -1,7 +1,8 @@
-"""Several processes that compute one thing: which part is whose, and how the parts come together.
+"""Shares work among several processes, and joins their results.
 
-A process has a rank, 0 to count() - 1. Outside of ``together`` there is one process, and each
-function here does nothing: code is written once. Nothing here imports torch before it is used.
+A process has a rank, 0 to count() - 1. Outside of ``together`` there is one process, and the
+functions return what they were given. So code is the same for one process and for several. torch is
+imported only when it is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class Group(NamedTuple):
-    """A process among others; ``control`` is the gloo group that objects are sent over."""
+    """The place of a process among others. ``control`` is the gloo group that sends objects."""
 
     rank: int
     count: int
@@ -32,7 +33,7 @@ _group: Group | None = None
 
 @contextmanager
 def together(group: Group) -> Iterator[None]:
-    """Within, this process is one of ``group``; all of them must call the same functions."""
+    """A context in which this process is one of ``group``. All must call the same functions."""
     global _group
     before, _group = _group, group
     try:
@@ -50,12 +51,12 @@ def count() -> int:
 
 
 def count_here() -> int:
-    """Processes on this machine, which share its cores."""
+    """The number of processes on this machine; they share its cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _group else 1
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """This process's part of the items: every count()-th.
+    """The items for this process: every count()-th.
 
     >>> share([3, 1, 2])
     [3, 1, 2]
@@ -64,7 +65,7 @@ def share(items: Sequence[T]) -> Sequence[T]:
 
 
 def gather(items: Sequence[T]) -> list[T]:
-    """What all processes made of their shares, in the order of the whole."""
+    """Join the results of all processes for their shares, in the order of the items."""
     parts = _all(list(items))
     whole: list[Any] = [None] * sum(map(len, parts))
     for number, part in enumerate(parts):
@@ -73,12 +74,12 @@ def gather(items: Sequence[T]) -> list[T]:
 
 
 def add_up(part: T) -> T:
-    """The sum (``+``) over all processes, of counts and accumulators."""
+    """The sum (``+``) of the parts of all processes, such as counts and accumulators."""
     return functools.reduce(operator.add, _all(part))
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes have called this function."""
     if _group:
         import torch.distributed
 
@@ -97,10 +98,10 @@ def mean(tensor: Tensor) -> Tensor:
 
 
 def in_parallel(network: nn.Module) -> nn.Module:
-    """A network whose gradients and batch statistics are those of all processes' batches.
+    """Wrap a network: gradients and batch statistics become those of all processes' batches.
 
-    It shares its parameters with ``network``, whose batch normalisation is changed in place. On a
-    CPU only ``nn.BatchNorm2d`` itself is joined, on a GPU also what is derived from it.
+    The result shares its parameters with ``network``. The batch normalisation of ``network`` is
+    replaced in place: on a CPU only ``nn.BatchNorm2d`` itself, on a GPU also its subclasses.
     """
     if not _group:
         return network
@@ -112,7 +113,7 @@ def in_parallel(network: nn.Module) -> nn.Module:
     device = next(network.parameters()).device
     on_cpu = device.type == "cpu"
     network = join_batchnorm(network) if on_cpu else convert_sync_batchnorm(network)
-    # A static graph allows for parameters that no loss depends on.
+    # A static graph allows parameters that no loss depends on.
     places = None if on_cpu else [device]
     return DistributedDataParallel(network, device_ids=places, static_graph=True)
 

@@ -1,7 +1,8 @@
-"""The joint step of the end-to-end mode: labels by the network itself, then one loss of five terms.
+"""The joint step of the end-to-end mode: the network labels its batch, then learns from the labels.
 
-GETAM's double backward propagation (arXiv 2112.02841): the first backward passes, inside
-:func:`online_labels`, explain the class scores and touch no weight; the second one trains.
+This is GETAM's double backward propagation (arXiv 2112.02841). The first backward passes, inside
+:func:`online_labels`, compute the maps and change no weight. The second one trains the network
+with a loss of five terms.
 """
 
 from __future__ import annotations
@@ -25,27 +26,35 @@ from getam.training.losses import (
     saliency_loss,
 )
 
-SMALLEST = 1e-30  # below every peak of a map that is not zero
+SMALLEST = 1e-30  # smaller than the peak of any map that is not zero
 
 
 class JointLoss:
     """The loss of a batch, for :func:`getam.training.loop.train`.
 
-    In several processes each makes the labels of its own images; the mean of every figure over
-    them is that of the whole batch.
+    Several processes each label their own images. The mean of a value over the processes is then
+    the value of the whole batch.
 
     Args:
         classifier: the encoder of the network that is trained; it makes the labels.
         weights: the fields of ``getam.config.schema.LossWeights``.
-        maps, labels: what :func:`online_labels` takes.
+        maps, labels: as for :func:`online_labels`.
     """
 
     def __init__(self, classifier: nn.Module, weights: Any, maps: Any, labels: Any) -> None:
         self.classifier, self.weights, self.maps, self.labels = classifier, weights, maps, labels
 
     def __call__(self, network: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Images (B, 3, H, W), image-level labels (B, C) and, where there is saliency, salient
-        pixels (B, H, W) -> ``loss``, its terms (not weighted), and ``label share`` (C + 2,)."""
+        """Compute the loss of a batch.
+
+        Args:
+            network: the end-to-end network.
+            batch: images (B, 3, H, W), image-level labels (B, C) and, with saliency, salient
+                pixels (B, H, W).
+
+        Returns:
+            ``loss``, its terms (not weighted), and ``label share`` (C + 2,).
+        """
         images, targets = batch[:2]
         saliency = objects(batch[2], targets) if len(batch) > 2 else None
         pixels = image_pixels(images, normalisation(self.classifier))
@@ -66,7 +75,7 @@ class JointLoss:
         saliency: Tensor | None,
         pixels: Tensor,
     ) -> dict[str, Tensor]:
-        """The terms that have a weight: scalars by name."""
+        """The terms of the loss, not weighted: scalars by name."""
         terms = {
             "background": background_cross_entropy(logits, labels),
             "foreground": foreground_cross_entropy(logits, labels, self.weights.class_balanced),
@@ -79,7 +88,7 @@ class JointLoss:
         return terms
 
     def _energy(self, logits: Tensor, labels: Tensor, pixels: Tensor) -> Tensor:
-        """At half resolution; pixels count by how much of them has no label."""
+        """The energy at half resolution. A pixel counts by the share of it that has no label."""
         half = (logits.shape[-2] // 2, logits.shape[-1] // 2)
         uncertain = (labels == IGNORE).to(logits.dtype)[:, None]
         return dense_energy(
@@ -100,7 +109,7 @@ def online_labels(
     maps: Any,
     labels: Any,
 ) -> Tensor:
-    """Label every pixel of a batch; the classifier, its gradients and mode stay as they were.
+    """Label every pixel of a batch by its class maps. The classifier is unchanged afterwards.
 
     Args:
         classifier: as for :func:`getam.maps.compute.compute_maps`.
@@ -119,7 +128,7 @@ def online_labels(
         classifier, images, targets, method=maps.method, start_block=maps.start_block
     )
     found, class_ids = gather_present(found, targets)
-    # By their peaks, as in maps.h5: un-normalised maps may be far below normalise's 1e-5.
+    # Divide by the peak, as in maps.h5: un-normalised maps can be far below 1e-5 in normalise.
     found = found / found.amax(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
     nothing = found.new_empty((len(found), 0, 1, 1))
     given = nothing if saliency is None else (saliency > 0)[:, None].to(found.dtype)
@@ -128,7 +137,7 @@ def online_labels(
 
 
 def objects(saliency: Tensor, targets: Tensor) -> Tensor:
-    """Salient pixels (B, H, W) bool; none of an image that is labelled as empty (targets (B, C)).
+    """The salient pixels (B, H, W) bool. An image without a class in ``targets`` (B, C) has none.
 
     >>> objects(torch.tensor([[[1, 0]], [[1, 0]]]), torch.tensor([[1, 0], [0, 0]])).tolist()
     [[[True, False]], [[False, False]]]

@@ -1,10 +1,10 @@
-"""One training loop, resumable at any step, for every network of the project.
+"""One training loop for every network of the project. It can resume at any step.
 
-Nothing random depends on what ran before: the order of an epoch follows from (seed, epoch), the
-augmentation of an image from (seed, epoch, image), dropout from (seed, step). So a run that was
-killed and resumed, or one with another number of workers, takes the same steps. Several processes
-(see ``getam.training.distributed``) share each batch: its loss and gradient are those of the whole,
-and only dropout differs.
+Random numbers do not depend on earlier steps. The order of an epoch depends only on (seed, epoch),
+the augmentation of an image only on (seed, epoch, image), dropout only on (seed, step). So a run
+that was killed and resumed takes the same steps, and so does a run with more or fewer workers.
+Several processes (see ``getam.training.distributed``) share each batch. Loss and gradient are those
+of the whole batch; only dropout differs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Figures = dict[str, Tensor]
 
 @dataclass
 class History:
-    """Training curves: one row of named figures per epoch; a figure may be a list of numbers."""
+    """Training curves: one row of named values per epoch. A value may be a list of numbers."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -48,7 +48,7 @@ def mix(*numbers: int) -> int:
 
 
 class SeededItems(Dataset):
-    """Items by (epoch, index), each made under a random state that follows from them alone."""
+    """Items by (epoch, index). The random state of an item depends only on these and the seed."""
 
     def __init__(self, size: int, make: Callable[[int], Item], seed: int) -> None:
         self.size, self.make, self.seed = size, make, seed
@@ -66,11 +66,11 @@ class SeededItems(Dataset):
 class Batches:
     """Batches of (epoch, index) from step ``start`` on; every epoch is one permutation.
 
-    The incomplete batch at the end of an epoch is dropped (batch normalisation wants full ones).
-    Of several processes each has its share of every batch.
+    The incomplete batch at the end of an epoch is dropped (batch normalisation needs full batches).
+    Several processes each get a share of every batch.
 
     Raises:
-        UserError: a batch that the processes cannot share equally.
+        UserError: the batch size is no multiple of the number of processes.
     """
 
     def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
@@ -78,7 +78,8 @@ class Batches:
         if self.batch_size % distributed.count():
             raise UserError(
                 f"batch_size: got batches of {self.batch_size} images for {distributed.count()} "
-                f"processes, expected a multiple of {distributed.count()}, an equal share for each."
+                f"processes, expected a multiple of {distributed.count()}, so that all get equal "
+                f"shares. Set batch_size to one, and give at least as many train photos."
             )
         self.per_epoch = items // self.batch_size
         self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
@@ -111,35 +112,36 @@ def train(
     track: Callable = lambda iterable, **_: iterable,
     measure: Callable[[], dict[str, float]] = dict,
 ) -> History:
-    """Train in place, resuming from ``scratch/checkpoint.pt`` where there is one.
+    """Train a network in place. Resumes from ``scratch/checkpoint.pt`` if this file exists.
 
-    Once all is trained, calling it again only loads the result.
+    After a finished training, another call only loads the result.
 
     Args:
         network: moved to ``device``; in eval mode on return.
         items: number of training images.
         make_item: index -> tensors of one image, with augmentation from torch's random state.
-        loss: (network, batch on the device) -> scalar, or the scalar as ``"loss"`` among other
-            figures (scalars or vectors) whose means over an epoch the history tells. Gradients
-            are to flow through a call of the network, not of its parts: of several processes it is
-            a DistributedDataParallel.
+        loss: (network, batch on the device) -> the loss (scalar), or a dict of ``"loss"`` and other
+            values (scalars or vectors), whose means over an epoch go into the history. It must call
+            the network as a whole, not its parts, because with several processes the network is a
+            DistributedDataParallel.
         settings: the fields of ``getam.config.schema.Training``.
-        seed: of everything random here.
-        scratch: folder of the checkpoint; ``GETAM_CHECKPOINT_SECONDS`` sets its interval (60).
-        measure: further figures at the end of each epoch, of the network in eval mode.
+        seed: seed of all random numbers.
+        scratch: folder of the checkpoint. The environment variable ``GETAM_CHECKPOINT_SECONDS`` is
+            the time between two checkpoints, in seconds; default 60.
+        measure: gives further values of the network, in eval mode, at the end of each epoch.
 
     Raises:
-        UserError: a batch that several processes cannot share equally.
-        RuntimeError: a loss that is not finite.
+        UserError: the batch size is no multiple of the number of processes.
+        RuntimeError: the loss is not finite.
     """
     network.to(device)
     freeze_blocks(network, settings.frozen_blocks)
     optimizer = make_optimizer(network, settings)
     scaler = gradient_scaler(settings.precision, device)
-    rates = [group["lr"] for group in optimizer.param_groups]  # loading brings decayed ones
+    rates = [group["lr"] for group in optimizer.param_groups]  # a checkpoint has decayed rates
     state = Checkpoint(scratch / "checkpoint.pt", network, optimizer, scaler)
     step, history = state.load()
-    distributed.wait()  # none writes the next checkpoint while another still reads this one
+    distributed.wait()  # all have read the checkpoint before one of them writes the next
     batches = Batches(items, settings.batch_size, settings.epochs, seed, step)
     loader = DataLoader(
         SeededItems(items, make_item, seed),
@@ -175,7 +177,8 @@ def train(
             means = {name: (f / batches.per_epoch).tolist() for name, f in running.items()}
             if not np.isfinite(means["loss"]):
                 raise RuntimeError(
-                    f"The loss became {means['loss']} at step {step}: lower the rates."
+                    f"The loss became {means['loss']} at step {step}, expected a finite number: "
+                    f"lower lr_encoder and lr_head."
                 )
             network.eval()
             history.epochs.append({**means, **measure()})
@@ -188,7 +191,10 @@ def train(
 
 
 def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
-    """AdamW or SGD with one rate for the encoder, one for the rest; no decay on vectors."""
+    """AdamW or SGD, with a learning rate for the encoder and one for all other parameters.
+
+    Vectors, such as biases, have no weight decay.
+    """
     encoder = {id(p) for p in encoder_parameters(network)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
@@ -203,7 +209,7 @@ def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
 
 
 def schedule(step: int, total: int, settings: Any) -> float:
-    """The factor on the rates at a step: linear warm-up, then cosine or poly decay to 0."""
+    """The factor on the learning rates: linear warm-up, then cosine or poly decay to 0."""
     warm = settings.warmup * total
     if step < warm:
         return (step + 1) / (warm + 1)
@@ -214,7 +220,7 @@ def schedule(step: int, total: int, settings: Any) -> float:
 
 
 class Checkpoint:
-    """Everything a training needs to go on: weights, optimiser, scaler, step, curves."""
+    """The state that a training resumes from: weights, optimiser, scaler, step, curves."""
 
     def __init__(self, path: Path, network: nn.Module, optimizer: Any, scaler: Any) -> None:
         self.path = path

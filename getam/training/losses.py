@@ -21,10 +21,11 @@ def multi_label_soft_margin(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels; logits (B, K, H, W), labels (B, H, W) with 255 ignored.
+    """Mean cross-entropy over the labelled pixels: a scalar.
 
-    Without a labelled pixel the loss is 0 (and so is its gradient), not NaN. In several processes
-    the mean over them is that over all their pixels.
+    logits (B, K, H, W), labels (B, H, W) with 255 ignored. Without a labelled pixel the loss and
+    its gradient are 0, not NaN. With several processes, the mean of their losses is the mean over
+    all their pixels.
     """
     total = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum")
     labelled = distributed.mean((labels != IGNORE).sum().float())
@@ -32,8 +33,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labels that occur of the mean over the pixels of each: a rare or small class
-    counts as much as any; arguments of :func:`cross_entropy`, which holds here too.
+    """Cross-entropy in which every label counts the same, however few pixels it has.
+
+    It is the mean over the pixels of each label, then the mean over the labels that occur.
+    Arguments, empty labels and several processes: as for :func:`cross_entropy`.
 
     >>> import torch
     >>> sure = torch.tensor([[9.0, 0.0]]).view(1, 2, 1, 1).expand(1, 2, 1, 4)  # of label 0
@@ -53,19 +56,21 @@ def class_balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def background_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels labelled background; arguments of :func:`cross_entropy`."""
+    """Mean cross-entropy over the background pixels; arguments as for :func:`cross_entropy`."""
     return cross_entropy(logits, labels.masked_fill(labels != 0, IGNORE))
 
 
 def foreground_cross_entropy(logits: Tensor, labels: Tensor, by_class: bool = False) -> Tensor:
-    """Mean over the pixels labelled with a class, or over the classes' own means; arguments of
-    :func:`cross_entropy`."""
+    """Mean cross-entropy over the pixels of any class; arguments as for :func:`cross_entropy`.
+
+    ``by_class``: take the mean of each class first, so that every class counts the same.
+    """
     mean = class_balanced_cross_entropy if by_class else cross_entropy
     return mean(logits, labels.masked_fill(labels == 0, IGNORE))
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """CE over background pixels plus CE over foreground pixels, each its own mean.
+    """Mean cross-entropy over background pixels plus mean cross-entropy over foreground pixels.
 
     logits (B, K, H, W), labels (B, H, W): 0 background, 255 ignored (arXiv 2112.02841).
     """
@@ -73,7 +78,7 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def saliency_loss(logits: Tensor, saliency: Tensor) -> Tensor:
-    """Mean binary cross-entropy between the background's probability and *not* being salient.
+    """Mean binary cross-entropy between the background probability and *not* being salient.
 
     logits (B, K, H, W), 0 the background; saliency (B, H, W) bool -> scalar (arXiv 2112.02841).
 
@@ -83,7 +88,7 @@ def saliency_loss(logits: Tensor, saliency: Tensor) -> Tensor:
     >>> [round(saliency_loss(background, s).item(), 2) for s in (salient, ~salient)]
     [8.0, 0.0]
     """
-    # softmax(logits)[0] = sigmoid(logits[0] - logsumexp(logits[1:])): no logarithm of zero.
+    # softmax(logits)[0] = sigmoid(logits[0] - logsumexp(logits[1:])), without a logarithm of zero.
     margin = logits[:, 0] - logits[:, 1:].logsumexp(dim=1)
     return F.binary_cross_entropy_with_logits(margin, (~saliency).to(margin.dtype))
 

@@ -1,1 +1,1 @@
-"""What people look at: tables, progress, overlays."""
+"""Output for people: tables, lines of progress, overlays, plots, and the HTML report."""

@@ -1,4 +1,4 @@
-"""What a check of a data set found, as text."""
+"""The result of the check of a data set, as text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from getam.view.table import text_table
 
-LISTED = 20  # problems; the rest is counted
+LISTED = 20  # notes or problems that are shown; of the others only the number
 
 
 def data_report(found: Mapping[str, Any]) -> str:
-    """The result of ``getam.data.check.check`` for people."""
+    """The result of ``getam.data.check.check`` as text for people."""
     counts = ("images", "labelled", "background only", "masks", "saliency")
     splits = [
         [name, *(str(row[count]) for count in counts), "used" if row["used"] else ""]

@@ -1,4 +1,4 @@
-"""What a run says while it runs, and what it would do: lines of plain text."""
+"""Lines of text about a run: its progress, its plan, its status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from getam.view.table import text_table
 
 
 class Reporter:
-    """Prints the events of a run to a stream, one line each; counts what ran."""
+    """Prints each event of a run as a line. Counts the stages that ran, and their seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.ran, self.seconds = stream, 0, 0.0
@@ -19,7 +19,7 @@ class Reporter:
         if event.kind == "done":
             self.ran += 1
             self.seconds += event.seconds or 0
-        self._say(f"{event.stage:<13}{self._words(event)}")
+        self._say(f"{event.stage:<17}{self._words(event)}")
 
     def warning(self, message: Warning | str, *_: Any) -> None:
         self._say(f"note: {message}")
@@ -39,7 +39,7 @@ class Reporter:
 
 
 def headline(metrics: Mapping[str, Any]) -> list[str]:
-    """The single figures and the curves among metrics, as words.
+    """The single values and the curves among the metrics, as text.
 
     >>> headline({"val mAP": 0.91234, "images": 900, "val AP": {"cat": 0.9}})
     ['val mAP 0.912', 'images 900']
@@ -58,17 +58,17 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def plan_lines(plan: Sequence[Any]) -> list[str]:
-    """A line for each decision of a plan: would it run, and why."""
+    """One line per stage of a plan: whether it would run, and why."""
     lines = []
     for decision in plan:
         verb = "would run" if decision.runs else "cached"
         why = f": {decision.reason.sentence()}" if decision.runs else f" ({decision.key})"
-        lines.append(f"{decision.stage:<13}{verb}{why}")
+        lines.append(f"{decision.stage:<17}{verb}{why}")
     return lines
 
 
 def status_table(rows: Sequence[Any]) -> str:
-    """A line per stage: status, key, size, time and headline figures, or why it is not cached."""
+    """One line per stage: status, key, size, time, metrics; or the reason why it is not cached."""
     body = []
     for row in rows:
         size = "" if row.size is None else f"{row.size / 1e6:.1f} MB"

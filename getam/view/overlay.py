@@ -1,7 +1,7 @@
-"""Overlays: maps and labels over their image, and sheets of several such panels.
+"""Overlays: maps and labels drawn over their image, and sheets of several panels.
 
-Images are (H, W, 3) uint8 RGB, maps (h, w) in [0, 1] of any grid, labels (H, W) uint8 in the VOC
-palette's colours.
+Images are (H, W, 3) uint8 RGB. Maps are (h, w) in [0, 1], on any grid. Labels are (H, W) uint8 and
+drawn in the colours of the VOC palette.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def class_colour(class_id: int) -> Colour:
 
 
 def enlarge(image_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) as (H, W) float32, bilinear as the maps are everywhere."""
+    """Enlarge a map (h, w) to (H, W) float32, bilinearly as everywhere in the project."""
     return cv2.resize(image_map.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def heat(image: np.ndarray, image_map: np.ndarray, opacity: float = 0.65) -> np.ndarray:
-    """The map as heat over the image: dark violet at 0, yellow at 1."""
+    """Draw the map over the image in colours from dark violet (0) to yellow (1)."""
     values = enlarge(image_map, image.shape[:2]).clip(0, 1)
     colours = cv2.applyColorMap((values * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
     return _blend(image, colours[..., ::-1], np.full(values.shape, opacity, np.float32))
 
 
 def contour(panel: np.ndarray, image_map: np.ndarray, threshold: float) -> np.ndarray:
-    """The panel with a white line, edged in black, around where the map is above a threshold."""
+    """Draw a white line with black edges around the area where the map is above a threshold."""
     above = (enlarge(image_map, panel.shape[:2]) > threshold).astype(np.uint8)
     lines, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     drawn = np.ascontiguousarray(panel)
@@ -54,14 +54,14 @@ def contour(panel: np.ndarray, image_map: np.ndarray, threshold: float) -> np.nd
 
 
 def paint(image: np.ndarray, labels: np.ndarray, opacity: float = 0.65) -> np.ndarray:
-    """Labels (h, w) in their colours over the image; background (0) stays as it is."""
+    """Draw labels (h, w) in their colours over the image. Background (0) is not coloured."""
     labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
     return _blend(image, palette[labels], (labels > 0) * np.float32(opacity))
 
 
 def fit(image: np.ndarray, smallest: int = SMALLEST, largest: int = LARGEST) -> np.ndarray:
-    """The image with its long side between two bounds; enlarged pixels stay sharp."""
+    """Resize an image so that its long side is between two bounds. Enlarged pixels stay sharp."""
     long = max(image.shape[:2])
     side = min(max(long, smallest), largest)
     if side == long:
@@ -74,7 +74,7 @@ def fit(image: np.ndarray, smallest: int = SMALLEST, largest: int = LARGEST) -> 
 def sheet(
     title: str, panels: Sequence[Panel], legend: Sequence[tuple[str, Colour]] = ()
 ) -> Image.Image:
-    """Panels of one height side by side, a caption under each, a legend of colours below."""
+    """Put panels of one height side by side, with captions, and a legend of colours below them."""
     font, bold = ImageFont.load_default(14), ImageFont.load_default(17)
     widths = [_panel_width(caption, image, font) for caption, image in panels]
     height = max(image.shape[0] for _, image in panels)

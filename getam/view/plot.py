@@ -12,7 +12,7 @@ STYLES = {"none": "-", "pamr": "--", "crf": ":"}
 
 
 def threshold_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """mIoU over the threshold: a colour per map method, a line style per refiner."""
+    """Plot the mIoU over the threshold: one colour per map method, one line style per refiner."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     colours = {method: f"C{n}" for n, method in enumerate(dict.fromkeys(r["method"] for r in rows))}

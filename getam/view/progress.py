@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a loop: a bar on a terminal, or a line of text every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def track(
     """Yield from ``iterable`` while showing how far it is, its rate and the time left.
 
     Args:
-        total: of all items, those done in an earlier run (``initial``) included.
-        every: seconds between plain lines where ``stream`` (stderr) is not a terminal.
-        figure: what to show beside it, such as the current loss; asked once a second at most.
+        total: number of all items, including the ``initial`` items done in an earlier run.
+        every: seconds between two lines of text, if ``stream`` (stderr) is not a terminal.
+        figure: gives a text to show too, such as the current loss; called once a second at most.
     """
     stream = stream or sys.stderr
     if total is None and hasattr(iterable, "__len__"):
@@ -42,7 +42,7 @@ def _with_figure(bar: Any, figure: Callable[[], str] | None) -> Iterator[Any]:
     shown = 0.0
     for item in bar:
         yield item
-        if figure and time.monotonic() - shown >= 1:  # it may have to wait for a GPU
+        if figure and time.monotonic() - shown >= 1:  # figure() may wait for a GPU
             bar.set_postfix_str(figure(), refresh=False)
             shown = time.monotonic()
 
@@ -72,7 +72,7 @@ def _plain(
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """A number of seconds as text.
 
     >>> duration(3.21), duration(75), duration(7320)
     ('3.2 s', '1 min 15 s', '2 h 02 min')

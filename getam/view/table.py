@@ -9,7 +9,7 @@ from typing import Any
 def text_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
 ) -> str:
-    """Columns as wide as their widest cell; those in ``left`` left aligned, the others right.
+    """A table as text. The columns in ``left`` are left-aligned, the others right-aligned.
 
     >>> print(text_table(["", "mIoU"], [["seeds", "50.1"]]))
            mIoU
@@ -37,8 +37,10 @@ def percent(value: float | None) -> str:
 def evaluation_table(
     rows: Sequence[Mapping[str, Any]], classes: Sequence[str], notes: Sequence[str] = ()
 ) -> str:
-    """The table of an evaluation: a line each for what was measured, a column per class; below it
-    what to know of the masks that it was measured against."""
+    """The table of an evaluation: one line per measured output, one column per class.
+
+    Below it are the ``notes`` about the masks.
+    """
     names = ["background", *classes]
     header = ["", "split", "images", "measure", "value", *names, "further"]
     body = [

@@ -31,6 +31,10 @@ REWORDED = {
     "error in parts": ("raise E('a' + f'{x}') from None", "raise E('b' + f'c{x}') from None"),
     "error with a list": ("raise E(', '.join(x))", "raise E('; '.join(x))"),
     "error that chooses": ("raise E('a' if x else f'b {y}')", "raise E('c' if x else f'{y} d')"),
+    "error that is returned": (
+        "def f(): return E.AnError(f'a {x}')",
+        "def f(): return E.AnError(f'{x}')",
+    ),
     "f-string without values": ("raise E('a')", "raise E(f'b')"),
     "assertion": ("assert x, 'a'", "assert x, 'b'"),
     "warning": ("warnings.warn('a', stacklevel=2)", "warnings.warn('b', stacklevel=2)"),

@@ -236,7 +236,7 @@ MAPS = np.full((2, 3, 4), 0.5)
         ({"opening": 2.5}, "opening=2.5"),
         ({"saliency": None, "fallback": "otsu"}, "'power'"),
         ({"saliency": None, "fallback": 1.5}, "threshold"),
-        ({"saliency": None, "fallback": (0.5, 0.2)}, "low first"),
+        ({"saliency": None, "fallback": (0.5, 0.2)}, "low <= high"),
     ],
 )
 def test_wrong_input_is_refused_with_the_remedy(arguments, message):

@@ -7,6 +7,7 @@ import weakref
 from functools import partial
 
 import pytest
+import timm
 import torch
 from timm.layers import DiffAttention
 from timm.models.vision_transformer import (
@@ -66,6 +67,27 @@ def test_a_block_with_other_attention_is_named(change, complaint):
         compute_maps(model, draw_images(2), TARGETS)
 
 
+@pytest.mark.parametrize("family", ["post_norm", "eva_post_norm"])
+def test_grad_cam_of_post_norm_blocks_says_why_there_is_none(family):
+    with pytest.raises(ValueError, match=r"norm1.*comes after the attention \(post-norm\)"):
+        compute_maps(build(family), draw_images(2), TARGETS, method="grad_cam")
+
+
+@pytest.mark.parametrize("method", ["getam", "grad_cam"])
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("xcit_nano_12_p16_224", "Xcit attends between channels, not between image patches"),
+        ("pit_ti_224", "PoolingVisionTransformer lacks blocks, num_prefix_tokens: use a ViT"),
+    ],
+)
+def test_transformers_without_attention_between_all_patches_are_refused(name, complaint, method):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(ValueError, match=complaint):
+        compute_maps(model, torch.zeros(2, 3, 224, 224), TARGETS, method=method)
+
+
 def test_causal_attention_is_refused():
     class Causal(VisionTransformer):
         def forward(self, x):
@@ -123,15 +145,15 @@ def test_cam_is_refused_where_the_head_is_not_linear():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"method": "getam2"}, "unknown method 'getam2': expected one of getam,"),
-        ({"start_block": 4}, "from 0 to 3, got 4"),
-        ({"start_block": -1}, "from 0 to 3, got -1"),
-        ({"start_block": 1, "method": "cam"}, "leave out start_block"),
-        ({"targets": torch.eye(3, CLASSES)}, r"must be \(2, C\).*got \(3, 5\)"),
+        ({"method": "getam2"}, "Got method='getam2', expected one of getam,"),
+        ({"start_block": 4}, "Got start_block=4, expected 0 to 3"),
+        ({"start_block": -1}, "Got start_block=-1, expected 0 to 3"),
+        ({"start_block": 1, "method": "cam"}, "method cam, .*Leave out start_block"),
+        ({"targets": torch.eye(3, CLASSES)}, r"shape \(3, 5\), expected \(2, C\)"),
         ({"targets": TARGETS * 0.3}, "0 and 1"),
         ({"targets": torch.eye(2, 7)}, r"7 classes.*\(2, 5\)"),
-        ({"images": torch.zeros(3, 32, 48)}, r"got torch.float32 and \(3, 32, 48\)"),
-        ({"images": torch.zeros(2, 3, 32, 48, dtype=torch.uint8)}, "floating point"),
+        ({"images": torch.zeros(3, 32, 48)}, r"torch.float32 and shape \(3, 32, 48\)"),
+        ({"images": torch.zeros(2, 3, 32, 48, dtype=torch.uint8)}, "floating-point"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, complaint):

@@ -57,7 +57,10 @@ def test_bf16_on_a_cpu_without_instructions_is_warned_of_once(
             with autocast(precision, "cpu"):
                 pass
     getam_precision._warn_without_instructions.cache_clear()
-    assert len([w for w in got if "bf16 on a CPU without" in str(w.message)]) == warned
+    assert (
+        len([w for w in got if "bf16 on a CPU that has no instructions" in str(w.message)])
+        == warned
+    )
 
 
 class Witness(nn.Module):

@@ -25,6 +25,14 @@ def run(name: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "rounds"])
+def test_a_benchmark_is_described_in_the_readme(name):
+    text = (FOLDER / "README.md").read_text()
+    _, heading, section = text.partition(f"\n## {name}.py\n")
+    assert heading
+    assert f"\n    python benchmarks/{name}.py" in section.partition("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {*SMALL, "rounds"}])
 def test_a_benchmark_of_whole_runs_starts(name):
     assert "Usage:" in run(name, "--help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -14,31 +15,48 @@ from click.testing import CliRunner
 from pipeline import main
 from tests.conftest import ROOT, TINY, Result, make_folder
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLE = ("data.shapes.train=4", "data.shapes.val=2", "data.shapes.size=48")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+EXAMPLE = ("data.shapes.train=5", "data.shapes.val=2", "data.shapes.size=48")
 SMALL = (*TINY, "classifier.epochs=1", "deeplab.epochs=1", "compare.images=2")
-WITHOUT_CONFIG = ("verify", "gc", "--help")
+WITHOUT_CONFIG = ("verify", "gc", "runs", "--help")
+MINE = "run --config folder --set data.root=photos --name mine"
 
 
 def commands_in(page: Path) -> list[str]:
-    """The commands of the page's ``bash`` blocks, a line each, without comments."""
+    """The commands of the page's ``bash`` blocks, without comments; ``&&`` stands between two."""
     blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+    found = [shlex.split(part, comments=True) for line in lines for part in line.split(" && ")]
+    return [shlex.join(words) for words in found if words]
 
 
+def load_tool(name: str):
+    """A script of tools/, which is no package, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load_tool("make_reference")
 COMMANDS = list(dict.fromkeys(c for page in PAGES for c in commands_in(page)))
 OURS = [c for c in COMMANDS if c.startswith(("python pipeline.py", "getam "))]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """Where a user stands: in a clone, with photos beside it."""
+    """Where a user stands: in a clone, with photos beside it, and both have run."""
     place = tmp_path_factory.mktemp("clone")
     make_folder(place / "photos")
     (place / "configs").symlink_to(ROOT / "configs")
-    done = run("run", place, EXAMPLE)
-    assert done.code == 0, done
+    (place / "my.yaml").write_text("pseudolabels: {quantile: 0.95}\n")
+    for arguments, settings in (("run", EXAMPLE), (MINE, ())):
+        done = run(arguments, place, settings)
+        assert done.code == 0, done
     return place
 
 
@@ -58,7 +76,7 @@ def run(arguments: str, place: Path, more: tuple[str, ...] = ()) -> Result:
 @pytest.mark.parametrize("command", OURS)
 def test_command_of_the_documentation_runs(command, place):
     arguments = command.removeprefix("python pipeline.py").removeprefix("getam").strip()
-    on_example = "--config" not in arguments
+    on_example = "--config" not in arguments and "--name" not in arguments
     done = run(arguments, place, EXAMPLE if on_example else ())
     assert done.code == 0, f"{command}\n{done}"
 
@@ -69,22 +87,64 @@ def test_other_commands_are_those_that_ci_runs():
     assert [c for c in others if not re.match(known, c)] == []
 
 
-def test_links_between_pages_lead_somewhere():
-    links = [
-        (page, target)
+def links() -> list[tuple[Path, str, str]]:
+    """(page, file or nothing, heading or nothing) of each link between pages."""
+    found = [
+        (page, *target.partition("#")[::2])
         for page in PAGES
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
         if not target.startswith("http")
     ]
-    assert links
-    assert [link for link in links if not (link[0].parent / link[1]).exists()] == []
+    assert found
+    return found
+
+
+def headings(page: Path) -> set[str]:
+    """What a link names the headings of a page by: lower case, no punctuation, - for spaces."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_links_between_pages_lead_somewhere():
+    assert [link for link in links() if not (link[0].parent / link[1]).exists()] == []
+
+
+def test_links_to_a_heading_find_it():
+    to_heading = [
+        (page, page.parent / file if file else page, heading)
+        for page, file, heading in links()
+        if heading
+    ]
+    assert to_heading
+    assert [link for link in to_heading if link[2] not in headings(link[1])] == []
+
+
+@pytest.mark.parametrize("name", ["settings.md", "commands.md"])
+def test_reference_page_says_what_the_code_says(name):
+    told = (ROOT / "docs" / name).read_text()
+    assert told == reference.pages()[name], "Run python tools/make_reference.py, and commit docs/."
+
+
+def test_every_setting_and_every_command_is_on_its_reference_page():
+    settings, commands = reference.settings_page(), reference.commands_page()
+    assert "| `pseudolabels.quantile` | `0.9` | `0.98` |" in settings
+    row = next(line for line in settings.splitlines() if "`pseudolabels.crf_confidence`" in line)
+    assert row.endswith("| pseudolabels |")  # the stage that reads it, and no other
+    assert all(f"## {name}\n" in commands for name in main.commands)
+    assert "`--until STAGE`" in commands
+
+
+def test_first_screen_of_the_readme_shows_a_picture_of_the_chain():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) < 150
+    assert any("pictures/chain.png" in line for line in lines[:20])
+    assert (ROOT / "docs" / "pictures" / "chain.png").stat().st_size < 200_000
 
 
 def test_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
-    pytest.importorskip("mkdocs_click")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "site" / "commands" / "index.html").read_text()
-    assert "--until" in page  # options of the command line itself, not of a page about it
+    assert (tmp_path / "site" / "settings" / "index.html").is_file()

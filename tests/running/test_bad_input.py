@@ -154,7 +154,7 @@ def test_weights_missing_unreadable_or_of_another_architecture(folder):
     weights.write_bytes(b"not a tensor in here")
     assert_one_sentence(run(folder, setting), "cannot load these weights")
     save_file({"conv1.weight": torch.zeros(3)}, weights)
-    assert_one_sentence(run(folder, setting), "are not of vit_tiny_patch16_224", "missing")
+    assert_one_sentence(run(folder, setting), "do not belong to vit_tiny_patch16_224", "missing")
 
 
 def test_unknown_model_or_one_without_class_token(folder):

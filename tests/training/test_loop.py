@@ -196,7 +196,7 @@ def test_schedule_warms_up_and_decays_to_nothing(kind):
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
     settings = Training(epochs=1, batch_size=4)
-    with pytest.raises(RuntimeError, match="lower the rates"):
+    with pytest.raises(RuntimeError, match="expected a finite number: lower lr_encoder"):
         train(
             Net(),
             8,

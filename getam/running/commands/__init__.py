@@ -1,10 +1,10 @@
-"""The commands that look at a run, or use what it made, without being a stage of it.
+"""The commands that look at a run, use it, or keep order; none of them is a stage.
 
-inspect     a table of what is cached, overlays of single images
-report      one HTML file for a whole run
-predict     masks for new images
-export      labels for annotation tools, the network for deployment
+inspect, report, predict, export    look at a run and use it; their command line is ``cli_look``
+settings, named_runs                the commands config and runs; their command line is ``cli_keep``
+current                             the artifacts of a configuration
+figures, gallery                    tables of ``inspect``, photos of the report
+options                             options that several commands share
 
-``current`` finds the artifacts of a configuration; ``options`` and ``cli`` are the command line.
-None of this enters a key.
+No key depends on this code.
 """

@@ -18,6 +18,7 @@ from getam.errors import UserError
 from getam.maps.file import MapFile
 from getam.running.datasets import open_index
 from getam.running.opening import Chain, open_runner
+from getam.view.program import program
 
 
 class Labels(NamedTuple):
@@ -63,8 +64,8 @@ class CurrentRun:
         if row.status != "cached":
             raise UserError(
                 f"{stage}: got no artifact of these settings in {self.artifacts} ({row.status}: "
-                f"{row.reason.sentence()}). Make it with 'python pipeline.py run --until {stage}' "
-                f"and the same --config, --set and --artifacts."
+                f"{row.reason.sentence()}). Make it with '{program()} run --until {stage}' and "
+                f"the same --config, --set and --artifacts."
             )
         return self.runner.store.folder(stage, row.key)
 

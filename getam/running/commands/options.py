@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from getam.cache import CacheError
+from getam.cache import CacheError, Runs
+from getam.config.loading import load_config, presets
 from getam.errors import UserError
 
 
@@ -41,55 +42,105 @@ class Workers(click.ParamType):
         self.fail(f"got {text!r}, expected a number from 1 on, or dask://host:port.", param, ctx)
 
 
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output."
+)
 artifacts_option = click.option(
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False),
     default="artifacts",
     show_default=True,
-    help="Folder of everything that is made.",
+    help="Folder for everything that the stages make.",
 )
 set_option = click.option(
     "--set",
     "assignments",
     multiple=True,
-    metavar="A.B=V",
-    help="Set one config key; wins over the files. May be given several times.",
+    metavar="SECTION.FIELD=VALUE",
+    help="Change one setting, such as maps.method=cam. It wins over --config. You can give it "
+    "several times. The command config lists all settings.",
 )
 config_option = click.option(
     "--config",
     "configs",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML with what differs from the defaults; later files win over earlier ones.",
+    metavar="FILE_OR_PRESET",
+    help="YAML file with the settings that differ from the defaults, or the name of a preset that "
+    f"comes with the package: {', '.join(presets())}. You can give several; a later one wins over "
+    "an earlier one.",
 )
 mode_option = click.option(
     "--mode",
     type=click.Choice(["multi-stage", "end-to-end"]),
-    help="As --set mode=...: one network per stage, or one that labels what it learns from.",
+    help="The same as --set mode=... multi-stage: a classifier, then pseudo labels, then a "
+    "segmentation network. end-to-end: one network that is trained on the pseudo labels it makes "
+    "itself.  [default: multi-stage]",
+)
+name_option = click.option(
+    "--name",
+    help="Use the settings of the run of this name (see the command runs). --config and --set "
+    "change them.",
 )
 device_option = click.option(
-    "--device", help="Such as cuda:1 or cpu; by default a GPU where there is one."
+    "--device",
+    help="Device for the networks, such as cuda:1 or cpu.  [default: a GPU if there is one]",
 )
 workers_option = click.option(
     "--workers",
     type=Workers(),
-    help="Processes; by default one per core. A Dask scheduler makes the pseudo labels with its "
-    "workers.",
+    help="Number of processes for work on the CPU, or the address of a Dask scheduler, whose "
+    "workers then make the pseudo labels.  [default: one process per core]",
 )
 
 
-def sets_mode(command: Callable) -> Callable:
-    """--mode is the last of the assignments."""
-
-    @wraps(command)
-    def with_mode(mode: str | None, assignments: tuple[str, ...], **options: Any) -> None:
-        chosen = () if mode is None else (f"mode={mode}",)
-        command(assignments=(*assignments, *chosen), **options)
-
-    return with_mode
+def with_new_config(command: Callable) -> Callable:
+    """The options that settings are made of; the command gets ``config`` and ``artifacts``."""
+    return _with_settings(command, _of_continued_run)
 
 
 def with_config(command: Callable) -> Callable:
-    """The options that say which run a command is about."""
-    guarded = exits_cleanly(sets_mode(command))
+    """The same for a command that looks at a run: its settings may be those of a named run."""
+    return name_option(_with_settings(command, _of_named_run))
+
+
+def _with_settings(command: Callable, base_of: Callable) -> Callable:
+    guarded = exits_cleanly(_loads(command, base_of))
     return config_option(set_option(mode_option(artifacts_option(guarded))))
+
+
+def _loads(command: Callable, base_of: Callable) -> Callable:
+    @wraps(command)
+    def loaded(
+        configs: tuple[str, ...],
+        assignments: tuple[str, ...],
+        mode: str | None,
+        artifacts: Path,
+        **options: Any,
+    ) -> None:
+        chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
+        base = base_of(options, artifacts, bool(configs or chosen))
+        command(config=load_config(configs, chosen, base), artifacts=artifacts, **options)
+
+    return loaded
+
+
+def _of_continued_run(
+    options: dict[str, Any], artifacts: Path, has_settings: bool
+) -> dict[str, Any] | None:
+    """For ``run``: the settings of the run of this name, if it is there and none are given."""
+    name, runs = options["name"], Runs(artifacts)
+    known = name is not None and not has_settings and name in runs.names()
+    return runs.read(name)["settings"] if known else None
+
+
+def _of_named_run(
+    options: dict[str, Any], artifacts: Path, has_settings: bool
+) -> dict[str, Any] | None:
+    """For a command that looks at a run: the settings that the named run was started with."""
+    name, runs = options.pop("name"), Runs(artifacts)
+    if name is None:
+        return None
+    if name not in runs.names():
+        known = ", ".join(runs.names()) or "no run at all"
+        raise UserError(f"--name {name}: there is no such run in {artifacts}; there is {known}.")
+    return runs.read(name)["settings"]

@@ -1,7 +1,7 @@
-"""The HTML report: one file that holds its style, scripts, figures and images, and loads nothing.
+"""The HTML report: one file with its style, scripts, numbers and images. It loads no other file.
 
-``page.html`` is the frame, ``page.css`` the style, the ``.js`` files the behaviour; all figures and
-images are one JSON block in it.
+``page.html`` is the frame, ``page.css`` the style, the ``.js`` files are the behaviour. One JSON
+block in the page holds all numbers and images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCRIPTS = ("dom.js", "charts.js", "tiles.js", "gallery.js", "main.js")
 
 
 def render(title: str, data: Mapping[str, Any]) -> str:
-    """The whole page. ``data`` is what ``main.js`` expects; its strings may hold anything.
+    """The whole page. ``main.js`` reads ``data``, whose strings may have any characters.
 
     >>> "</script><b>" in render("a run", {"classes": ["</script><b>"]})
     False
@@ -36,27 +36,27 @@ def render(title: str, data: Mapping[str, Any]) -> str:
         "title": html.escape(title),
         "style": _read("page.css"),
         "script": "\n".join(_read(name) for name in SCRIPTS),
-        # Inside a script element "<" alone could end it or open a comment.
+        # In a script element a "<" could end the element or begin a comment.
         "data": json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
 
 def photo_uri(image: np.ndarray) -> str:
-    """(H, W, 3) uint8 as a JPEG data URI, at most ``LONG_SIDE`` wide and high."""
+    """A photo (H, W, 3) uint8 as a JPEG data URI, at most ``LONG_SIDE`` wide and high."""
     reduced = _reduce(image, cv2.INTER_AREA)
     return _uri(Image.fromarray(reduced), "JPEG", quality=QUALITY, optimize=True)
 
 
 def label_uri(labels: np.ndarray) -> str:
-    """Labels (H, W) uint8 as a palette PNG data URI; background is transparent."""
+    """Labels (H, W) uint8 as a palette PNG data URI. Background is transparent."""
     image = Image.fromarray(_reduce(labels, cv2.INTER_NEAREST))
     image.putpalette(voc_palette())
     return _uri(image, "PNG", transparency=0, optimize=True)
 
 
 def map_uri(image_map: np.ndarray) -> str:
-    """A map (h, w) in [0, 1] as a grey PNG data URI on its own grid."""
+    """A map (h, w) in [0, 1] as a grey PNG data URI, not enlarged."""
     grey = (image_map.clip(0, 1) * 255).round().astype(np.uint8)
     return _uri(Image.fromarray(_reduce(grey, cv2.INTER_AREA)), "PNG", optimize=True)
 

@@ -1,0 +1,155 @@
+"""The command line of settings, data, named runs and the artifacts folder. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from getam.config.loading import load_config
+from getam.config.schema import Config
+from getam.errors import UserError
+from getam.running.commands.options import (
+    artifacts_option,
+    config_option,
+    device_option,
+    exits_cleanly,
+    json_option,
+    set_option,
+    with_config,
+    workers_option,
+)
+from getam.running.method import current_method
+from getam.view.lines import Reporter
+from getam.view.progress import track
+
+
+@click.command("config", short_help="Print all settings, with what they do.")
+@with_config
+@click.argument("section", required=False)
+def config_command(config: Config, artifacts: Path, section: str | None) -> None:
+    """Print every setting: its value, its default, what it does, what it may be.
+
+    SECTION prints only one section, such as maps, or one setting, such as maps.method.
+    """
+    from getam.running.commands.settings import settings_table
+
+    click.echo(settings_table(config, section))
+
+
+@click.command("data", short_help="Check a data folder.")
+@config_option
+@set_option
+@click.option(
+    "--deep", is_flag=True, help="Also decode every file, and look at all values of the masks."
+)
+@json_option
+@exits_cleanly
+def data_command(
+    configs: tuple[str, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+) -> None:
+    """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
+
+    It says what to mend, and exits with 1 if something is wrong.
+    """
+    from getam.running.opening import check_data
+    from getam.view.data_report import data_report
+
+    found = check_data(load_config(configs, assignments), deep)
+    click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
+    if found["problems"]:
+        raise UserError(f"{len(found['problems'])} problems with this data set.")
+
+
+@click.command(short_help="Compare map methods against masks.")
+@with_config
+@device_option
+@workers_option
+def compare(config: Config, artifacts: Path, device: str | None, workers: int | str | None) -> None:
+    """Compare map methods, refinements and thresholds on the classifier of a run.
+
+    It needs masks of train photos, to measure against. It prints a table and writes a plot. The
+    section compare of the settings says what is compared.
+    """
+    from getam.running.opening import open_runner
+
+    runner = open_runner(
+        current_method().comparison,
+        config,
+        artifacts,
+        device=device,
+        workers=workers,
+        track=track,
+        run_name="compare",
+        report=Reporter(sys.stderr),
+    )
+    plan = runner.plan()
+    runner.check(plan)
+    made = runner.run(plan)
+    click.echo((made["compare"] / "table.txt").read_text(), nl=False)
+    click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
+
+
+@click.command("runs", short_help="List the named runs.")
+@artifacts_option
+@json_option
+@exits_cleanly
+def runs_command(artifacts: Path, as_json: bool) -> None:
+    """List the named runs: when, with which settings, how far, and how much disk space each uses.
+
+    A run is named by run --name; without it the name is default. The command gc keeps the artifacts
+    of every run listed here. To give up a run, delete the file artifacts/runs/NAME.json.
+    """
+    from getam.running.commands.named_runs import named_runs, runs_table
+
+    found = named_runs(artifacts, current_method().names)
+    click.echo(json.dumps(found, indent=1) if as_json else runs_table(found))
+
+
+@click.command("verify", short_help="Check all artifacts for damage.")
+@artifacts_option
+@exits_cleanly
+def verify_command(artifacts: Path) -> None:
+    """Read every artifact again and compare it with its manifest; exit with 1 if one differs."""
+    from getam.cache import Store, verify
+
+    problems = verify(Store(artifacts))
+    for problem in problems:
+        click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
+    if problems:
+        raise UserError(
+            f"{len(problems)} problems. The next run sets these artifacts aside and makes them "
+            f"again."
+        )
+    click.echo("All artifacts are as their manifests say.")
+
+
+@click.command("gc", short_help="Free disk space.")
+@artifacts_option
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@exits_cleanly
+def gc_command(artifacts: Path, dry_run: bool) -> None:
+    """Free disk space: remove every artifact that no named run uses.
+
+    It also removes damaged artifacts, and unfinished work that belongs to no named run. Unfinished
+    work of a named run is kept. The command runs lists the named runs.
+    """
+    from getam.cache import Store, gc
+
+    garbage = gc(Store(artifacts), dry_run=dry_run)
+    for item in garbage:
+        click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+
+
+COMMANDS = (
+    config_command,
+    data_command,
+    compare,
+    runs_command,
+    verify_command,
+    gc_command,
+)

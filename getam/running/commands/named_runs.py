@@ -1,0 +1,65 @@
+"""runs: what the records of the named runs say, and what is there of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from getam.cache import Runs, Store
+from getam.running.commands.settings import as_typed
+from getam.view.table import text_table
+
+SHOWN = 3  # settings in a line
+
+
+def named_runs(artifacts: Path, order: Sequence[str]) -> list[dict[str, Any]]:
+    """A record per run: name, time, settings, stages that are done or not, bytes on the disk."""
+    store, runs = Store(artifacts), Runs(artifacts)
+    found = []
+    for name in runs.names():
+        record = runs.read(name)
+        keys = record["keys"] | record["unfinished"]
+        made = {s: store.manifest(s, key) for s, key in sorted(keys.items(), key=_by(order))}
+        found.append(
+            {
+                "name": name,
+                "time": record.get("time", ""),
+                "settings": dict(_flat(record["settings"])),
+                "done": [stage for stage, manifest in made.items() if manifest],
+                "not done": [stage for stage, manifest in made.items() if not manifest],
+                "bytes": sum(manifest.size for manifest in made.values() if manifest),
+            }
+        )
+    return found
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A line per run."""
+    if not runs:
+        return "There is no named run here yet. The command run makes one."
+    body = []
+    for run in runs:
+        told = [f"{name}={as_typed(value)}" for name, value in run["settings"].items()]
+        more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+        stages = f"{len(run['done'])} of {len(run['done']) + len(run['not done'])}"
+        last = run["done"][-1] if run["done"] else "-"
+        size = f"{run['bytes'] / 1e6:.1f} MB"
+        time = run["time"].replace("T", " ")[:16]
+        settings = (", ".join(told[:SHOWN]) + more) or "the embedded example"
+        body.append([run["name"], time, stages, last, size, settings])
+    header = ["run", "last change (UTC)", "stages done", "last one", "size", "settings"]
+    return text_table(header, body, left=(0, 1, 3, 5))
+
+
+def _by(order: Sequence[str]) -> Any:
+    """Stages in the order they run; unknown ones last."""
+    return lambda item: order.index(item[0]) if item[0] in order else len(order)
+
+
+def _flat(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", value

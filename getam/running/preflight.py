@@ -1,0 +1,159 @@
+"""Refusing before the first stage what a stage would refuse after hours.
+
+Each stage has a function ``check(job)`` beside its ``run``. It looks at all settings, at the lists
+and headers of the data, and at networks without weights, and raises UserError. Nothing it does
+reaches an artifact, so it is no part of a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from getam.cache import in_threads
+from getam.data.images import image_size
+from getam.data.label_values import IGNORE
+from getam.errors import UserError
+from getam.training import distributed
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+
+READERS = 8  # threads: reading headers waits for the disk
+
+
+def data_of(job: Job) -> DataIndex | None:
+    """The user's data set; None where the stage ``data`` makes it."""
+    return None if "data" in job.inputs else job.context.index
+
+
+def check_splits(job: Job) -> None:
+    """Train and val must be there, have image-level labels, and share no photo.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    data, names = data_of(job), job.config.data
+    if data is None:
+        return
+    train, val = data.labelled(names.train), data.labelled(names.val)
+    both = {record.id for record in train} & {record.id for record in val}
+    if both:
+        raise UserError(
+            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
+            f"expected none. Figures on photos that the network learnt from say nothing: take them "
+            f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
+        )
+
+
+def without_weights(build: Callable[..., nn.Module], weights: str, **options: Any) -> nn.Module:
+    """A network as a stage will build it, on torch's meta device: it has shapes and no numbers.
+
+    Weights of a local file are loaded once into a network that is then forgotten.
+
+    Raises:
+        UserError: an unknown model, arguments it does not take, or weights that do not fit.
+    """
+    if weights not in ("timm", "none"):
+        build(**options, weights=weights)
+    with torch.device("meta"):
+        return build(**options, weights="none")
+
+
+def check_training(
+    job: Job, section: str, network: nn.Module, side: int, forward: Callable | None = None
+) -> None:
+    """One training step's forward pass, without numbers, on as many photos as a batch has.
+
+    Raises:
+        UserError: the network cannot take photos of this side, or so few at a time; more frozen
+            blocks than there are.
+    """
+    settings = _section(job.config, section)
+    data = data_of(job)
+    photos = None if data is None else len(data.split(job.config.data.train))
+    batch = settings.batch_size if photos is None else min(settings.batch_size, photos)
+    depth = len(getattr(getattr(network, "encoder", network), "blocks", ()))
+    if settings.frozen_blocks > depth:
+        raise UserError(
+            f"{section}.frozen_blocks: got {settings.frozen_blocks}, expected at most {depth}, the "
+            f"blocks of the encoder."
+        )
+    images = torch.zeros(max(1, batch // distributed.count()), 3, side, side, device="meta")
+    try:
+        (forward or network.train())(images)
+    except Exception as error:  # torch and timm raise many kinds
+        reason = " ".join(str(error).split())[:160]
+        if "more than 1 value per channel" in reason:
+            raise UserError(
+                f"{section}.batch_size: got batches of {batch}, expected at least 2 photos: batch "
+                f"normalisation needs them."
+            ) from None
+        raise UserError(
+            f"{section.partition('.')[0]}.image_size: got {side}, which this network cannot take "
+            f"({reason}). Choose a multiple of its patch size or stride."
+        ) from None
+
+
+def _section(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = None) -> None:
+    """Masks must have the size of their photos (by the headers), and one of them a labelled pixel.
+
+    With ``most`` only so many masks are looked at, at equal distances.
+
+    Raises:
+        UserError: a mask of another size, or masks that are 255 everywhere.
+    """
+    measured = [record for record in records if record.mask is not None]
+    measured = measured[:: max(1, len(measured) // most)] if most else measured
+    sizes = in_threads(lambda r: (image_size(r.image), image_size(r.mask)), measured, READERS)
+    for record, (photo, mask) in zip(measured, sizes):
+        if photo != mask:
+            raise UserError(
+                f"{record.mask}: got a mask of {mask[1]} x {mask[0]} pixels (width x height), "
+                f"expected {photo[1]} x {photo[0]} as its photo has. Draw it at the size of the "
+                f"upright photo, or remove it."
+            )
+    if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
+        raise UserError(
+            f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
+            f"nothing can be measured. Set their pixels to class ids, or remove the masks."
+        )
+
+
+def named(setting: str, check: Callable[[], Any]) -> Any:
+    """The result of ``check``; a ValueError of it becomes a mistake in a setting.
+
+    Raises:
+        UserError: ``check`` raised ValueError.
+    """
+    try:
+        return check()
+    except ValueError as error:
+        raise UserError(f"{setting}: {error}") from None
+
+
+def explained_network(job: Job) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The network that the maps explain, without weights, and its settings."""
+    from getam.networks.build import build_classifier
+
+    joint = "endtoend" in job.inputs
+    settings = job.config.endtoend if joint else job.config.classifier
+    network = without_weights(
+        build_classifier,
+        "none",
+        model=settings.model,
+        num_classes=1,
+        image_size=settings.image_size,
+        args=dict(settings.model_args),
+    )
+    return network, settings

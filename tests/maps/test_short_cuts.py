@@ -1,0 +1,63 @@
+"""Unchanged models take the short cuts: counted in tokens, not in time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from getam.maps.compute import compute_maps
+from tests.oracles import CLASSES, FAMILIES, GRID, build, draw_images
+
+TARGETS = torch.eye(2, CLASSES)
+
+
+class RowsOfLastMlp(TorchFunctionMode):
+    """How many tokens the first layer of the last block's mlp is given, each time."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        named = dict(model.blocks[-1].named_parameters())
+        first = ("mlp.fc1.weight", "mlp.fc1_g.weight", "in_proj.weight")
+        self.weight = next(named[name] for name in first if name in named)
+        self.rows: list[int] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        given = (*args, *(kwargs or {}).values())
+        if func is nn.functional.linear and any(one is self.weight for one in given):
+            self.rows.append(args[0].shape[1])
+        return func(*args, **(kwargs or {}))
+
+
+# Their head reads all tokens, or their blocks are of other classes.
+WHOLE = ("pools_prefix_too", "readout_with_class_token", "parallel_block", "beit", "eva_mixed_rope")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_mlp_of_an_unchanged_model_runs_on_what_the_head_reads(family):
+    model = build(family)
+    with RowsOfLastMlp(model) as mlp:
+        compute_maps(model, draw_images(2), TARGETS)
+    tokens = model.num_prefix_tokens + GRID[0] * GRID[1]
+    assert set(mlp.rows) == {tokens if family in WHOLE else model.num_prefix_tokens}
+
+
+def kept_for_the_backward_pass(model: nn.Module) -> int:
+    """How many numbers of all tokens a graph keeps, from block 1 of 4 on."""
+    tokens, numbers = 1 + GRID[0] * GRID[1], []
+
+    def count(tensor: Tensor) -> Tensor:
+        numbers.append(tensor.numel() if tokens in tensor.shape else 0)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        compute_maps(model, draw_images(2), TARGETS, start_block=1)
+    return sum(numbers)
+
+
+def test_the_first_blocks_of_an_unchanged_model_keep_little_for_the_backward_pass():
+    plain, changed = build("vit"), build("vit")
+    for block in changed.blocks[1:3]:
+        block.mlp.act = nn.Sequential(block.mlp.act)
+    assert kept_for_the_backward_pass(plain) < 0.8 * kept_for_the_backward_pass(changed)

@@ -1,0 +1,101 @@
+"""Named runs: listed with settings and size, and found again by their name alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, make_folder, pipeline
+from tests.running.commands.conftest import MicroRun
+
+STAGES = ("classifier", "maps", "pseudolabels")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Two runs over one folder, the second with another quantile and up to its labels."""
+    place = tmp_path_factory.mktemp("named")
+    make_folder(place / "data")
+    settings = ("data.kind=folder", "data.root=data", *TINY)
+    words = ("run", "--workers", "1", "--until", "pseudolabels", "--name")
+    first = pipeline(*words, "first", cwd=place, settings=settings)
+    second = pipeline(
+        *words, "second", cwd=place, settings=(*settings, "pseudolabels.quantile=0.5")
+    )
+    assert (first.code, second.code) == (0, 0), (first, second)
+    assert second.stages_run() == ["pseudolabels"]
+    return place
+
+
+def test_runs_are_listed_with_their_settings_stages_and_size(place):
+    listed = pipeline("runs", "--json", cwd=place)
+    first, second = json.loads(listed.out)
+    assert (first["name"], second["name"]) == ("first", "second")
+    assert first["done"] == second["done"] == [*STAGES]
+    assert first["not done"] == []
+    assert second["settings"]["pseudolabels.quantile"] == 0.5
+    assert "pseudolabels.quantile" not in first["settings"]
+    assert first["bytes"] > 1000
+    table = pipeline("runs", cwd=place).out.splitlines()
+    assert table[1].startswith("first ")
+    assert "3 of 3" in table[1]
+
+
+@pytest.mark.parametrize(("name", "quantile"), [("first", "0.9"), ("second", "0.5")])
+def test_a_name_stands_for_all_options_of_its_run(place, name, quantile):
+    told = pipeline("status", "--json", "--name", name, cwd=place)
+    rows = {row["stage"]: row["status"] for row in json.loads(told.out)}
+    assert [rows[stage] for stage in STAGES] == ["cached"] * 3
+    shown = pipeline("config", "pseudolabels.quantile", "--name", name, cwd=place)
+    assert f"pseudolabels.quantile = {quantile}" in shown.out
+    assert pipeline("inspect", "maps", "--name", name, cwd=place).code == 0
+
+
+def test_a_name_holds_in_another_working_folder(place, tmp_path):
+    words = ("status", "--json", "--name", "first", "--artifacts", str(place / "artifacts"))
+    told = pipeline(*words, cwd=tmp_path)
+    assert told.code == 0, told
+    assert json.loads(told.out)[0]["status"] == "cached"
+
+
+def test_options_change_what_a_name_stands_for(place):
+    told = pipeline("status", "--json", "--name", "first", "--set", "maps.method=cam", cwd=place)
+    rows = {row["stage"]: row["status"] for row in json.loads(told.out)}
+    assert (rows["classifier"], rows["maps"]) == ("cached", "stale")
+
+
+def test_an_unknown_name_lists_the_known_ones(place):
+    told = pipeline("status", "--name", "third", cwd=place)
+    assert told.code == 1
+    assert "there is no such run" in told.err
+    assert "first, second" in told.err
+
+
+def test_a_run_is_continued_by_its_name_alone_and_replaced_by_other_settings(place):
+    words = ("run", "--dry-run", "--until", "pseudolabels", "--name")
+    alone = pipeline(*words, "second", cwd=place)
+    assert "would run" not in alone.out, alone
+    settings = ("data.kind=folder", "data.root=data", *TINY)
+    given = pipeline(*words, "second", cwd=place, settings=(*settings, "maps.method=cam"))
+    changed = "because maps.method getam -> cam"
+    assert given.out.count(changed) == 2, given  # maps and labels; the quantile is 0.9 again
+    fresh = pipeline(*words, "new", cwd=place)
+    assert "data " in fresh.out, fresh  # a name that is not there yet: the embedded example
+
+
+def test_a_folder_without_runs_says_so(tmp_path):
+    told = pipeline("runs", cwd=tmp_path)
+    assert (told.code, told.out.count("no named run")) == (0, 1)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_run_is_listed_as_not_done(micro: MicroRun, tmp_path):
+    records = tmp_path / "artifacts" / "runs"
+    records.mkdir(parents=True)
+    record = {"name": "x", "keys": {}, "unfinished": {"maps": "0" * 20}, "settings": {}}
+    (records / "x.json").write_text(json.dumps(record))
+    (found,) = json.loads(pipeline("runs", "--json", cwd=tmp_path).out)
+    assert (found["done"], found["not done"], found["bytes"]) == ([], ["maps"], 0)

@@ -1,0 +1,170 @@
+"""The reference pages of the documentation, made from the code.
+
+    python tools/make_reference.py           # writes docs/settings.md and docs/commands.md
+
+The settings are those of ``getam.config.schema``, the commands those of ``pipeline.py``. A test
+compares both pages with what this script makes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # python tools/make_reference.py also works without an installation
+
+from getam.config.loading import load_config  # noqa: E402
+from getam.config.schema import Config  # noqa: E402
+from getam.running.commands.settings import Setting, all_settings, as_typed  # noqa: E402
+from pipeline import main as command_line  # noqa: E402
+from stages.chain import ORDER, chain, comparison  # noqa: E402
+
+SETTINGS = """\
+# Settings
+
+This page is made from the code by `python tools/make_reference.py`. The command
+`python pipeline.py config` prints the same in a terminal, with the values of your run.
+
+To change a setting, add `--set NAME=VALUE` to a command, or write it into a YAML file and add
+`--config FILE`:
+
+```yaml
+pseudolabels:
+  quantile: 0.95
+```
+
+The columns of the tables:
+
+* **default**: the value without any option. The defaults are those of the embedded example.
+* **folder**: the value with `--config folder`, the preset for your own photos. Empty: the default.
+* **values**: what you can set.
+* **reruns**: the stages that read the setting. If you change it, these stages run again, and all
+  stages that use their results. Empty: the setting only says where files are. Stages run again if
+  the content of the files differs.
+
+The order of the stages:
+
+{orders}
+
+The embedded example and COCO begin with `data`. `deeplab.fixed_encoder=true` adds
+`encoder_features` before `deeplab`. To see what a change would run, add `--dry-run` to the command
+`run`.
+"""
+ON_FOLDER = ("data.kind=folder", "data.root=photos")
+OTHER_STAGES = {"mode": "a run of the other mode has other stages"}
+COMMANDS = """\
+# Commands
+
+This page is made from the code by `python tools/make_reference.py`. `COMMAND --help` prints the
+same in a terminal.
+
+In a clone, type `python pipeline.py COMMAND`. After `pip install`, `getam COMMAND` does the same.
+The exit code is 0 if the command did its work, 1 if it failed (it prints one sentence that says
+why), and 2 if the command line is wrong.
+"""
+
+
+@click.command(help=__doc__.partition("\n")[0])
+@click.option("-o", "output", type=click.Path(path_type=Path), default=ROOT / "docs")
+def main(output: Path) -> None:
+    for name, page in pages().items():
+        (output / name).write_text(page, encoding="utf-8")
+        click.echo(output / name)
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of each reference page."""
+    return {"settings.md": settings_page(), "commands.md": commands_page()}
+
+
+def settings_page() -> str:
+    """A table per section, in the order of the schema."""
+    readers, blocks = stage_readers(), [SETTINGS.format(orders=_orders())]
+    settings = all_settings(load_config([ROOT / "configs" / "folder.yaml"]))
+    for section, group in groupby(settings, lambda setting: setting.name.rpartition(".")[0]):
+        if section:
+            blocks.append(f"{'#' * (2 + section.count('.'))} {section}\n\n{_about(section)}\n")
+        rows = [_setting_row(setting, readers) for setting in group]
+        blocks.append(_table(["setting", "default", "folder", "values", "meaning", "reruns"], rows))
+    return "\n".join(blocks)
+
+
+def _orders() -> str:
+    """A line per kind of run: its stages, in the order they run."""
+    lines = []
+    for mode in ("multi-stage", "end-to-end"):
+        for saliency in ("folder", "features"):
+            chosen = (f"mode={mode}", f"pseudolabels.saliency={saliency}", *ON_FOLDER)
+            names = ", ".join(stage.name for stage in chain(load_config((), chosen)))
+            lines.append(f"* {mode}, `pseudolabels.saliency={saliency}`: {names}")
+    return "\n".join(lines)
+
+
+def _about(section: str) -> str:
+    """The docstring of the class of a section."""
+    text = inspect.getdoc(type(attrgetter(section)(Config()))) or ""
+    return " ".join(text.replace("``", "`").split())
+
+
+def _setting_row(setting: Setting, readers: Mapping[str, set[str]]) -> list[str]:
+    own = "" if setting.value == setting.default else f"`{as_typed(setting.value)}`"
+    found = {s for path, stages in readers.items() if _covers(path, setting.name) for s in stages}
+    order = [stage for stage in (*ORDER, "compare") if stage in found]
+    default = f"`{as_typed(setting.default)}`"
+    reruns = OTHER_STAGES.get(setting.name, ", ".join(order))
+    return [f"`{setting.name}`", default, own, setting.allowed, setting.about, reruns]
+
+
+def _covers(path: str, name: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def stage_readers() -> dict[str, set[str]]:
+    """Name of a setting or section -> the stages that read it, over all kinds of runs."""
+    features = ("pseudolabels.saliency=features", "deeplab.fixed_encoder=true")
+    found: dict[str, set[str]] = {}
+    for config in (load_config((), features), load_config((), ("mode=end-to-end",))):
+        for stage in (*chain(config), *comparison(config)):
+            for path in stage.reads:
+                found.setdefault(path, set()).add(stage.name)
+    return found
+
+
+def commands_page() -> str:
+    """Each command with its usage, help and options, as click knows them."""
+    settings = command_line.context_settings
+    group = click.Context(command_line, info_name="python pipeline.py", **settings)
+    names = command_line.list_commands(group)
+    commands = {name: command_line.get_command(group, name) for name in names}
+    rows = [[f"[{n}](#{n})", c.get_short_help_str(200)] for n, c in commands.items()]
+    blocks = [COMMANDS, _table(["command", "what it does"], rows)]
+    return "\n".join([*blocks, *(_command(group, *pair) for pair in commands.items())])
+
+
+def _command(group: click.Context, name: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=name, parent=group, show_default=True)
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [[f"`{option}`", text] for option, text in filter(None, records) if text]
+    help_text = inspect.cleandoc(command.help or "")
+    return f"## {name}\n\n    {usage}\n\n{help_text}\n\n{_table(['option', 'what it does'], rows)}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
