@@ -193,8 +193,7 @@ def freeze_blocks(network: nn.Module, blocks: int) -> None:
     depth = len(getattr(encoder, "blocks", ()))
     if blocks > depth:
         raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth} blocks.")
-    frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
-    for part in frozen:
+    for part in (encoder.patch_embed, *encoder.blocks[:blocks]):
         part.requires_grad_(False)
     for name in ("cls_token", "dist_token", "reg_token", "pos_embed"):
         if isinstance(getattr(encoder, name, None), nn.Parameter):
