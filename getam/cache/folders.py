@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from .atomic import in_threads, sync
 from .errors import CacheError
@@ -32,14 +33,40 @@ def files_of(
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((name + "/", entry.path))
-                elif entry.is_file(follow_symlinks=not refuse_links):
+                elif entry.is_file(follow_symlinks=False):
                     found[name] = entry.stat()
-                elif refuse_links:
+                elif not refuse_links:
+                    found |= _linked(name, entry.path)
+                else:
                     raise CacheError(
                         f"{entry.path} is neither a file nor a folder; an artifact holds only "
                         "those: write a copy instead of a link"
                     )
     return found
+
+
+def _linked(name: str, path: str) -> dict[str, os.stat_result]:
+    """The file that a link leads to; nothing if it leads to no file, or in a circle."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return {}
+    return {name: stat} if S_ISREG(stat.st_mode) else {}
+
+
+def refuse_escape(root: Path, path: Path) -> None:
+    """CacheError if a link on the way from `root` to `path` leads out of `root`: what is written
+    there could be anybody's. `root` itself may be a link."""
+    inside = os.path.realpath(root)
+    at = root
+    for part in path.relative_to(root).parts:
+        at = at / part
+        real = os.path.realpath(at)
+        if os.path.commonpath([inside, real]) != inside:
+            raise CacheError(
+                f"{at} is a link to {real}, which is not in {root}: nothing is written through it. "
+                "Replace it by a folder, or set --artifacts to a folder on the other disk"
+            )
 
 
 def sync_all(folder: Path, names: Iterable[str]) -> None:

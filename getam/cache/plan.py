@@ -194,13 +194,20 @@ class Planner:
         """Against the nearest earlier artifact; empty without one."""
         best: tuple[list[Change], Manifest] | None = None
         for key in self.store.keys(stage):
-            found = self.store.manifest(stage, key)
-            if found is None or key == self._keys[stage]:
+            found = None if key == self._keys[stage] else self._former(stage, key)
+            if found is None:
                 continue
             changes = compare(found.ingredients, self._ingredients[stage])
             if best is None or (len(changes), best[1].start) < (len(best[0]), found.start):
                 best = changes, found
         return self._roots(best[0]) if best else []
+
+    def _former(self, stage: str, key: str) -> Manifest | None:
+        """An earlier artifact; None if it is broken or cannot be read: then others explain more."""
+        try:
+            return self.store.manifest(stage, key)
+        except CacheError:
+            return None
 
     def _roots(self, changes: Iterable[Change]) -> list[Change]:
         """The changes, each changed input replaced by what changed in it, none of them twice."""

@@ -40,7 +40,7 @@ class Runs:
 
     def names(self) -> list[str]:
         """The names of all runs, in the order of the alphabet."""
-        return [path.stem for path in self._files() if _NAME.fullmatch(path.stem)]
+        return sorted(p.stem for p in self._files() if _NAME.fullmatch(p.stem))
 
     def read(self, name: str) -> dict[str, Any]:
         """The record of a run; one without keys if there is none."""

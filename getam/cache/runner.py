@@ -101,6 +101,7 @@ class Runner(Planner):
         """
         planned = {decision.stage: decision for decision in plan}
         keys = {name: decision.key for name, decision in planned.items()}
+        self.store.check_links()
         self._remember()
         for decision in plan:
             self._bring(decision, planned)

@@ -20,7 +20,7 @@ from .atomic import disk_errors, sync
 from .checked import read_checked_json, write_checked_json
 from .errors import CacheError
 from .file_digests import FileDigests
-from .folders import files_of, remove, sync_all
+from .folders import files_of, refuse_escape, remove, sync_all
 from .manifest import BrokenManifest, Manifest
 from .pieces import Pieces
 from .stage import KEY_LENGTH, SCRATCH, Ingredients
@@ -90,6 +90,11 @@ class Store:
     def partial(self, stage: str, key: str) -> Path:
         """Where it is while it is made."""
         return self.folder(stage, key).with_name(key + PARTIAL)
+
+    def check_links(self) -> None:
+        """CacheError if what is written beside the artifacts would get elsewhere by a link."""
+        for path in ("runs", ".cache/files", ".cache/code", ".cache/tables", ".cache/locks"):
+            refuse_escape(self.root, self.root / path)
 
     def manifest(self, stage: str, key: str) -> Manifest | None:
         """The manifest of an artifact; None if it is absent or broken."""
@@ -163,6 +168,7 @@ class Store:
         self, stage: str, key: str, on_wait: Callable[[], None] | None = None
     ) -> AbstractContextManager[bool]:
         """Hold the lock of an artifact; see `locks.lock`."""
+        refuse_escape(self.root, self._lock_file(stage, key))
         return locks.lock(self._lock_file(stage, key), on_wait)
 
     def locked(self, stage: str, key: str) -> bool:
@@ -175,6 +181,7 @@ class Store:
     @_guarded
     def begin(self, stage: str, key: str, note: Mapping[str, Any]) -> Pieces:
         """The pieces in the working folder, new or from the last attempt, with `note` beside."""
+        refuse_escape(self.root, self.partial(stage, key))
         begun = pieces.begin(self.partial(stage, key))
         write_checked_json(begun.folder / STARTED, note)
         faults.point("store.begun")
@@ -183,6 +190,7 @@ class Store:
     @_guarded
     def clear(self, stage: str, key: str) -> None:
         """Remove the working folder, with all work in it."""
+        refuse_escape(self.root, self.root / stage)
         remove(self.partial(stage, key))
 
     def ingredients(self, stage: str, key: str) -> Ingredients:
@@ -226,6 +234,7 @@ class Store:
     def finish_sealed(self, stage: str, key: str) -> bool:
         """Put in place a working folder whose maker died after sealing it; False if it is not."""
         partial = self.partial(stage, key)
+        refuse_escape(self.root, partial)
         try:
             sealed = manifest.read(partial, stage, key)
         except BrokenManifest:
@@ -254,6 +263,7 @@ class Store:
     def set_aside(self, stage: str, key: str) -> Path:
         """Rename a broken artifact to ``<key>.broken-N``, which is returned."""
         folder = self.folder(stage, key)
+        refuse_escape(self.root, folder.parent)
         number = 1
         while (aside := folder.with_name(f"{key}.broken-{number}")).exists():
             number += 1

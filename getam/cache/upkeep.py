@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from . import manifest
 from .atomic import TEMPORARY, disk_errors
 from .errors import CacheError
-from .folders import files_of
+from .folders import files_of, remove
 from .manifest import BrokenManifest
 from .records import Runs, Tables
 from .stage import KEY_LENGTH, is_stage_name
@@ -51,6 +52,7 @@ def verify(store: Store) -> list[Problem]:
     Reported are missing, truncated, changed and extra files and unreadable manifests. What was
     found to have changed is remembered, so that the next run makes those artifacts anew.
     """
+    store.check_links()
     problems = [p for stage, key in _artifacts(store) for p in _problems(store, stage, key)]
     with disk_errors("remembering digests", store.root):
         store.files.save()
@@ -63,21 +65,24 @@ def gc(store: Store, *, dry_run: bool = False) -> list[Garbage]:
     That is: artifacts and working folders of other keys, broken artifacts, remains of writes, and
     tables of data parts that nothing that remains has. What a named run uses includes all
     upstream of it; to let go of a run, delete its file in ``runs``. Nothing that a process has
-    locked is touched, nor what is upstream of that.
+    locked is touched, nor what is upstream of that. Of a link, only the link itself is removed.
     """
+    store.check_links()
     with disk_errors("removing what is not used", store.root):
         return _Collection(store, dry_run).run()
 
 
 def _artifacts(store: Store) -> Iterator[tuple[str, str]]:
-    for folder in _stage_folders(store):
-        for key in store.keys(folder.name):
-            yield folder.name, key
+    for folder in sorted(store.root.glob("*")):
+        if folder.is_dir() and is_stage_name(folder.name):
+            for key in store.keys(folder.name):
+                yield folder.name, key
 
 
-def _stage_folders(store: Store) -> list[Path]:
-    folders = (p for p in store.root.glob("*") if p.is_dir() and is_stage_name(p.name))
-    return sorted(folders)
+def _own_folders(store: Store) -> list[Path]:
+    """The folders of stages that lie here: what a link leads to is not ours to remove."""
+    folders = (p for p in store.root.glob("*") if p.is_dir() and not p.is_symlink())
+    return sorted(folder for folder in folders if is_stage_name(folder.name))
 
 
 def _problems(store: Store, stage: str, key: str) -> list[Problem]:
@@ -110,7 +115,8 @@ class _Collection:
                     garbage.append(_measured(path))
                 continue
             with self._store.lock(stage, key) as free:
-                if free and self._is_garbage(path, stage, key):
+                there = os.path.lexists(path)  # another gc may have been faster
+                if free and there and self._is_garbage(path, stage, key):
                     garbage.append(_measured(path))
                     _drop(path)
         return garbage + self._drop_remains({found.path for found in garbage})
@@ -118,7 +124,7 @@ class _Collection:
     def _candidates(self) -> list[tuple[Path, str, str]]:
         """(path, stage, key) of everything that belongs to an artifact; what is half removed comes
         first, so that its name is free."""
-        paths = [path for folder in _stage_folders(self._store) for path in folder.iterdir()]
+        paths = [path for folder in _own_folders(self._store) for path in folder.iterdir()]
         matches = {path: _BELONGS.fullmatch(path.name) for path in sorted(paths)}
         found = [(path, path.parent.name, match[1]) for path, match in matches.items() if match]
         return sorted(found, key=lambda candidate: candidate[0].suffix != DROPPED)
@@ -160,12 +166,12 @@ class _Collection:
             for digest in self._ingredients(stage, key).get("data", {}).values()
         }
         hidden, root = self._store.hidden, self._store.root
-        folders = [hidden, hidden / "tables", root / "runs", *_stage_folders(self._store)]
+        folders = [hidden, hidden / "tables", root / "runs", *_own_folders(self._store)]
         remains = [
             path
             for folder in folders
             for path in sorted(folder.glob(TEMPORARY + "*"))
-            if path.is_file() and time.time() - path.stat().st_mtime > _HOUR
+            if _is_old(path)
         ]
         remains += Tables(hidden).unused(tables)
         garbage = [_measured(path) for path in remains]
@@ -174,8 +180,15 @@ class _Collection:
         return garbage
 
 
+def _is_old(path: Path) -> bool:
+    """Whether it is a file, or a link, that is no longer being written."""
+    stat = path.lstat()
+    return not S_ISDIR(stat.st_mode) and time.time() - stat.st_mtime > _HOUR
+
+
 def _measured(path: Path) -> Garbage:
-    files = files_of(path).values() if path.is_dir() else [path.stat()]
+    folder = path.is_dir() and not path.is_symlink()
+    files = files_of(path).values() if folder else [path.lstat()]
     return Garbage(path, sum(stat.st_size for stat in files))
 
 
@@ -183,5 +196,6 @@ def _drop(path: Path) -> None:
     """Rename first, so that a kill in between leaves nothing that looks like an artifact."""
     dropped = path.with_name(path.name.removesuffix(DROPPED) + DROPPED)
     if path != dropped:
+        remove(dropped)
         path.rename(dropped)
-    shutil.rmtree(dropped)
+    remove(dropped)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from getam.cache import CacheError, gc
+from getam.cache import CacheError, Runs, gc
+from getam.cache.records import former_name
 
 ALL = ["seeds", "labels", "figures"]
 
@@ -142,6 +143,98 @@ def test_damaged_record_of_a_run_stops_it(project) -> None:
     with pytest.raises(CacheError, match=r"default\.json is damaged, so what its run uses"):
         gc(project.runner().store)
     assert listing(project) == before
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "def', b"{}"])
+def test_what_a_kill_left_of_a_record_does_not_stop_it(project, content) -> None:
+    """The temporary file of a record ends in .json too."""
+    project.run()
+    project.config["seed"] = 2
+    project.run()
+    left = project.artifacts / "runs" / ".tmp-123-0a0b0c0d.json"
+    left.write_bytes(content)
+    assert len(collect(project)) == 3
+    assert left.exists()  # it may be being written
+    assert Runs(project.artifacts).names() == ["default"]
+    os.utime(left, (0, time.time() - 7200))
+    assert collect(project) == {left}
+
+
+def test_a_folder_among_the_records_does_not_stop_it(project) -> None:
+    project.run()
+    (project.artifacts / "runs" / "folder.json").mkdir()
+    assert collect(project) == set()
+
+
+class TestFormerSettings:
+    """A name that is used again with other settings: what it stood for before stays."""
+
+    def run(self, project, seed: int, **options) -> Path:
+        project.config["seed"] = seed
+        runner = project.runner(settings={"seed": seed}, **options)
+        runner.run(runner.plan())
+        return project.folder("seeds")
+
+    def test_no_experiment_goes_because_another_followed_it(self, project) -> None:
+        folders = [self.run(project, seed) for seed in (1, 2, 3)]
+        assert collect(project) == set()
+        assert all(folder.exists() for folder in folders)
+
+    def test_the_former_record_has_a_name_of_its_own_and_tells_its_settings(self, project) -> None:
+        self.run(project, 1)
+        self.run(project, 2)
+        runs = Runs(project.artifacts)
+        former, current = (runs.read(name) for name in (runs.names()[1], "default"))
+        assert former["settings"] == {"seed": 1}
+        assert former["name"] == runs.names()[1] == former_name("default", {"seed": 1})
+        assert current["settings"] == {"seed": 2}
+        assert former["keys"].keys() == current["keys"].keys() == set(ALL)
+
+    def test_settings_that_come_back_are_one_run(self, project) -> None:
+        for seed in (1, 2, 1, 2, 1):
+            self.run(project, seed)
+        assert len(Runs(project.artifacts).names()) == 2
+        assert Runs(project.artifacts).read("default")["settings"] == {"seed": 1}
+        assert collect(project) == set()
+
+    def test_a_shorter_run_with_settings_that_come_back_keeps_the_later_keys(self, project) -> None:
+        self.run(project, 1)
+        key = project.runner().key("figures")
+        self.run(project, 2)
+        project.config["seed"] = 1
+        runner = project.runner(settings={"seed": 1})
+        runner.run(runner.plan(until="seeds"))
+        assert Runs(project.artifacts).read("default")["keys"]["figures"] == key
+        assert collect(project) == set()
+
+    def test_other_code_with_the_same_settings_is_the_same_run(self, project) -> None:
+        old = self.run(project, 1)
+        project.edit("toylib/arithmetic.py", "a + b", "a + b + 0")
+        self.run(project, 1)
+        assert old in collect(project)
+
+    def test_a_run_that_is_let_go_of_goes(self, project) -> None:
+        old = self.run(project, 1)
+        self.run(project, 2)
+        (project.artifacts / "runs" / f"{former_name('default', {'seed': 1})}.json").unlink()
+        assert old in collect(project)
+
+    def test_an_interrupted_run_is_kept_too(self, project) -> None:
+        def interrupt(line: str) -> None:
+            raise KeyboardInterrupt
+
+        project.context = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            self.run(project, 1)
+        project.context = None
+        self.run(project, 2)
+        assert collect(project) == set()
+
+    def test_a_long_name_has_room(self, project) -> None:
+        name = "a" * 100
+        self.run(project, 1, run_name=name)
+        self.run(project, 2, run_name=name)
+        assert len(Runs(project.artifacts).names()) == 2
 
 
 def test_empty_store_has_no_garbage(project) -> None:
