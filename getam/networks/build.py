@@ -60,9 +60,8 @@ def build_deeplab(
 ) -> nn.Module:
     """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
 
-    With a plain ViT as encoder it is the DeepLabV3 decoder on the patch features of ``blocks``
-    (None: the last block). With a convolutional timm encoder it is DeepLabV3+. Both decoders are
-    those of segmentation-models-pytorch.
+    With a plain ViT as encoder: the DeepLabV3 decoder on the patch features of ``blocks`` (None:
+    the last). With a convolutional timm encoder: DeepLabV3+. Both by segmentation-models-pytorch.
 
     Raises:
         UserError: the encoder is unknown or lacks one of the blocks, or the weights do not fit it.
@@ -88,9 +87,8 @@ def build_endtoend(
     """A classifier of ``num_classes``, with a DPT decoder for these classes and background.
 
     Args:
-        channels: channels of the decoder where it fuses its levels; 256 in DPT.
-
-    The other arguments are those of :func:`build_classifier`.
+        channels: channels of the decoder where it fuses its levels; 256 in DPT. The other
+            arguments are those of :func:`build_classifier`.
 
     Raises:
         UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride.
@@ -212,8 +210,7 @@ def _create(name: str, weights: str, **args: Any) -> nn.Module:
         network = timm.create_model(name, pretrained=weights == "timm", **args)
     except TypeError as error:
         raise UserError(
-            f"{name}: this model does not take these arguments ({error}). Change "
-            f"model_args or encoder_args."
+            f"{name} does not take these arguments ({error}). Change model_args or encoder_args."
         ) from None
     if weights not in ("timm", "none"):
         _load_weights(network, Path(weights), name)
@@ -236,10 +233,7 @@ def _load_weights(network: nn.Module, file: Path, name: str) -> None:
         return key not in own or own[key].shape != value.shape
 
     if not file.is_file():
-        raise UserError(
-            f"{file}: there is no such file of weights. Expected a safetensors or PyTorch file, "
-            f"'timm' or 'none'."
-        )
+        raise UserError(f"{file}: there is no such file, expected weights, 'timm' or 'none'.")
     try:
         keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
     except Exception as error:  # safetensors, pickle and shape errors have no common kind
