@@ -64,9 +64,8 @@ def build_deeplab(
 ) -> nn.Module:
     """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
 
-    With a plain ViT as encoder it is the DeepLabV3 decoder on the patch features of ``blocks``
-    (None: the last block). With a convolutional timm encoder it is DeepLabV3+. Both decoders are
-    those of segmentation-models-pytorch.
+    With a plain ViT as encoder: the DeepLabV3 decoder on the patch features of ``blocks`` (None:
+    the last). With a convolutional timm encoder: DeepLabV3+. Both by segmentation-models-pytorch.
 
     Raises:
         UserError: the encoder is unknown or lacks one of the blocks, or the weights do not fit it.
@@ -92,9 +91,8 @@ def build_endtoend(
     """A classifier of ``num_classes``, with a DPT decoder for these classes and background.
 
     Args:
-        channels: channels of the decoder where it fuses its levels; 256 in DPT.
-
-    The other arguments are those of :func:`build_classifier`.
+        channels: channels of the decoder where it fuses its levels; 256 in DPT. The other
+            arguments are those of :func:`build_classifier`.
 
     Raises:
         UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride.
@@ -222,8 +220,7 @@ def _create(name: str, weights: str, **args: Any) -> nn.Module:
             network = timm.create_model(name, pretrained=weights == "timm", **args)
     except TypeError as error:
         raise UserError(
-            f"{name}: this model does not take these arguments ({error}). Change "
-            f"model_args or encoder_args."
+            f"{name} does not take these arguments ({error}). Change model_args or encoder_args."
         ) from None
     if weights not in ("timm", "none"):
         load_weights(network, Path(weights), name)
