@@ -116,6 +116,7 @@ def run(job: Job) -> dict[str, Any]:
     network = build_deeplab(**build)
     del build["weights"]
     if settings.fixed_encoder:
+        _check_not_frozen(settings.frozen_blocks)
         learner = FixedEncoderDeepLab(network)
         item = _over_features(job, network.stride, records, read)
     else:
