@@ -29,7 +29,7 @@ from getam.networks.decoders import FixedEncoderDeepLab
 from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import SEGMENTATION
-from stages.encoder_features import check_fixed, read_features
+from stages.encoder_features import check_plain_vit, read_features
 from stages.shared import encoder_of, open_data
 
 if TYPE_CHECKING:
@@ -65,9 +65,18 @@ def check(job: Job) -> None:
         _check_same_encoder(job, network)
     side = settings.image_size
     if settings.fixed_encoder:
-        check_fixed(network, settings)
+        check_plain_vit(network, settings.encoder)
+        _check_not_frozen(settings.frozen_blocks)
         side, _ = letterbox_size((side, side), side, network.stride)
     check_training(job, "deeplab", network, side)
+
+
+def _check_not_frozen(blocks: int) -> None:
+    if blocks:
+        raise UserError(
+            f"deeplab.frozen_blocks: got {blocks} with deeplab.fixed_encoder, which trains no "
+            f"block at all. Set deeplab.frozen_blocks to 0, or deeplab.fixed_encoder to false."
+        )
 
 
 def _check_same_encoder(job: Job, network: nn.Module) -> None:
@@ -107,6 +116,7 @@ def run(job: Job) -> dict[str, Any]:
     network = build_deeplab(**build)
     del build["weights"]
     if settings.fixed_encoder:
+        _check_not_frozen(settings.frozen_blocks)
         learner = FixedEncoderDeepLab(network)
         item = _over_features(job, network.stride, records, read)
     else:

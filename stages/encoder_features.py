@@ -39,7 +39,7 @@ def run(job: Job) -> dict[str, Any]:
     records = open_data(job).split(job.config.data.train)
     torch.manual_seed(job.config.seed)  # with weights 'none' the encoder is random
     network = build_deeplab(**encoder_of(job), num_classes=1, channels=1, atrous_rates=(1, 1, 1))
-    check_fixed(network, settings)
+    check_plain_vit(network, settings.encoder)
     network.to(context.device).eval()
 
     parts = [*enumerate(batches(records, SHARD))]
@@ -53,21 +53,16 @@ def run(job: Job) -> dict[str, Any]:
     return {"images": len(records)}
 
 
-def check_fixed(network: nn.Module, settings: Any) -> None:
-    """Refuse an encoder that cannot stay untrained.
+def check_plain_vit(network: nn.Module, encoder: str) -> None:
+    """Refuse an encoder whose outputs cannot be stored.
 
     Raises:
-        UserError: it is not a plain ViT, or deeplab.frozen_blocks is set as well.
+        UserError: it is not a plain ViT.
     """
     if not isinstance(network, ViTDeepLab):
         raise UserError(
-            f"deeplab.fixed_encoder: got the encoder {settings.encoder}, expected a plain ViT. Set "
+            f"deeplab.fixed_encoder: got the encoder {encoder}, expected a plain ViT. Set "
             f"deeplab.fixed_encoder to false, or deeplab.encoder to a plain ViT."
-        )
-    if settings.frozen_blocks:
-        raise UserError(
-            f"deeplab.frozen_blocks: got {settings.frozen_blocks} with deeplab.fixed_encoder, "
-            f"which trains no block at all. Set frozen_blocks to 0, or fixed_encoder to false."
         )
 
 

@@ -90,7 +90,7 @@ def is_hidden(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A name for a message: what is not text is escaped.
+    r"""A name for a message: what is not text is escaped.
 
     >>> printable("caf\udce9.jpg")
     'caf\\xe9.jpg'

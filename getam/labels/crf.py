@@ -96,7 +96,8 @@ def _unary(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         )
     clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1, dtype=np.float32, casting="unsafe")
     np.negative(np.log(clipped, out=clipped), out=clipped)
-    return clipped.reshape(len(probabilities), -1)
+    # `clip` keeps the order of the axes in memory, and the library takes one order only.
+    return np.ascontiguousarray(clipped).reshape(len(probabilities), -1)
 
 
 def _import_pydensecrf() -> ModuleType:

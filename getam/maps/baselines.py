@@ -150,7 +150,8 @@ def _linear_head(model: nn.Module) -> Tensor:
 
 def _class_token_of_identity(call: Recorded) -> Tensor:
     """Row 0 of the identity matrix, (G, 1, N): the start of a rollout."""
-    row = torch.zeros_like(call.first_rows(1).probabilities()[:, 0])
+    images, _, tokens = call.tokens[1]
+    row = _precise(call.output.new_zeros(images, 1, tokens))
     row[..., 0] = 1
     return row
 

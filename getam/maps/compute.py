@@ -170,12 +170,33 @@ def _by_class_count(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _check_model(model: nn.Module) -> None:
+    _check_attention(model)
+    _check_parts(model)
+    if next(model.parameters()).is_inference():
+        raise ValueError(
+            "The model was built under torch.inference_mode(), so its weights cannot give "
+            "gradients. Build and load the model outside of torch.inference_mode()."
+        )
+
+
+def _check_attention(model: nn.Module) -> None:
     name = type(model).__name__
     if isinstance(model, Xcit):
         raise ValueError(
             f"{name} attends between channels, not between image patches, so it has no attention "
             f"to read maps from: use {_FAMILIES}"
         )
+    scripted = torch.jit.ScriptModule
+    blocks = () if isinstance(model, scripted) else getattr(model, "blocks", None) or ()
+    if any(isinstance(part, scripted) for part in (model, *blocks)):
+        raise ValueError(
+            f"{name} is scripted or traced by torch.jit, or its blocks are, which hides their "
+            "attention: pass the model as it was before"
+        )
+
+
+def _check_parts(model: nn.Module) -> None:
+    name = type(model).__name__
     wanted = ("blocks", "patch_embed", "num_prefix_tokens", "cls_token")
     missing = [part for part in wanted if getattr(model, part, None) is None]
     if missing == ["cls_token"]:
@@ -193,11 +214,6 @@ def _check_model(model: nn.Module) -> None:
         raise ValueError(
             f"Expected a patch_embed with timm's dynamic_feat_size, which says how many patches an "
             f"image has, but {type(model.patch_embed).__name__} lacks it: use {_FAMILIES}."
-        )
-    if next(model.parameters()).is_inference():
-        raise ValueError(
-            "The model was built under torch.inference_mode(), so its weights cannot give "
-            "gradients. Build and load the model outside of torch.inference_mode()."
         )
 
 

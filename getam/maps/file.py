@@ -25,6 +25,44 @@ import numpy as np
 from getam.errors import UserError
 
 ROWS = ("maps", "peak", "class_id")
+CONTENT = (*ROWS, "image_id", "first")
+
+
+def open_maps(path: Path) -> h5py.File:
+    """Open a file of maps to read it.
+
+    HDF5 can show the content of another file as if it were in this one: through links, through
+    raw data kept outside, and through virtual data sets. A file of maps needs none of them.
+
+    Raises:
+        UserError: the file cannot be read, a data set is missing, or its content is not in this
+            file.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read these maps ({error}). Make them again.") from None
+    for name in CONTENT:
+        wrong = _wrong_with(file, name)
+        if wrong:
+            file.close()
+            raise UserError(
+                f"{path}: got {wrong} as {name!r}, expected a data set in this file. Make the maps "
+                "again."
+            )
+    return file
+
+
+def _wrong_with(file: h5py.File, name: str) -> str | None:
+    link = file.get(name, getlink=True)
+    if link is None:
+        return "nothing"
+    if not isinstance(link, h5py.HardLink):
+        return "a link"
+    data = file[name]
+    if not isinstance(data, h5py.Dataset):
+        return "a group"
+    return "data that lie in another file" if data.external or data.is_virtual else None
 
 
 class MapFile:
@@ -44,7 +82,7 @@ class MapFile:
     @property
     def file(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():
-            file = h5py.File(self.path, "r")
+            file = open_maps(self.path)
             self._first = file["first"][:]
             self._number = {image_id: n for n, image_id in enumerate(file["image_id"].asstr()[:])}
             # Set these two last, because another thread may be running the same lines.
@@ -119,7 +157,7 @@ def merge_shards(
         ids: list[str] = []
         first = [np.zeros(1, np.int64)]
         for shard in shards:
-            with h5py.File(shard, "r") as part:
+            with open_maps(shard) as part:
                 start, count = len(file["peak"]), len(part["peak"])
                 for name in ROWS:
                     file[name].resize(start + count, axis=0)

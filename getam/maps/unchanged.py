@@ -143,14 +143,16 @@ def may_fuse(attention: nn.Module) -> bool:
         is_unchanged(attention)
         and type(drop) in (nn.Dropout, nn.Identity)
         and is_unchanged(drop)
-        and getattr(attention, "scale", None) == _head_width(attention) ** -0.5
+        and getattr(attention, "scale", None) == _usual_scale(attention)
     )
 
 
-def _head_width(attention: nn.Module) -> int:
-    if hasattr(attention, "head_dim"):
-        return attention.head_dim
-    return attention.qkv.weight.shape[0] // (3 * attention.num_heads)  # BEiT
+def _usual_scale(attention: nn.Module) -> float:
+    """That of fused attention; 0 where the width of a head is not known."""
+    width = getattr(attention, "head_dim", 0)
+    if not width and isinstance(getattr(attention, "qkv", None), nn.Linear):  # BEiT
+        width = attention.qkv.out_features // (3 * attention.num_heads)
+    return width**-0.5 if width else 0.0
 
 
 def _is_simple(module: nn.Module) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,14 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from timm.models import load_checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 from getam.errors import UserError
 from getam.networks.decoders import ViTDeepLab, ViTEndToEnd
-
-ENCODER = "encoder."  # prefix of the encoder's weights in a network with a decoder
+from getam.networks.description import NAME, read_description, write_description
+from getam.networks.weights import check_arguments, load_weights, only_weights
 
 
 def build_classifier(
@@ -45,6 +43,12 @@ def build_classifier(
             f"{model}: got a model without a class token, expected a timm ViT that has one (ViT, "
             f"DeiT, hybrid, DINOv2), because GETAM reads the attention of the class token."
         )
+    if not hasattr(getattr(network, "patch_embed", None), "dynamic_feat_size"):
+        raise UserError(
+            f"{model}: got a model with patches or attention of another kind (XCiT attends between "
+            "channels), expected a timm ViT (ViT, DeiT, hybrid, DINOv2): GETAM reads the class "
+            "token's attention to the patches."
+        )
     return network
 
 
@@ -60,9 +64,8 @@ def build_deeplab(
 ) -> nn.Module:
     """DeepLab with ``num_classes`` outputs, background included: (B,3,H,W) -> (B,num_classes,H,W).
 
-    With a plain ViT as encoder it is the DeepLabV3 decoder on the patch features of ``blocks``
-    (None: the last block). With a convolutional timm encoder it is DeepLabV3+. Both decoders are
-    those of segmentation-models-pytorch.
+    With a plain ViT as encoder: the DeepLabV3 decoder on the patch features of ``blocks`` (None:
+    the last). With a convolutional timm encoder: DeepLabV3+. Both by segmentation-models-pytorch.
 
     Raises:
         UserError: the encoder is unknown or lacks one of the blocks, or the weights do not fit it.
@@ -88,9 +91,8 @@ def build_endtoend(
     """A classifier of ``num_classes``, with a DPT decoder for these classes and background.
 
     Args:
-        channels: channels of the decoder where it fuses its levels; 256 in DPT.
-
-    The other arguments are those of :func:`build_classifier`.
+        channels: channels of the decoder where it fuses its levels; 256 in DPT. The other
+            arguments are those of :func:`build_classifier`.
 
     Raises:
         UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride.
@@ -124,18 +126,26 @@ def save_network(
     # Clones, because safetensors refuses tensors that share storage.
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     save_file(state, folder / "network.safetensors")
-    described = {**build, "classes": list(classes)}
-    if intensities:
-        described["intensities"] = list(intensities)
-    text = json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / "network.json").write_text(text + "\n", encoding="utf-8")
+    extra = {"intensities": list(intensities)} if intensities else {}
+    write_description(folder, {**build, "classes": list(classes), **extra})
 
 
 def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
-    """The network that :func:`save_network` wrote, in eval mode."""
-    build = network_build(folder)
+    """The network that :func:`save_network` wrote, in eval mode.
+
+    Raises:
+        UserError: the two files are missing, damaged or do not belong together.
+    """
+    build, file = network_build(folder), folder / "network.safetensors"
     network = BUILDERS[build.pop("kind")](**build)
-    network.load_state_dict(load_file(folder / "network.safetensors"))
+    try:
+        network.load_state_dict(load_file(file))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{file}: these weights do not fit the network of {folder / NAME} "
+            f"({' '.join(str(error).split())[:200]}). Expected the two files that were saved "
+            "together: train the network again, or copy both."
+        ) from None
     return network.to(device).eval()
 
 
@@ -148,21 +158,18 @@ def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Modu
 def network_build(folder: Path) -> dict[str, Any]:
     """How the network in ``folder`` was built: ``kind`` and the arguments of its builder."""
     apart = ("classes", "intensities")
-    return {name: value for name, value in _described(folder).items() if name not in apart}
+    described = read_description(folder)
+    return {name: value for name, value in described.items() if name not in apart}
 
 
 def network_classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes 1..C that the network in ``folder`` knows."""
-    return tuple(_described(folder)["classes"])
+    return tuple(read_description(folder)["classes"])
 
 
 def network_intensities(folder: Path) -> tuple[float, float] | None:
     """The values that became 0 and 255 in the photos it learnt from; None: these had 8 bits."""
-    return tuple(_described(folder).get("intensities", ())) or None
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "network.json").read_text(encoding="utf-8"))
+    return tuple(read_description(folder).get("intensities", ())) or None
 
 
 def encoder_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -184,8 +191,7 @@ def freeze_blocks(network: nn.Module, blocks: int) -> None:
     depth = len(getattr(encoder, "blocks", ()))
     if blocks > depth:
         raise UserError(f"frozen_blocks: got {blocks}, expected at most {depth} blocks.")
-    frozen = [encoder.patch_embed, *encoder.blocks[:blocks]]
-    for part in frozen:
+    for part in (encoder.patch_embed, *encoder.blocks[:blocks]):
         part.requires_grad_(False)
     for name in ("cls_token", "dist_token", "reg_token", "pos_embed"):
         if isinstance(getattr(encoder, name, None), nn.Parameter):
@@ -208,52 +214,17 @@ def _is_vit(name: str) -> bool:
 
 
 def _create(name: str, weights: str, **args: Any) -> nn.Module:
+    check_arguments(f"arguments of {name}", args)
     try:
-        network = timm.create_model(name, pretrained=weights == "timm", **args)
+        with only_weights():
+            network = timm.create_model(name, pretrained=weights == "timm", **args)
     except TypeError as error:
         raise UserError(
-            f"{name}: this model does not take these arguments ({error}). Change "
-            f"model_args or encoder_args."
+            f"{name} does not take these arguments ({error}). Change model_args or encoder_args."
         ) from None
     if weights not in ("timm", "none"):
-        _load_weights(network, Path(weights), name)
+        load_weights(network, Path(weights), name)
     return network
-
-
-def _load_weights(network: nn.Module, file: Path, name: str) -> None:
-    """Load a local file as timm does, but require that the whole encoder is in it."""
-    own = network.state_dict()
-    heads = tuple(f"{part}." for part in ("head", "head_dist", "fc", "classifier"))
-
-    def fit(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-        inner = {k[len(ENCODER) :]: v for k, v in state.items() if k.startswith(ENCODER)}
-        state = inner or state
-        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-        state = convert(state, model) if convert else state
-        return {k: v for k, v in state.items() if not (k.startswith(heads) and _other(k, v))}
-
-    def _other(key: str, value: Tensor) -> bool:
-        return key not in own or own[key].shape != value.shape
-
-    if not file.is_file():
-        raise UserError(
-            f"{file}: there is no such file of weights. Expected a safetensors or PyTorch file, "
-            f"'timm' or 'none'."
-        )
-    try:
-        keys = load_checkpoint(network, str(file), strict=False, filter_fn=fit)
-    except Exception as error:  # safetensors, pickle and shape errors have no common kind
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{file}: cannot load these weights into {name} ({reason}). Expected a whole "
-            f"safetensors or PyTorch state dict of this architecture."
-        ) from None
-    missing = [key for key in keys.missing_keys if not key.startswith(heads)]
-    if missing:
-        raise UserError(
-            f"{file}: these weights do not belong to {name}: {len(missing)} of {len(own)} tensors "
-            f"are missing, the first is {missing[0]!r}. Set the model that they were made with."
-        )
 
 
 def _check_blocks(encoder: str, blocks: Sequence[int] | None, depth: int) -> None:
@@ -271,22 +242,24 @@ def _build_convolutional(
     atrous_rates: tuple[int, int, int],
     weights: str,
 ) -> nn.Module:
+    check_arguments(f"arguments of {encoder}", args)
     try:
-        network = smp.DeepLabV3Plus(
-            f"tu-{encoder}",
-            encoder_weights="imagenet" if weights == "timm" else None,
-            decoder_channels=channels,
-            decoder_atrous_rates=tuple(atrous_rates),
-            classes=num_classes,
-            **args,
-        )
+        with only_weights():
+            network = smp.DeepLabV3Plus(
+                f"tu-{encoder}",
+                encoder_weights="imagenet" if weights == "timm" else None,
+                decoder_channels=channels,
+                decoder_atrous_rates=tuple(atrous_rates),
+                classes=num_classes,
+                **args,
+            )
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"deeplab.encoder: DeepLabV3+ cannot use {encoder} ({reason}). Set another encoder."
         ) from None
     if weights not in ("timm", "none"):
-        _load_weights(network.encoder.model, Path(weights), encoder)
+        load_weights(network.encoder.model, Path(weights), encoder)
     network.stride = 32
     return network
 

@@ -39,12 +39,36 @@ def test_crf_without_steps_returns_the_probabilities():
     np.testing.assert_allclose(dense_crf(image, probabilities, steps=0), probabilities, rtol=1e-4)
 
 
-def test_crf_takes_read_only_arrays_in_any_memory_order():
+def spread(array: np.ndarray) -> np.ndarray:
+    """The same values, with gaps between them in memory."""
+    wide = np.zeros([2 * side for side in array.shape], array.dtype)
+    wide[::2, ::2, ::2] = array
+    return wide[::2, ::2, ::2]
+
+
+LAYOUTS = {
+    "as it is": np.copy,
+    "fortran": np.asfortranarray,
+    "first axis last": lambda array: np.moveaxis(np.moveaxis(array, 0, -1).copy(), -1, 0),
+    "last axis first": lambda array: np.moveaxis(np.moveaxis(array, -1, 0).copy(), 0, -1),
+    "flipped": lambda array: array[:, ::-1, ::-1].copy()[:, ::-1, ::-1],
+    "flipped first axis": lambda array: array[::-1].copy()[::-1],
+    "height and width exchanged": lambda array: array.swapaxes(0, 1).copy().swapaxes(0, 1),
+    "with gaps": spread,
+    "swapped bytes": lambda array: array.astype(array.dtype.newbyteorder()),
+}
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+@pytest.mark.parametrize("type_of", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_crf_takes_arrays_in_any_memory_layout(layout, type_of, writeable):
     image, probabilities = crf_case()
-    expected = dense_crf(image, probabilities)
-    image.flags.writeable = probabilities.flags.writeable = False
-    np.testing.assert_array_equal(dense_crf(image, probabilities), expected)
-    turned = np.asfortranarray(image), np.asfortranarray(probabilities)
+    image += np.arange(image.size, dtype=np.uint8).reshape(image.shape) % 7
+    expected = dense_crf(image, probabilities.astype(type_of))
+    turned = [LAYOUTS[layout](image), LAYOUTS[layout](probabilities.astype(type_of))]
+    for array in turned:
+        array.flags.writeable = writeable
     np.testing.assert_array_equal(dense_crf(*turned), expected)
 
 

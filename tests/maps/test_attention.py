@@ -88,6 +88,20 @@ def test_transformers_without_attention_between_all_patches_are_refused(name, co
         compute_maps(model, torch.zeros(2, 3, 224, 224), TARGETS, method=method)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch.jit's own, about what it traces
+@pytest.mark.parametrize("what", ["model", "traced", "block"])
+def test_scripted_blocks_are_refused_with_the_remedy(what):
+    model, images = build("vit"), draw_images(2)
+    if what == "block":
+        model.blocks[3] = torch.jit.script(model.blocks[3])
+    if what == "model":
+        model = torch.jit.script(model)
+    if what == "traced":
+        model = torch.jit.trace(model, images)
+    with pytest.raises(ValueError, match=r"torch\.jit.*pass the model as it was before"):
+        compute_maps(model, images, TARGETS)
+
+
 def test_causal_attention_is_refused():
     class Causal(VisionTransformer):
         def forward(self, x):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.models.cait import ClassAttn
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from getam.maps.compute import compute_maps
+from getam.maps.probe import undisturbed
 from tests.oracles import CLASSES, FAMILIES, GRID, build, draw_images
 
 TARGETS = torch.eye(2, CLASSES)
@@ -61,3 +63,21 @@ def test_the_first_blocks_of_an_unchanged_model_keep_little_for_the_backward_pas
     for block in changed.blocks[1:3]:
         block.mlp.act = nn.Sequential(block.mlp.act)
     assert kept_for_the_backward_pass(plain) < 0.8 * kept_for_the_backward_pass(changed)
+
+
+def test_attention_of_unknown_head_width_stays_as_it_is():
+    attention = ClassAttn(8, num_heads=2)
+    attention.fused_attn = False
+    with undisturbed(attention):
+        assert not attention.fused_attn
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov3", "beit", "parallel_block"])
+def test_unchanged_attention_is_fused(family):
+    model = build(family)
+    attention = [part for part in model.modules() if hasattr(part, "fused_attn")]
+    for part in attention:
+        part.fused_attn = False
+    with undisturbed(model):
+        assert all(part.fused_attn for part in attention)
+    assert not any(part.fused_attn for part in attention)

@@ -101,7 +101,7 @@ def runs_command(artifacts: Path, as_json: bool) -> None:
 
     A run is named by run --name; without it the name is default. If you use a name again with other
     settings, the former run stays in this list, as NAME-XXXXXXXX. The command gc keeps the
-    artifacts of every run listed here. To let go of a run, delete its file in the folder runs.
+    artifacts of every run listed here. To give up a run, delete the file artifacts/runs/NAME.json.
     """
     from getam.running.commands.named_runs import named_runs, runs_table
 
@@ -134,9 +134,10 @@ def verify_command(artifacts: Path) -> None:
 def gc_command(artifacts: Path, dry_run: bool) -> None:
     """Free disk space: remove every artifact that no named run uses.
 
-    Removed are artifacts that only former code or data used, broken artifacts, and remains of
-    interrupted work. The command runs lists the named runs: one for all settings that you ran. To
-    remove the artifacts of one of them too, delete its file in the folder runs first.
+    The command runs lists the named runs: one for each set of settings that you ran. gc removes
+    artifacts that only former code or data used, damaged artifacts, and unfinished work that
+    belongs to no named run. To remove the artifacts of a run too, first delete the file
+    artifacts/runs/NAME.json.
     """
     from getam.cache import Store, gc
 

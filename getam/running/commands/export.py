@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from getam.cache import atomic_write_bytes
-from getam.data.images import read_mask, read_photo
+from getam.data.images import read_image, read_mask
 from getam.data.index import Record
+from getam.data.intensity import Range
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.palette import voc_palette, write_label_png
 from getam.errors import UserError
@@ -109,7 +110,8 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
         for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (folder / name).mkdir(parents=True)
         for record, file in track(pairs):
-            write_jpeg(record, folder / "JPEGImages" / f"{record.id}.jpg")
+            target = folder / "JPEGImages" / f"{record.id}.jpg"
+            write_jpeg(record.image, target, record.intensities)
             target = folder / "SegmentationClass" / f"{record.id}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_label_png(target, read_mask(file, classes=len(run.data.classes)))
@@ -119,15 +121,14 @@ def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
     return len(pairs)
 
 
-def write_jpeg(record: Record, target: Path) -> None:
-    source = record.image
+def write_jpeg(source: Path, target: Path, intensities: Range | None = None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         as_is = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
     if as_is and source.suffix.lower() in JPEG:
         shutil.copyfile(source, target)
     else:
-        Image.fromarray(read_photo(record)).save(target, "JPEG", quality=95)
+        Image.fromarray(read_image(source, intensities)).save(target, "JPEG", quality=95)
 
 
 def _label_map(classes: tuple[str, ...]) -> str:
