@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
-from . import manifest
+from . import faults, manifest
 from .atomic import TEMPORARY, disk_errors
 from .errors import CacheError
 from .folders import files_of, remove
@@ -195,7 +195,10 @@ def _measured(path: Path) -> Garbage:
 def _drop(path: Path) -> None:
     """Rename first, so that a kill in between leaves nothing that looks like an artifact."""
     dropped = path.with_name(path.name.removesuffix(DROPPED) + DROPPED)
+    faults.point("gc.found")
     if path != dropped:
         remove(dropped)
         path.rename(dropped)
+    faults.point("gc.renamed")
     remove(dropped)
+    faults.point("gc.removed")

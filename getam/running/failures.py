@@ -22,6 +22,7 @@ _NO_MEMORY = re.compile(
 _ON_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|HIP|MPS|XPU")
 _WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)", re.DOTALL)
 _WORKER_KINDS = ("TerminatedWorkerError", "KilledWorker")  # of joblib, of Dask
+_LAST_ERROR = re.compile(r"\n[\w.]*(?:UserError|CacheError): ")
 _FROM_LOADER = re.compile(r"Caught (UserError|CacheError) in DataLoader worker")
 
 
@@ -34,7 +35,7 @@ def sentence(error: BaseException, stage: str | None = None) -> str | None:
     if isinstance(error, (UserError, CacheError)):
         # torch puts the traceback of a process that loads images into the text.
         text = str(error)
-        return text.rpartition("Error: ")[2] if _FROM_LOADER.match(text) else None
+        return _LAST_ERROR.split(text)[-1].strip() if _FROM_LOADER.match(text) else None
     current: BaseException | None = error
     while current is not None:
         if told := _told(current, stage):

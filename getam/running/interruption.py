@@ -82,7 +82,8 @@ def _end_workers() -> None:
     """Processes that would otherwise finish what they are doing, which nobody waits for."""
     processes = sys.modules.get("multiprocessing")
     for process in processes.active_children() if processes else ():
-        process.kill()
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def _of_output(error: OSError) -> str | None:

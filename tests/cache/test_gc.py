@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from getam.cache import CacheError, Runs, gc
+from getam.cache import CacheError, Runs, faults, gc, verify
 from getam.cache.records import former_name
 
 ALL = ["seeds", "labels", "figures"]
@@ -235,6 +236,25 @@ class TestFormerSettings:
         self.run(project, 1, run_name=name)
         self.run(project, 2, run_name=name)
         assert len(Runs(project.artifacts).names()) == 2
+
+
+@pytest.mark.parametrize("point", ["gc.found", "gc.renamed", "gc.removed"])
+def test_a_killed_gc_leaves_nothing_that_the_next_one_does_not_remove(project, point) -> None:
+    project.run()
+    project.config["seed"] = 2
+    project.run()
+    child = os.fork()
+    if not child:
+        faults._ORDER = f"{point}:2"
+        try:
+            gc(project.runner().store)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert verify(project.runner().store) == []
+    assert project.run() == []
+    gc(project.runner().store)
+    assert len([*project.artifacts.glob("*/????????????????????*")]) == 3
 
 
 def test_empty_store_has_no_garbage(project) -> None:

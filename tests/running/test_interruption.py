@@ -136,6 +136,22 @@ def test_workers_end_with_the_command_however_it_ends(tmp_path, data, mapped, nu
     assert verify(Store(tmp_path / "artifacts")) == []
 
 
+def test_workers_that_wait_for_work_end_with_a_stopped_training(tmp_path, data, mapped):
+    """They made the labels, and would wait minutes for more."""
+    shutil.copytree(mapped / "artifacts", tmp_path / "artifacts")
+    words = ("--until", "deeplab", "--workers", "2")
+    process = start(tmp_path, data, *words, sets=("deeplab.epochs=100000",))
+    until(lambda: any((tmp_path / "artifacts").glob("deeplab/*.partial/started.json")), process)
+    time.sleep(1)
+    workers = children_of(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert not alive(workers)
+
+
 def test_a_killed_worker_is_a_sentence_and_the_next_run_goes_on(tmp_path, data, mapped):
     shutil.copytree(mapped / "artifacts", tmp_path / "artifacts")
     words = ("--until", "pseudolabels", "--workers", "2")
