@@ -86,9 +86,9 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
     missing = [key for key in keys.missing_keys if not key.startswith(HEADS)] if keys else []
     if missing:
         raise UserError(
-            f"{file}: these weights are not of {name}: {len(missing)} of "
-            f"{len(network.state_dict())} tensors are missing, {missing[0]!r} first. Set the model "
-            "that they were made with."
+            f"{file}: these weights do not belong to {name}: {len(missing)} of "
+            f"{len(network.state_dict())} tensors are missing, the first is {missing[0]!r}. Set "
+            "the model that they were made with."
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from getam.cache.pieces import begin
 from getam.config.schema import Crf, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_mask
@@ -87,7 +88,9 @@ def test_the_label_stage_makes_background_of_an_empty_photo_also_with_crf(tmp_pa
     write_shard(tmp_path / "0.h5", images, GRID)
     merge_shards(tmp_path / "maps.h5", [tmp_path / "0.h5"], GRID, ["cat", "dog"], "", {})
     settings = SETTINGS.model_copy(update={"crf": Crf(enabled=crf)})
-    label = Labeller(MapFile(tmp_path / "maps.h5"), settings, Saliency(["folder"], 0.5), Path())
+    pieces = begin(tmp_path / "work")
+    saliency = Saliency(["folder"], 0.5)
+    label = Labeller(MapFile(tmp_path / "maps.h5"), settings, saliency, tmp_path, pieces)
     empty, other = map(label.label, records)
     assert records[0].labels == ()
     assert not empty.any()
