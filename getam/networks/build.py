@@ -118,7 +118,7 @@ def save_network(
 ) -> None:
     """Write ``network.safetensors`` and ``network.json`` into ``folder``.
 
-    ``network.json`` says how to build the network. It has the names of the classes 1..C and, where
+    ``network.json`` says how to build the network. It has the names of the classes 1..C and, if the
     photos have more than 8 bits, the ``intensities`` that became 0 and 255.
     """
     # Clones, because safetensors refuses tensors that share storage.

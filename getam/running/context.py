@@ -25,8 +25,8 @@ class Context:
 
     ``index`` is the user's data set, read once. For COCO it has only the photos.
     ``files`` maps a setting such as ``classifier.weights`` to the local file that it names. The
-    setting itself then has the content digest of the file. ``intensities`` are the
-    values that become 0 and 255 in photos of more than 8 bits, where there are any.
+    setting itself then has the content digest of the file. ``intensities`` are those of photos with
+    more than 8 bits, if there are any.
     """
 
     root: Path | None = None

@@ -41,10 +41,10 @@ def data_parts(
 ) -> dict[str, DataPart]:
     """Content digests of a data set, in the ``parts`` that stages read.
 
-    ``images``, ``labels``, ``saliency`` and ``masks`` belong to the photos of the train and val
-    split, ``val_masks`` to the val split alone; ``splits`` are the lists of ids. ``test`` are the
-    photos of the test split. ``annotations`` are the files that the labels and masks of COCO are
-    made from. ``photos`` are the :func:`photo_digests`.
+    ``images`` (``photos`` are their :func:`photo_digests`), ``labels``, ``saliency`` and ``masks``
+    belong to the photos of the train and val split, ``val_masks`` to the val split alone;
+    ``splits`` are the lists of ids. ``test`` are the photos of the test split. ``annotations`` are
+    the files that the labels and masks of COCO are made from.
     """
     splits = (data.train, data.val)
     of_splits = _used(index, data).values()

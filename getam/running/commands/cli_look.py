@@ -138,9 +138,8 @@ def predict(
 
     chain = current_method().chain
     photos = command.find_images(images, output)
-    segmenter, classes, intensities = command.open_segmenter(
-        chain, config, network, artifacts, device
-    )
+    opened = command.open_segmenter(chain, config, network, artifacts, device)
+    segmenter, classes, intensities = opened
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
     count = command.predict(
         segmenter,
