@@ -12,7 +12,7 @@ from PIL import Image
 from getam.cache import in_threads
 from getam.data.class_names import name_notes
 from getam.data.deep_photos import in_its_range
-from getam.data.heic import check_readable
+from getam.data.heic import check_readable, is_heic
 from getam.data.images import image_size, read_photo, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
@@ -59,7 +59,7 @@ def check(
     unreadable = _unreadable(record for name in used for record in index.split(name))
     index, told = in_its_range(index, used[:2], deep)
     records = {record.id: record for name in used for record in index.split(name)}
-    looked = [*records.values()] if not unreadable else []
+    looked = [r for r in records.values() if not (unreadable and is_heic(r.image))]
     seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
     against = _against_masks(index, used, dict(zip((r.id for r in looked), seen))) if deep else []
     problems += [*unreadable, *_overlap(index, used[:2])]

@@ -10,13 +10,18 @@ from getam.data.files import HEIC
 from getam.errors import UserError
 
 
+def is_heic(path: Path) -> bool:
+    """Whether the file name ends as that of a HEIC photo does."""
+    return str(path)[-5:].lower() in HEIC
+
+
 def check_readable(paths: Iterable[Path]) -> None:
     """Whether HEIC photos among these files can be read; opens no file.
 
     Raises:
         UserError: pillow-heif is not installed.
     """
-    heic = [path for path in paths if str(path)[-5:].lower() in HEIC]
+    heic = [path for path in paths if is_heic(path)]
     if heic and not _teach_pillow():
         raise UserError(
             f"{heic[0]}: got {len(heic)} HEIC photos, this one first, and pillow-heif, which reads "

@@ -95,7 +95,7 @@ class DataIndex:
         that is left without a label stays, as one of background alone. None: all classes.
 
         Raises:
-            UserError: a name that is no class.
+            UserError: a name that is no class, or one twice.
         """
         names = None if names is None else tuple(map(clean_name, names))
         if names is None or names == self.classes:
@@ -103,6 +103,8 @@ class DataIndex:
         for name in names:
             if name not in self.classes:
                 raise UserError(self._unknown_class(name))
+            if names.count(name) > 1:
+                raise UserError(f"data.classes: got class {name!r} twice, expected each once.")
         numbers = {self.classes.index(name) + 1: n for n, name in enumerate(names, start=1)}
 
         def relabelled(record: Record) -> Record:

@@ -42,8 +42,10 @@ def test_heic_photos_are_photos(folder):
 
 def test_without_the_extra_data_says_how_many_there_are_and_what_to_install(folder, without):
     rename(folder, 0, 9)
+    (folder / "images" / "photo01.png").write_bytes(b"no image")
     problems = check(read_folder(folder), ["train", "val"])["problems"]
-    assert len(problems) == 1
+    assert len(problems) == 2
+    assert "photo01.png: cannot read" in problems[1], "the others are looked at all the same"
     assert "photo00.HEIC: got 2 HEIC photos" in problems[0]
     assert "pip install 'getam[heic]'" in problems[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from getam.data.check import check
 from getam.data.folder import read_folder
 from getam.errors import UserError
+from getam.running.commands.current import CurrentRun
 
 DECOMPOSED, COMPOSED = "ka\u0308fer", "k\u00e4fer"
 
@@ -158,6 +160,18 @@ def test_one_name_in_two_unicode_forms_is_one_class_and_said(root):
     assert read_folder(root).classes == (COMPOSED,)
     assert "2 Unicode forms" in notes(root)
     assert read_folder(root).subset([DECOMPOSED]).classes == (COMPOSED,)
+
+
+def test_commands_find_ids_and_classes_in_any_unicode_form(root):
+    (root / "images" / "p0.png").rename(root / "images" / f"{DECOMPOSED}.png")
+    (root / "labels.json").write_text(json.dumps({COMPOSED: [COMPOSED]}))
+    run = SimpleNamespace(data=read_folder(root))
+    for form in (COMPOSED, DECOMPOSED):
+        (record,) = CurrentRun.records(run, "train", [f"{form}.png"])
+        assert record.id == COMPOSED
+        assert CurrentRun.class_id(run, form) == 1
+    with pytest.raises(UserError, match="twice"):
+        run.data.subset([COMPOSED, DECOMPOSED])
 
 
 def test_ids_are_one_whatever_their_unicode_form(root):

@@ -13,6 +13,8 @@ import numpy as np
 
 from getam.cache import StatusRow
 from getam.config.schema import Config
+from getam.data.class_names import clean_name
+from getam.data.files import clean_id
 from getam.data.index import DataIndex, Record
 from getam.errors import UserError
 from getam.maps.file import MapFile
@@ -114,7 +116,7 @@ class CurrentRun:
             UserError: an id that is not in the split; the nearest one is suggested.
         """
         known = {record.id: record for record in self.data.split(split)}
-        wanted = [i if i in known else Path(i).stem for i in ids]
+        wanted = [i if i in known else Path(i).stem for i in map(clean_id, ids)]
         for name, image_id in zip(ids, wanted):
             if image_id not in known:
                 hint = suggestion(name, known, f"Look into splits/{split}.txt.")
@@ -127,7 +129,7 @@ class CurrentRun:
         Raises:
             UserError: no class has this name; the nearest one is suggested.
         """
-        classes = self.data.classes
+        classes, name = self.data.classes, clean_name(name)
         if name not in classes:
             hint = suggestion(name, classes, f"Known are {', '.join(classes)}.")
             raise UserError(f"--class {name}: there is no such class. {hint}")
