@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getam.data.folder import read_folder
+from getam.data.index import DataIndex, Record
+from getam.data.review import reviewed
 
 if TYPE_CHECKING:
-    from getam.data.index import DataIndex
+    from getam.config.schema import Shapes
     from getam.running.context import Context
 
 
@@ -21,8 +23,27 @@ def open_index(context: Context, made: Path | None, classes: Sequence[str] | Non
     """
     if made is None:
         return context.index
-    if context.index is None:
-        return read_folder(made).subset(classes)
-    photos = [context.root / split for split in context.index.splits]
+    return reviewed(unreviewed_index(context, made), context.review).subset(classes)
+
+
+def unreviewed_index(context: Context, made: Path | None) -> DataIndex:
+    """The data set of a run as it is on the disk: with all classes, and without the review."""
+    if made is None:
+        return context.on_disk
+    if context.on_disk is None:
+        return read_folder(made)
+    photos = [context.root / split for split in context.on_disk.splits]
     found = read_folder(made, context.saliency, photos)
-    return found.subset(classes).with_intensities(context.intensities)
+    return found.with_intensities(context.intensities)
+
+
+def drawn_index(shapes: Shapes) -> DataIndex:
+    """The ids and classes of the embedded example, known before the data stage draws its photos."""
+    from getam.data.shapes import CLASSES
+
+    counts = {"train": shapes.train, "val": shapes.val}
+    splits = {
+        name: [Record(f"{name}_{number:04}", Path(), None) for number in range(count)]
+        for name, count in counts.items()
+    }
+    return DataIndex(Path(), CLASSES, splits)
