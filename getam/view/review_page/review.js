@@ -43,9 +43,10 @@ function showProgress() {
   byId("done").max = Math.max(1, DATA.entries.length);
   byId("done").value = done;
   byId("count").textContent = `${done} of ${DATA.entries.length} decided`;
-  byId("split-count").textContent = `${count("accepted")} accepted · ${count("rejected")} rejected · ${corrected} with corrected classes`;
+  byId("split-count").textContent = `${count("accepted")} accepted · ${count("rejected")} rejected · ${corrected} corrected`;
   byId("save").classList.toggle("unsaved", decisions.unsaved > 0);
   byId("unsaved").textContent = decisions.unsaved ? "not saved yet" : "";
+  byId("save").title = decisions.unsaved ? "There are decisions that are not saved yet." : "All decisions are saved.";
   byId("lost").hidden = decisions.keeps;
   if (!decisions.keeps) byId("lost").textContent = `This browser does not keep your decisions (${decisions.why}). Save review.csv before you close the page.`;
 }
@@ -121,6 +122,7 @@ function pressed(event) {
 }
 
 byId("about").textContent = DATA.about;
+if (matchMedia("(max-width: 62rem)").matches) byId("filter-part").open = byId("keys").open = false;
 queue.moved.addEventListener("move", showCurrent);
 decisions.changed.addEventListener("change", () => {
   showVerdict();
