@@ -32,7 +32,7 @@ from getam.view.review_page import LONG_SIDE, photo_uri, render
 FINAL = Labels("predictions", "masks", "final mask")
 LAYERS = (FINAL, LABELS["pseudolabels"], LABELS["predictions"])
 THREADS = 4  # encoding a photo is work for a core; a few photos are in memory at a time
-REJECTED_BEFORE = "rejected by data.review: not in the queue"
+REJECTED_BEFORE = "Rejected by data.review, so nothing was learnt from it."
 
 
 def write_page(run: CurrentRun, queue: Queue, path: Path, track: Track) -> tuple[int, int]:

@@ -2,14 +2,11 @@
 
 const MARKS = { accepted: "✓", rejected: "✕", corrected: "✎", "": "" };
 
-// The parts of a reason, with class names and numbers left out: what photos can have in common.
-function reasonKinds(reason, names) {
-  return reason.split(/;\s*/).filter(Boolean).map((part) => {
-    const words = [...names].sort((a, b) => b.length - a.length);
-    const escaped = words.map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    const named = new RegExp(`(?<![\\p{L}\\p{N}])(?:${escaped.join("|")})(?![\\p{L}\\p{N}])`, "gu");
-    return part.replace(named, "…").replace(/\d+(\.\d+)?/g, "…").trim();
-  });
+// A reason with class names and numbers left out: what the reasons of photos can have in common.
+function reasonKind(reason, names) {
+  const escaped = [...names].sort((a, b) => b.length - a.length).map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const named = new RegExp(`(?<![\\p{L}\\p{N}])(?:${escaped.join("|")})(?![\\p{L}\\p{N}])`, "gu");
+  return reason.replace(named, "…").replace(/\d+(\.\d+)?/g, "…").trim();
 }
 
 class Queue {
@@ -17,12 +14,12 @@ class Queue {
     const names = data.classes.map((one) => one.name);
     this.entries = data.entries;
     this.decisions = decisions;
-    this.kinds = new Map(this.entries.map((entry) => [entry.id, reasonKinds(entry.reason, names)]));
+    this.kinds = new Map(this.entries.map((entry) => [entry.id, reasonKind(entry.reason, names)]));
     this.rows = new Map();
     this.moved = new EventTarget();
     this.view = new IntersectionObserver((changes) => this.seen(changes), { root: byId("list"), rootMargin: "300px" });
     this.options("class", names);
-    this.options("reason", [...new Set([...this.kinds.values()].flat())].sort());
+    this.options("reason", [...new Set(this.kinds.values())].sort());
     this.options("split", [...new Set(this.entries.map((entry) => entry.split))]);
     byId("filters").addEventListener("change", () => this.filter());
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -60,7 +57,7 @@ class Queue {
     return (
       shows[show] &&
       (!name || classes.includes(name)) &&
-      (!reason || this.kinds.get(entry.id).includes(reason)) &&
+      (!reason || this.kinds.get(entry.id) === reason) &&
       (!split || entry.split === split)
     );
   }
