@@ -24,6 +24,7 @@ class Queue {
     byId("filters").addEventListener("change", () => this.filter());
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     decisions.changed.addEventListener("change", () => this.mark());
+    if (this.entries.every((entry) => decisions.isDecided(entry.id))) byId("show").value = "all";
     this.filter();
   }
 

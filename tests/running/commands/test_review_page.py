@@ -14,6 +14,11 @@ from getam.view.review_page import photo_uri, render
 
 NAMES = ("cat", "dog", "cat dog", "bow, weapon", "<b>&amp;")
 ODD_ID = "</script><script>window.broken = 1</script>"
+COPIED = """(() => {
+  const copy = canvasOf(60, 60).getContext("2d");
+  copy.drawImage(byId("overlay"), -150, -150);
+  return [...copy.getImageData(0, 0, 60, 60).data];
+})()"""
 PRIVATE = (
     """Object.defineProperty(window, "localStorage", { get() { throw new Error("private") } })"""
 )
@@ -99,9 +104,7 @@ class Page:
     def pixels(self) -> list[int]:
         """Of the overlay about a corner of the mask, once it is drawn."""
         self.page.wait_for_timeout(200)
-        return self.page.evaluate(
-            "[...byId('overlay').getContext('2d').getImageData(150, 150, 60, 60).data]"
-        )
+        return self.page.evaluate(COPIED)
 
 
 @pytest.fixture
@@ -282,6 +285,16 @@ def test_filters_choose_by_state_class_reason_and_split(page):
         assert page.listed() == expected
     assert page.text("id") == ODD_ID
     assert page.page.evaluate("window.broken") is None
+
+
+def test_a_page_whose_photos_are_all_decided_opens_with_all_of_them(browser, tmp_path):
+    ids = ("photo0", "photo1", "photo2", ODD_ID)
+    review = {image_id: {"verdict": "accepted", "classes": None} for image_id in ids}
+    path = tmp_path / "done.html"
+    path.write_text(render("done", page_data(review=review)), encoding="utf-8")
+    done = Page(browser, path)
+    assert done.listed() == list(ids)
+    done.context.close()
 
 
 def test_an_empty_list_says_what_to_do_and_keys_do_no_harm(page):
