@@ -15,7 +15,7 @@ from getam.running.opening import open_runner
 from pipeline import main
 from stages.chain import chain
 from tests.conftest import EXAMPLE, TINY, make_folder
-from tests.running.reruns import ALL, differing
+from tests.running.reruns import differing
 
 
 def write_coco(root: Path) -> None:
@@ -90,8 +90,8 @@ def test_corrected_classes_rerun_what_reads_labels(place):
     fixed = "deeplab.fixed_encoder=true"
     before = place.keys(None, fixed)
     after = place.keys(f"{place.photos[0]},,{place.classes[1]}\n", fixed)
-    assert differing(before, after) == ALL
-    assert before["encoder_features"] == after["encoder_features"]
+    others = ("data", "encoder_features")
+    assert differing(before, after) == tuple(stage for stage in before if stage not in others)
     assert place.keys(f"{place.photos[0]},,-\n", fixed) != after
 
 
