@@ -108,7 +108,7 @@ def _entry(run: CurrentRun, queue: Queue, doubt: Doubt) -> dict[str, Any]:
     return {
         "id": record.id,
         "split": doubt.split,
-        "doubt": None if doubt.reason is REJECTED_BEFORE else doubt.doubt,
+        "doubt": None if doubt.reason == REJECTED_BEFORE else doubt.doubt,
         "reason": doubt.reason,
         "labels": queue.labels(record.id),
         "size": [max(1, round(width * scale)), max(1, round(height * scale))],

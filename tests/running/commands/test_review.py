@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from getam.config.loading import load_config, recorded
+from getam.errors import UserError
 from getam.running.commands import review_queue
+from getam.running.commands.current import CurrentRun
 from getam.view import review_page
+from stages.chain import chain
 from tests.conftest import ROOT
 from tests.running.commands.conftest import assert_one_sentence, block
 
@@ -128,6 +132,13 @@ def test_labels_outside_the_classes_of_the_run_stay_in_the_page(doubted, tmp_pat
     assert data["entries"][0]["labels"] == ["dog"]
 
 
+def test_a_named_run_finds_its_review_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "review.csv").write_text("image,verdict,classes\n")
+    monkeypatch.chdir(tmp_path)
+    kept = recorded(load_config((), ("data.review=review.csv",)))
+    assert kept["data"]["review"] == str(tmp_path / "review.csv")
+
+
 def test_another_run_or_review_begins_with_a_store_of_its_own(doubted, tmp_path):
     path = tmp_path / "review.html"
     stores = []
@@ -135,6 +146,14 @@ def test_another_run_or_review_begins_with_a_store_of_its_own(doubted, tmp_path)
         doubted("review", "-o", path, more=reviewed(tmp_path, rows))
         stores.append(block(path)["store"])
     assert stores[0] == stores[2] != stores[1]
+
+
+def test_a_rejected_photo_that_is_asked_for_is_said_to_be_rejected(micro, tmp_path):
+    more = reviewed(tmp_path, "photo00,rejected,\n")
+    with pytest.raises(UserError, match=r"photo00: .* rejected in the file that data\.review"):
+        CurrentRun(chain, load_config((), (*micro.settings, *more)), micro.artifacts).records(
+            "train", ["photo00"]
+        )
 
 
 def test_every_file_of_the_page_is_packed():

@@ -11,8 +11,8 @@ from getam.maps.file import MapFile
 from getam.running.commands import review_queue
 from tests.conftest import pipeline
 from tests.running.commands.conftest import MicroRun
+from tests.running.commands.review_browser import Page
 from tests.running.commands.test_review import ROWS, write_doubt
-from tests.running.commands.test_review_page import Page
 
 FIXED = ("deeplab.fixed_encoder=true",)
 READ_LABELS = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
