@@ -89,8 +89,8 @@ def test_a_listed_name_with_a_sign_is_one_class_also_beside_another(root):
     found = labels(root)
     assert found["p0"] == ("bow, weapon", "quiver")
     assert found["p1"] == ("bow, weapon", "weapon")
-    assert found["p2"] == ("bow, weapon",)
-    assert found["p3"] == ("weapon", "quiver")
+    assert found["p2"] == ("weapon", "quiver")
+    assert found["p3"] == ("bow, weapon",)
 
 
 def test_classes_txt_says_which_names_have_spaces(root):
