@@ -83,9 +83,8 @@ def test_names_with_spaces_without_a_separator_are_said(root):
 
 def test_a_listed_name_with_a_sign_is_one_class_also_beside_another(root):
     (root / "classes.txt").write_text("bow, weapon\nweapon\nquiver\n")
-    write(
-        root, '"bow, weapon;quiver"', '"weapon, bow, weapon"', '"bow, weapon"', '"quiver, weapon"'
-    )
+    several = ('"bow, weapon;quiver"', '"weapon, bow, weapon"', '"quiver, weapon"')
+    write(root, *several, '"bow, weapon"')
     found = labels(root)
     assert found["p0"] == ("bow, weapon", "quiver")
     assert found["p1"] == ("bow, weapon", "weapon")
