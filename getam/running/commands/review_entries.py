@@ -19,7 +19,6 @@ from getam.errors import UserError
 from getam.running.commands.current import (
     LABELS,
     CurrentRun,
-    Labels,
     Track,
     output_file,
     writes,
@@ -29,8 +28,7 @@ from getam.view.overlay import class_colour
 from getam.view.page import label_uri, map_uri
 from getam.view.review_page import LONG_SIDE, photo_uri, render
 
-FINAL = Labels("predictions", "masks", "final mask")
-LAYERS = (FINAL, LABELS["pseudolabels"], LABELS["predictions"])
+LAYERS = [LABELS[name] for name in ("masks", "pseudolabels", "predictions")]
 THREADS = 4  # encoding a photo is work for a core; a few photos are in memory at a time
 REJECTED_BEFORE = "Rejected by data.review, so nothing was learnt from it."
 

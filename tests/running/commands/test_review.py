@@ -102,8 +102,8 @@ def test_the_page_has_photos_masks_and_maps(doubted, tmp_path):
     data = block(path)
     assert [entry["id"] for entry in data["entries"]] == ["photo03", "photo08", "photo00"]
     train, val, _ = data["entries"]
-    assert [one["caption"] for one in train["layers"]][-1] == "pseudo label"
-    assert [one["caption"] for one in val["layers"]][-1] == "prediction"
+    assert [one["caption"] for one in train["layers"]] == ["final mask", "pseudo label"]
+    assert [one["caption"] for one in val["layers"]] == ["final mask", "prediction"]
     assert [one["class"] for one in train["maps"]] == [2]
     assert (train["labels"], train["size"]) == (["dog"], [48, 40])
     assert all(entry["photo"].startswith("data:image/webp;base64,") for entry in data["entries"])
