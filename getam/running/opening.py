@@ -17,7 +17,7 @@ from getam.data.review import Review, reviewed
 from getam.data.review_table import read_review, review_notes
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.datasets import drawn_index
+from getam.running.example import drawn_index
 from getam.running.failures import in_a_sentence
 from getam.running.fingerprints import (
     Sources,
