@@ -37,6 +37,7 @@ TOGETHER = (
     "evaluation",
 )
 SPLITS = ("data.train", "data.val")
+REVIEWED = ("labels", "splits")  # parts that the user's review changes, whoever made the data
 ONLINE_LABELS = (
     "maps.method",
     "maps.start_block",
@@ -210,13 +211,13 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     kind = config.data.kind
     if kind == "shapes":
         made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
-        return [made, *(_on(stage, "data") for stage in stages)]
+        return [made, *(_on(stage, "data", files=REVIEWED) for stage in stages)]
     if kind == "coco":
         reads = (*SPLITS, "data.test")
         made = Stage(
             name="data", function="stages.data_coco:run", reads=reads, data=("annotations",)
         )
-        files = ("images", "saliency", "test")
+        files = ("images", "saliency", "test", *REVIEWED)
         return [made, *(_on(stage, "data", files=files) for stage in stages)]
     return [_on(stage, files=stage.data) for stage in stages]
 

@@ -81,6 +81,12 @@ class Data(Settings):
     saliency: str = Field(
         "saliency", description="Folder of saliency maps: a name below root, or a path."
     )
+    review: str | None = Field(
+        None,
+        description="Path of a review.csv, which the page of the command review writes "
+        "(docs/review.md). Its corrected classes replace those of the label table, and photos that "
+        "it rejects leave the train split. null: none.",
+    )
     intensity_range: tuple[float, float] | None = Field(
         None,
         description="For photos of more than 8 bits (16-bit, float, thermal): the values that "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,19 @@ from getam.config.loading import recorded
 from getam.config.schema import Config, Data
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
+from getam.data.review import Review, reviewed
+from getam.data.review_table import read_review, review_notes
 from getam.errors import UserError
 from getam.running.context import Context
+from getam.running.example import drawn_index
 from getam.running.failures import in_a_sentence
-from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
+from getam.running.fingerprints import (
+    Sources,
+    by_content,
+    data_parts,
+    photo_digests,
+    review_parts,
+)
 from getam.running.intensities import Measured, intensity_range
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
@@ -47,19 +57,28 @@ def open_runner(
     settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
-    data = {}
-    if config.data.kind != "shapes":
+    if config.data.kind == "shapes":
+        index = drawn_index(config.data.shapes)
+        context.review = _review(config.data, index)
+        data = review_parts(index, config.data, context.review)
+    else:
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
-        index = read_data(config, context.root, context.saliency)
+        on_disk = read_data(config, context.root, context.saliency)
+        context.review = _review(config.data, on_disk)
+        index = reviewed(on_disk, context.review)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
+        context.on_disk = on_disk.with_intensities(context.intensities)
         index = index.with_intensities(context.intensities)
         options["report"] = _saving(measured, options.get("report"))
         used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, sources, photos)
+        made = {}
+        if config.data.kind == "coco":
+            made = review_parts(on_disk, config.data, context.review)
+        data = data_parts(index, config.data, used - made.keys(), sources, photos) | made
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     def info() -> dict[str, Any]:
@@ -84,7 +103,7 @@ def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Calla
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
-    """Read the user's data set; for COCO only the photos.
+    """Read the user's data set; for COCO only the photos, and the classes if a review names some.
 
     Raises:
         UserError: a file that ``data.kind`` expects is missing or wrong.
@@ -97,8 +116,10 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         return read_voc(root, saliency, splits, data.difficult)
     if data.kind == "coco":
         from getam.data.coco import read_coco_photos
+        from getam.data.coco_classes import coco_classes
 
-        return read_coco_photos(root, saliency, splits)
+        photos = read_coco_photos(root, saliency, splits)
+        return replace(photos, classes=coco_classes(root, splits)) if data.review else photos
     from getam.data.folder import read_folder
 
     return read_folder(root, saliency)
@@ -132,6 +153,9 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_voc(root, root / data.saliency, difficult=data.difficult)
     else:
         index = read_data(config, root, root / data.saliency)
+    review = _review(data, index)
+    notes = review_notes(Path(data.review).name, review, index) if review else []
+    index = replace(reviewed(index, review), notes=(*index.notes, *notes))
     return check(
         index.subset(data.classes).with_intensities(data.intensity_range),
         used,
@@ -139,6 +163,13 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
+
+
+def _review(data: Data, index: DataIndex) -> Review | None:
+    """The review of the photos that ``data.review`` names; ``index`` has all classes."""
+    if data.review is None:
+        return None
+    return read_review(Path(data.review).expanduser(), index, data.train)
 
 
 def _splits(data: Data) -> list[str]:
