@@ -12,7 +12,7 @@ import click
 from getam import __version__
 from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli_keep, cli_look
+from getam.running.commands import cli_exchange, cli_keep, cli_look
 from getam.running.commands.options import (
     device_option,
     json_option,
@@ -167,7 +167,7 @@ def explain(config: Config, artifacts: Path, stage: str) -> None:
         click.echo(f"  {row.reason.sentence()}")
 
 
-for command in (*cli_look.COMMANDS, *cli_keep.COMMANDS):
+for command in (*cli_look.COMMANDS, *cli_exchange.COMMANDS, *cli_keep.COMMANDS):
     main.add_command(command)
 
 
