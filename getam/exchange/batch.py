@@ -11,6 +11,7 @@ import numpy as np
 
 from getam.cache import atomic_write_bytes
 from getam.data.index import Record
+from getam.data.label_values import IGNORE
 from getam.data.palette import voc_palette
 from getam.errors import UserError
 
@@ -76,6 +77,11 @@ def colours(classes: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     >>> colours(["cat"])
     {'background': (0, 0, 0), 'cat': (128, 0, 0), 'ignored': (224, 224, 192)}
     """
-    palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3).tolist()
-    names = (BACKGROUND_NAME, *classes)
-    return {**dict(zip(names, map(tuple, palette))), IGNORED_NAME: tuple(palette[-1])}
+    named = {name: voc_colour(value) for value, name in enumerate((BACKGROUND_NAME, *classes))}
+    return {**named, IGNORED_NAME: voc_colour(IGNORE)}
+
+
+def voc_colour(value: int) -> tuple[int, int, int]:
+    """The colour (R, G, B) of a label value in VOC's palette."""
+    red, green, blue = voc_palette()[3 * value : 3 * value + 3]
+    return red, green, blue

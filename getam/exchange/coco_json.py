@@ -127,9 +127,7 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
             for shape in content["annotations"]:
                 shapes[shape["image_id"]].append(shape)
             for photo in content["images"]:
-                size = int(photo["height"]), int(photo["width"])
-                labels = _drawn(coco, shapes[photo["id"]], size, names, reading)
-                yield Drawn(str(photo["file_name"]), labels, file)
+                yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise UserError(
                 f"{file}: this is not a COCO file with the outlines of shapes "
@@ -148,28 +146,31 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _drawn(
+def _read_photo(
     coco: ModuleType,
+    file: Path,
+    photo: dict[str, Any],
     shapes: list[dict[str, Any]],
-    size: tuple[int, int],
     names: dict[Any, str],
     reading: Reading,
-) -> np.ndarray | None:
+) -> Drawn:
     """The shapes of a photo as a mask, in the order of the file."""
-    if not shapes:
-        return None
+    name, size = str(photo["file_name"]), (int(photo["height"]), int(photo["width"]))
     canvas = Canvas(size)
     for shape in shapes:
-        filled = _filled(coco, shape.get("segmentation"), size)
-        canvas.draw(filled, reading.names.value(names[shape["category_id"]]))
+        class_name, outline = names[shape["category_id"]], shape.get("segmentation")
+        if not outline:
+            raise UserError(
+                f"{file}: photo {name!r} has a shape of class {class_name!r} with a box and no "
+                f"outline, expected a mask or a polygon. Draw it again in the tool, or delete it."
+            )
+        canvas.draw(_filled(coco, outline, size), reading.names.value(class_name))
     reading.overlaps += canvas.overlaps
-    return canvas.labels
+    return Drawn(name, canvas.labels if shapes else None, file)
 
 
 def _filled(coco: ModuleType, outline: Any, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of polygons, or of run lengths, compressed or not."""
-    if not outline:
-        raise ValueError("a shape has a box, but no outline")
     if isinstance(outline, list):
         whole = [part for part in outline if len(part) >= SHORTEST]
         if not whole:

@@ -25,7 +25,7 @@ from getam.data.files import read_lines
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.palette import write_label_png
 from getam.errors import UserError
-from getam.exchange.batch import BACKGROUND_NAME, Batch, colours, hexadecimal
+from getam.exchange.batch import BACKGROUND_NAME, Batch, colours, hexadecimal, voc_colour
 from getam.exchange.copies import copy_photo
 from getam.exchange.drawn import Drawn, Reading
 
@@ -149,7 +149,7 @@ def _root(place: Path) -> Path:
 
 
 def _read_label_map(file: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and colour (R, G, B) of each line.
+    """Name and colour (R, G, B) of each line; without a colour it is that of VOC's palette.
 
     Raises:
         UserError: there is no such file, or a line is not as it should be.
@@ -164,7 +164,8 @@ def _read_label_map(file: Path) -> list[tuple[str, tuple[int, ...]]]:
         if line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
-        numbers = rest.partition(":")[0].split(",")
+        colour = rest.partition(":")[0] or ",".join(map(str, voc_colour(len(found))))
+        numbers = colour.split(",")
         if len(numbers) != 3 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
             raise UserError(f"{file}, line {number}: got {line!r}, expected name:R,G,B::")
         found.append((name, tuple(map(int, numbers))))

@@ -99,11 +99,24 @@ def their_dataset(own, names, order):
 REORDERED = ["ignored", "café", "background", "zebra", "ant", "person", "traffic light"]
 
 
-def test_we_read_the_voc_folder_of_datumaro_with_its_own_colours(own, tmp_path):
-    dataset = their_dataset(own, REORDERED, own.masks)
-    dataset.export(str(tmp_path / "made"), "voc_segmentation", save_media=True, label_map="source")
-    assert "zebra:0,0,0" not in (tmp_path / "made" / "labelmap.txt").read_text()
-    done = own.bring("cvat", tmp_path / "made", tmp_path / "back")
+@pytest.fixture
+def by_cvat(tmp_path) -> str:
+    """The label map of a task: CVAT puts background first and gives each label its own colour."""
+    lines = [f"{name}:{40 * n},{250 - n},3::" for n, name in enumerate(REORDERED)]
+    lines.insert(0, lines.pop(REORDERED.index("background")).split(":")[0] + ":0,0,0::")
+    (tmp_path / "map.txt").write_text("\n".join(lines), encoding="utf-8")
+    return str(tmp_path / "map.txt")
+
+
+@pytest.mark.parametrize("own_colours", [False, True])
+def test_we_read_the_voc_folder_of_datumaro(own, tmp_path, by_cvat, own_colours):
+    names = REORDERED if own_colours else ["background", "ant", "café", *CLASSES[:2], "ignored"]
+    dataset = their_dataset(own, names, own.masks)
+    label_map = by_cvat if own_colours else "source"
+    made = tmp_path / "made"
+    dataset.export(str(made), "voc_segmentation", save_media=True, label_map=label_map)
+    assert ("zebra:120,247,3::" in (made / "labelmap.txt").read_text()) == own_colours
+    done = own.bring("cvat", made, tmp_path / "back")
     assert_same(tmp_path / "back", own.masks, without=(EMPTY,))
     assert any("1 photos are not annotated, 'ant_03' first" in note for note in done.notes)
 
@@ -118,7 +131,7 @@ def test_we_read_the_coco_file_of_datumaro_whose_masks_are_all_crowds(own, tmp_p
     assert_same(tmp_path / "back", own.masks, without=(EMPTY,))
 
 
-def test_sub_folders_of_a_task_become_ids_again(own, tmp_path):
+def test_sub_folders_of_a_task_become_ids_again(own, tmp_path, by_cvat):
     """A task that was made from the photos' own folders has their paths as names."""
     paths = {
         record.id: record.image.relative_to(own.root / "images").with_suffix("").as_posix()
@@ -128,8 +141,9 @@ def test_sub_folders_of_a_task_become_ids_again(own, tmp_path):
     dataset = their_dataset(own, REORDERED, own.masks)
     items = [item.wrap(id=paths[item.id]) for item in dataset]
     moved = datumaro.Dataset.from_iterable(items, categories=REORDERED)
+    colours = {"cvat": {"label_map": by_cvat}, "coco": {}}
     for kind, name in (("cvat", "voc_segmentation"), ("coco", "coco_instances")):
-        moved.export(str(tmp_path / kind), name, save_media=True)
+        moved.export(str(tmp_path / kind), name, save_media=True, **colours[kind])
         own.bring(kind, tmp_path / kind, tmp_path / f"{kind}-back")
         assert_same(tmp_path / f"{kind}-back", own.masks, without=(EMPTY,))
 
@@ -143,6 +157,7 @@ def test_there_and_back_through_datumaro(own, tmp_path, kind):
     else:
         write_coco(own.batch(), tmp_path / "ours")
     dataset = datumaro.Dataset.import_from(str(tmp_path / "ours"), name)
-    dataset.export(str(tmp_path / "theirs"), name, save_media=False)
+    exact = {"segmentation_mode": "mask"} if kind == "coco" else {}  # without it: rough polygons
+    dataset.export(str(tmp_path / "theirs"), name, save_media=False, **exact)
     own.bring(kind, tmp_path / "theirs", tmp_path / "back")
     assert_same(tmp_path / "back", own.masks, without=(EMPTY,))

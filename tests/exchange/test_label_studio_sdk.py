@@ -59,7 +59,7 @@ def test_the_labelling_interface_and_our_tasks_are_valid(tasks):
     interface.validate()
     assert [*interface.get_control("label").labels] == [*CLASSES, "ignored"]
     for task in tasks:
-        interface.validate_task(task)
+        assert interface.validate_task({"data": task["data"]})
         for prediction in task["predictions"]:
             assert interface.validate_prediction(prediction)
 
@@ -80,8 +80,9 @@ def test_the_converter_makes_our_masks_of_a_whole_export(own, tasks, tmp_path):
     export = tmp_path / "export.json"
     export.write_text(json.dumps(with_annotations(tasks)))
     config = tmp_path / "ls" / "config.xml"
+    (tmp_path / "arrays").mkdir()
     made = converter.Converter(str(config), str(tmp_path))
-    made.convert_to_brush(str(export), str(tmp_path / "arrays"), out_format="numpy")
+    made.convert(str(export), str(tmp_path / "arrays"), "BRUSH_TO_NUMPY", is_dir=False)
     found = {n: np.zeros_like(own.masks[task["data"]["photo"]]) for n, task in enumerate(tasks)}
     for file in (tmp_path / "arrays").glob("*.npy"):
         number, name = int(file.name.split("-")[1]), file.stem.split("-label-")[1]
