@@ -45,21 +45,26 @@ class Batch:
     def tracked(self) -> Iterator[Labelled]:
         return self.track(self.photos)
 
-    def write_sample(self, folder: Path) -> None:
-        """Write ``sample.txt``, one id a line; nothing if the photos were not drawn at random.
+    def check_sample(self, folder: Path) -> None:
+        """Whether ``write_sample`` may write into this folder.
 
         Raises:
             UserError: the folder has the list of another sample.
         """
-        if not self.sample:
-            return
-        file, content = folder / SAMPLE, "".join(f"{i}\n" for i in self.sample).encode()
-        if file.exists() and file.read_bytes() != content:
+        file = folder / SAMPLE
+        if self.sample and file.exists() and file.read_bytes() != self._list():
             raise UserError(
                 f"{file}: this file has the list of another sample, and only that list says which "
                 f"photos it was. Choose another place with -o, or move the file."
             )
-        atomic_write_bytes(file, content)
+
+    def write_sample(self, folder: Path) -> None:
+        """Write ``sample.txt``, one id a line; nothing if the photos were not drawn at random."""
+        if self.sample:
+            atomic_write_bytes(folder / SAMPLE, self._list())
+
+    def _list(self) -> bytes:
+        return "".join(f"{image_id}\n" for image_id in self.sample).encode()
 
 
 def hexadecimal(colour: tuple[int, int, int]) -> str:

@@ -110,6 +110,8 @@ def export(
         raise click.UsageError("Give --doubtful or --sample, not both.")
     if polygons is not None and kind != "coco":
         raise click.UsageError("--polygons is an option of --format coco.")
+    if kind == "onnx" and (doubtful or sample):
+        raise click.UsageError("--doubtful and --sample choose photos; onnx is the network.")
     if address is not None and kind != "label-studio":
         raise click.UsageError("--address is an option of --format label-studio.")
     from getam.running.commands import export as command

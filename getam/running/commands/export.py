@@ -19,6 +19,7 @@ from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import write_cvat, write_voc
 from getam.running.commands.current import LABELS, CurrentRun, Labels, Track, output_file, writes
 
+CRF = "predictions_crf"
 WHAT = {"masks": Labels("predictions", "masks", "final mask"), **LABELS}
 
 
@@ -33,9 +34,9 @@ def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     labels = WHAT[what]
     folder = run.folder(labels.stage) / labels.folder
     if not folder.is_dir():
+        remedy = "Set predictions.crf.enabled=true, or export" if what == CRF else "Export"
         raise UserError(
-            f"{folder}: the predictions stage made no such labels. Set "
-            f"predictions.crf.enabled=true, or export --what predictions."
+            f"{folder}: the stage {labels.stage} made no such labels. {remedy} --what predictions."
         )
     final = what == "masks"
     splits = [run.config.data.train, run.config.data.val] if final else [run.split(labels.stage)]
@@ -122,6 +123,7 @@ def export_labels(run: CurrentRun, kind: str, batch: Batch, path: Path, **option
     output_file(path / "file" if is_folder else path, run.artifacts)
     if is_folder and any(path.iterdir()):
         raise UserError(f"{path}: got a folder that is not empty. Choose another one with -o.")
+    batch.check_sample(path if is_folder else path.parent)
     with writes(path):
         return WRITERS[kind](batch, path, **options)
 
