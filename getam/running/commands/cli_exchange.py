@@ -37,11 +37,10 @@ TOOLS = ("coco", "voc", "cvat", "label-studio")
 @click.option(
     "--what",
     type=click.Choice(["masks", "pseudolabels", "predictions", "predictions_crf"]),
-    default="masks",
-    show_default=True,
     help="Labels to export. masks: the final masks of the labelled photos of train and val, or "
     "their corrected masks (data.corrections) where there are some. pseudolabels: of the train "
-    "photos. predictions, predictions_crf: of the val photos, made without their labels.",
+    "photos. predictions, predictions_crf: of the val photos, made without their labels.  "
+    "[default: masks, or pseudolabels if the stage predictions has not run]",
 )
 @click.option(
     "--doubtful",
@@ -93,7 +92,7 @@ def export(
     artifacts: Path,
     kind: str,
     output: Path | None,
-    what: str,
+    what: str | None,
     doubtful: int | None,
     sample: int | None,
     seed: int,
@@ -123,6 +122,9 @@ def export(
         click.echo(f"{path}: {command.export_network(run, path)}")
         return
     choice = {"doubtful": doubtful, "sample": sample, "seed": seed, "with_photos": with_photos}
+    what, note = (what, "") if what else command.default_labels(run)
+    if note:
+        click.echo(f"note: {note}", err=True)
     batch = command.batch_of(run, what, track, **choice)
     options = {"coco": {"tolerance": polygons}, "label-studio": {"address": address}}
     said = command.export_labels(run, kind, batch, path, **options.get(kind, {}))

@@ -23,6 +23,16 @@ CRF = "predictions_crf"
 WHAT = {"masks": Labels("predictions", "masks", "final mask"), **LABELS}
 
 
+def default_labels(run: CurrentRun) -> tuple[str, str]:
+    """The labels to export if none are named, and a note if they are not the final masks."""
+    if run.has("predictions") or not run.has("pseudolabels"):
+        return "masks", ""
+    return "pseudolabels", (
+        "this run has no final masks, because the stage predictions has not run; the pseudo labels "
+        "of the train photos are exported."
+    )
+
+
 def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     """The splits that ``what`` is about, and their photos with what reads their labels.
 
