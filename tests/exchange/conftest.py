@@ -11,7 +11,7 @@ from PIL import Image
 from getam.data.folder import read_folder
 from getam.data.images import read_mask
 from getam.data.index import DataIndex
-from getam.data.palette import write_label_png
+from getam.errors import UserError
 from getam.exchange.batch import Batch, Labelled
 from getam.exchange.copies import ORIENTATION
 from getam.exchange.importing import Importer, class_names, photos_of
@@ -97,8 +97,14 @@ def assert_same(folder: Path, masks: dict[str, np.ndarray], *, without: tuple[st
         assert np.array_equal(made, masks[name[:-4]]), name
 
 
-def write_folder(folder: Path, masks: dict[str, np.ndarray]) -> Path:
-    folder.mkdir(parents=True)
-    for image_id, mask in masks.items():
-        write_label_png(folder / f"{image_id}.png", mask)
-    return folder
+def refused(own, kind, file, tmp_path, *parts, **options) -> str:
+    """The import fails with one sentence that says all of ``parts``, and leaves no file behind."""
+    with pytest.raises(UserError) as caught:
+        own.bring(kind, file, tmp_path / "back", **options)
+    told = str(caught.value)
+    for part in parts:
+        assert part in told, (part, told)
+    assert "\n" not in told
+    assert not [*(tmp_path / "back").glob("*")]
+    assert not [*tmp_path.glob(".import-*")]
+    return told

@@ -15,25 +15,11 @@ from getam.errors import UserError
 from getam.exchange.batch import Batch
 from getam.exchange.copies import PhotoNames
 from getam.exchange.importing import class_names, photos_of
-from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import label_map, write_voc
-from tests.exchange.conftest import CLASSES, TURNED, assert_same
+from tests.exchange.conftest import CLASSES, TURNED, assert_same, refused
 
 ONE = "zebra_01"
 SIZE = (37, 53)
-
-
-def refused(own, kind, file, tmp_path, *parts, **options) -> str:
-    """The import fails with one sentence that says all of ``parts``, and leaves no file behind."""
-    with pytest.raises(UserError) as caught:
-        own.bring(kind, file, tmp_path / "back", **options)
-    told = str(caught.value)
-    for part in parts:
-        assert part in told, (part, told)
-    assert "\n" not in told
-    assert not [*(tmp_path / "back").glob("*")]
-    assert not [*tmp_path.glob(".import-*")]
-    return told
 
 
 def coco(tmp_path, photos, shapes, names=CLASSES):
@@ -218,66 +204,6 @@ def test_listed_photo_without_a_mask_is_not_annotated(own, voc, tmp_path):
 def test_class_name_that_a_label_map_cannot_have(name):
     with pytest.raises(UserError, match="--format coco or --format label-studio"):
         label_map(["x", name])
-
-
-@pytest.fixture
-def tasks(own, tmp_path):
-    (tmp_path / "ls").mkdir()
-    write_label_studio(own.batch(sample=(ONE,)), tmp_path / "ls")
-    return json.loads((tmp_path / "ls" / "tasks.json").read_text())
-
-
-def annotated(tmp_path, tasks, annotations):
-    done = [{"data": t["data"], "annotations": annotations(t)} for t in tasks]
-    (tmp_path / "out.json").write_text(json.dumps(done))
-    return tmp_path / "out.json"
-
-
-def test_tasks_that_nobody_submitted_are_left_out(own, tasks, tmp_path):
-    skipped = {"was_cancelled": True, "result": []}
-    file = annotated(tmp_path, tasks, lambda task: [skipped])
-    refused(own, "label-studio", file, tmp_path, f"none of its {len(tasks)} photos is annotated")
-
-
-def test_submitted_task_without_shapes_is_background(own, tasks, tmp_path):
-    file = annotated(tmp_path, tasks[:1], lambda task: [{"result": []}])
-    (image_id,) = own.bring("label-studio", file, tmp_path / "back").ids
-    assert not read_mask(tmp_path / "back" / f"{image_id}.png").any()
-
-
-def test_last_of_several_annotations_counts(own, tasks, tmp_path):
-    def twice(task):
-        new = {"result": task["predictions"][0]["result"], "updated_at": "2024-02-01T00:00:00Z"}
-        return [new, {"result": [], "updated_at": "2024-01-31T00:00:00Z"}]
-
-    done = own.bring("label-studio", annotated(tmp_path, tasks, twice), tmp_path / "back")
-    assert_same(tmp_path / "back", own.masks)
-    assert any("several annotations" in note for note in done.notes)
-
-
-def test_shape_that_is_no_brush(own, tasks, tmp_path):
-    shape = {"type": "polygonlabels", "value": {"points": [], "polygonlabels": ["ant"]}}
-    file = annotated(tmp_path, tasks, lambda task: [{"result": [shape]}])
-    refused(own, "label-studio", file, tmp_path, "polygonlabels", "brush")
-
-
-@pytest.mark.parametrize("rle", [[], [0, 0, 0, 4, 56, 1], [1] * 50])
-def test_broken_runs(own, tasks, tmp_path, rle):
-    def broken(task):
-        region = json.loads(json.dumps(task["predictions"][0]["result"]))
-        for one in region:
-            one["value"]["rle"] = rle
-        return [{"result": region}]
-
-    file = annotated(tmp_path, [t for t in tasks if t["data"]["photo"] == ONE], broken)
-    refused(own, "label-studio", file, tmp_path, "out.json", "again as JSON")
-
-
-def test_random_sample_comes_back_in_the_tasks_of_label_studio(own, tasks, tmp_path):
-    file = annotated(tmp_path, tasks, lambda t: [{"result": t["predictions"][0]["result"]}])
-    done = own.bring("label-studio", file, tmp_path / "back")
-    assert set(done.sample) == set(own.masks)
-    assert set((tmp_path / "back" / "sample.txt").read_text().split("\n")) - {""} == set(own.masks)
 
 
 def test_sample_is_found_beside_the_file_or_given(own, tmp_path):

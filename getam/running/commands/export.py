@@ -17,10 +17,9 @@ from getam.exchange.batch import Batch, Labelled
 from getam.exchange.coco_json import write_coco
 from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import write_cvat, write_voc
-from getam.running.commands.current import LABELS, CurrentRun, Labels, Track, output_file, writes
+from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
 
-CRF = "predictions_crf"
-WHAT = {"masks": Labels("predictions", "masks", "final mask"), **LABELS}
+MADE_BY = {"masks": "predictions.masks", "predictions_crf": "predictions.crf.enabled"}
 
 
 def default_labels(run: CurrentRun) -> tuple[str, str]:
@@ -41,12 +40,12 @@ def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     Raises:
         UserError: the stage has no artifact, or made no such labels.
     """
-    labels = WHAT[what]
+    labels = LABELS[what]
     folder = run.folder(labels.stage) / labels.folder
     if not folder.is_dir():
-        remedy = "Set predictions.crf.enabled=true, or export" if what == CRF else "Export"
         raise UserError(
-            f"{folder}: the stage {labels.stage} made no such labels. {remedy} --what predictions."
+            f"{folder}: the stage {labels.stage} made no such labels. Set {MADE_BY[what]}=true, or "
+            f"export --what predictions."
         )
     final = what == "masks"
     splits = [run.config.data.train, run.config.data.val] if final else [run.split(labels.stage)]

@@ -70,6 +70,17 @@ def test_final_masks_of_both_splits_are_exported(run, folder):
         assert (photo.read() == n % 3).all()
 
 
+def test_final_masks_are_what_is_exported_if_nothing_else_is_named(micro, tmp_path):
+    done = micro("export", "--format", "voc", "--no-photos", "-o", tmp_path / "out")
+    assert done.code == 0, done
+    assert "note" not in done.err
+    masks = {p.name: p for p in (micro.artifact("predictions") / "masks").iterdir()}
+    assert len(masks) == 12
+    for file in (tmp_path / "out" / "SegmentationClass").iterdir():
+        assert np.array_equal(read_mask(file), read_mask(masks.pop(file.name)))
+    assert not masks
+
+
 def test_photo_without_final_mask_is_left_out(run, folder):
     (folder / "predictions" / "masks" / "photo03.png").unlink()
     ids = [photo.record.id for photo in batch_of(run, "masks", iter).photos]
