@@ -217,8 +217,9 @@ def import_command(
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     told = f", {done.replaced} of them replaced earlier ones" if done.replaced else ""
-    measure = len(set(done.sample) & set(done.ids))
-    click.echo(f"{output}: {len(done.ids)} masks{told}; {measure} of the random sample")
+    if done.sample:
+        told += f"; {len(set(done.sample) & set(done.ids))} of the random sample"
+    click.echo(f"{output}: {len(done.ids)} masks{told}")
 
 
 COMMANDS = (export, import_command)

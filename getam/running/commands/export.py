@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -133,8 +134,13 @@ def export_labels(run: CurrentRun, kind: str, batch: Batch, path: Path, **option
     if is_folder and any(path.iterdir()):
         raise UserError(f"{path}: got a folder that is not empty. Choose another one with -o.")
     batch.check_sample(path if is_folder else path.parent)
-    with writes(path):
-        return WRITERS[kind](batch, path, **options)
+    try:
+        with writes(path):
+            return WRITERS[kind](batch, path, **options)
+    except BaseException:
+        for entry in path.iterdir() if is_folder else ():  # half an export looks like a whole one
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        raise
 
 
 def export_network(run: CurrentRun, path: Path) -> str:

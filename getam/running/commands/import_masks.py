@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from getam.data.files import read_ids
+import numpy as np
+
+from getam.data.files import MASKS, find_files, read_ids
+from getam.data.images import read_mask
 from getam.exchange.importing import Imported, Importer, class_names, photos_of
-from getam.running.commands.current import CurrentRun, Track, output_file, writes
+from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
+
+UNTOLD = ("coco", "voc", "cvat")  # these do not say which masks someone has checked
 
 
 def import_masks(
@@ -38,4 +43,26 @@ def import_masks(
     names = class_names(run.data, renamed)
     importer = Importer(run.data, names, only=chosen, as_background=as_background)
     with writes(folder):
-        return importer.run(kind, file, folder, sample, track)
+        done = importer.run(kind, file, folder, sample, track)
+    same = unchanged(run, folder, done.ids)
+    if same and kind in UNTOLD:
+        done.notes.append(
+            f"{len(same)} of {len(done.ids)} masks are the same as the final masks of this run, "
+            f"{same[0]!r} first. If you did not check these photos in the tool, remove their "
+            f"masks, or import into another folder with --only."
+        )
+    return done
+
+
+def unchanged(run: CurrentRun, folder: Path, ids: list[str]) -> list[str]:
+    """The ids whose imported mask is the final mask of this run as it was."""
+    labels = LABELS["masks"]
+    if not run.has(labels.stage):
+        return []
+    final = find_files(run.folder(labels.stage) / labels.folder, MASKS)
+    masks = find_files(folder, MASKS, nested=True)
+    return [i for i in ids if i in final and _same(final[i], masks[i])]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return np.array_equal(read_mask(one), read_mask(other))

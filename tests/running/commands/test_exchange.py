@@ -14,6 +14,7 @@ from PIL import Image
 from getam.data.folder import read_folder
 from getam.data.images import read_mask
 from getam.data.palette import write_label_png
+from getam.errors import UserError
 from getam.running.commands.export import batch_of
 from tests.running.commands.conftest import assert_one_sentence
 
@@ -178,3 +179,29 @@ def test_without_predictions_the_pseudo_labels_are_exported_and_a_note_says_so(m
     assert done.code == 0, done
     assert "no final masks" in done.err
     assert len([*(tmp_path / "out" / "SegmentationClass").iterdir()]) == 8
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "cvat", "label-studio"])
+def test_export_that_fails_leaves_no_half_folder(micro, tmp_path, monkeypatch, kind):
+    words = ("export", "--format", kind, *PSEUDO, "-o", tmp_path / "out")
+    monkeypatch.setattr(
+        "getam.exchange.copies.read_image", lambda *_: (_ for _ in ()).throw(UserError("broken"))
+    )
+    assert_one_sentence(micro(*words), "broken")
+    assert not [*(tmp_path / "out").iterdir()]
+    monkeypatch.undo()
+    assert micro(*words).code == 0
+
+
+def test_masks_that_nobody_changed_are_counted(micro, tmp_path):
+    place = tmp_path / "out"
+    assert micro("export", "--format", "voc", "--no-photos", "-o", place).code == 0
+    file = place / "SegmentationClass" / "photo04.png"
+    write_label_png(file, np.full_like(read_mask(file), 2))
+    words = ("import", place, "--format", "voc", "-o", tmp_path / "back")
+    done = micro(*words)
+    assert "11 of 12 masks are the same as the final masks" in done.err
+    assert "random sample" not in done.out
+    (tmp_path / "checked.txt").write_text("photo04\n")
+    words = ("import", place, "--format", "voc", "-o", tmp_path / "some", "--only")
+    assert "the same as" not in micro(*words, tmp_path / "checked.txt").err
