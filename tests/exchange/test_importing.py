@@ -106,6 +106,16 @@ def test_two_masks_of_one_photo(own, tmp_path):
     refused(own, "coco", file, tmp_path, "second mask", ONE, "zebra/01.jpg")
 
 
+def test_crowd_of_cvat_is_a_shape_like_any_other(own, tmp_path):
+    file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [(0, "ant", WHOLE)])
+    file.write_text(
+        file.read_text().replace('"id": 0, "image_id"', '"iscrowd": 1, "id": 0, "image_id"')
+    )
+    assert '"iscrowd": 1' in told
+    own.bring("coco", file, tmp_path / "back")
+    assert (read_mask(tmp_path / "back" / f"{ONE}.png") == 4).all()
+
+
 def test_later_shape_wins_and_the_overlap_is_told(own, tmp_path):
     shapes = [(0, "ant", WHOLE), (0, "zebra", box(0, 0, 5, 5))]
     file = coco(tmp_path, [("zebra_01.jpg", SIZE), ("ant_03.webp", (50, 50))], shapes)

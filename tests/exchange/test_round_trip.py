@@ -51,6 +51,12 @@ def test_cvat_gives_back_every_pixel(own, tmp_path):
     write_cvat(own.batch(), tmp_path / "cvat")
     own.bring("cvat", tmp_path / "cvat" / "annotations.zip", tmp_path / "back")
     assert_same(tmp_path / "back", own.masks)
+    with zipfile.ZipFile(tmp_path / "cvat" / "annotations.zip") as archive:
+        for image_id, mask in own.masks.items():  # an object per class, none of background
+            objects = np.array(Image.open(archive.open(f"SegmentationObject/{image_id}.png")))
+            pairs = {*zip(mask.ravel().tolist(), objects.ravel().tolist())}
+            assert len(pairs) == len(np.unique(mask)) == len(np.unique(objects))
+            assert dict(pairs).get(0, 0) == 0
     labels = json.loads((tmp_path / "cvat" / "labels.json").read_text())
     assert [label["name"] for label in labels] == [*CLASSES, "ignored"]
 
