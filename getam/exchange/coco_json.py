@@ -128,7 +128,7 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
                 shapes[shape["image_id"]].append(shape)
             for photo in content["images"]:
                 yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
                 f"{file}: this is not a COCO file with the outlines of shapes "
                 f"({type(error).__name__}: {error}). Export it from the tool again, as COCO."

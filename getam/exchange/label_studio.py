@@ -105,7 +105,7 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
         try:
             for task in tasks:
                 yield _read_task(file, task, reading)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
                 f"{file}: this is not what Label Studio exports in the format 'JSON' "
                 f"({type(error).__name__}: {error}). Export again as JSON, not as JSON-MIN, CSV, "

@@ -56,7 +56,7 @@ def test_shape_that_is_no_brush(own, tasks, tmp_path):
     refused(own, "label-studio", file, tmp_path, "polygonlabels", "brush")
 
 
-@pytest.mark.parametrize("rle", [[], [0, 0, 0, 4, 56, 1], [1] * 50])
+@pytest.mark.parametrize("rle", [[], [0, 0, 0, 4, 56, 1], [1] * 50, [-1, 300], "x"])
 def test_broken_runs(own, tasks, tmp_path, rle):
     def broken(task):
         region = json.loads(json.dumps(task["predictions"][0]["result"]))
