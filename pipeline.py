@@ -12,7 +12,7 @@ import click
 from getam import __version__
 from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli_keep, cli_look, cli_review
+from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
     device_option,
     json_option,
@@ -167,8 +167,9 @@ def explain(config: Config, artifacts: Path, stage: str) -> None:
         click.echo(f"  {row.reason.sentence()}")
 
 
-for command in (*cli_look.COMMANDS, *cli_review.COMMANDS, *cli_keep.COMMANDS):
-    main.add_command(command)
+for module in (cli_look, cli_review, cli_exchange, cli_keep):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 
 if __name__ == "__main__":
