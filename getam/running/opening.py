@@ -10,10 +10,12 @@ from typing import Any
 from getam.cache import Event, Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
 from getam.config.schema import Config, Data
+from getam.data.corrections import Corrections, read_corrections
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
+from getam.running.datasets import drawn_index
 from getam.running.failures import in_a_sentence
 from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
 from getam.running.intensities import Measured, intensity_range
@@ -47,8 +49,15 @@ def open_runner(
     settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
+    used = {part for stage in stages for part in stage.data}
     data = {}
-    if config.data.kind != "shapes":
+    if config.data.kind == "shapes":
+        index = drawn_index(config.data.shapes)
+        context.corrections = _corrections(config.data, Path(), index)
+        if context.corrections is not None:
+            index = index.with_corrections(context.corrections)
+            data = data_parts(index, config.data, used, sources, {})
+    else:
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
@@ -56,9 +65,9 @@ def open_runner(
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
-        index = index.with_intensities(context.intensities)
+        context.corrections = _corrections(config.data, context.root, index)
+        index = index.with_intensities(context.intensities).with_corrections(context.corrections)
         options["report"] = _saving(measured, options.get("report"))
-        used = {part for stage in stages for part in stage.data}
         data = data_parts(index, config.data, used, sources, photos)
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
@@ -132,6 +141,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_voc(root, root / data.saliency, difficult=data.difficult)
     else:
         index = read_data(config, root, root / data.saliency)
+    index = index.with_corrections(_corrections(data, root, index))
     return check(
         index.subset(data.classes).with_intensities(data.intensity_range),
         used,
@@ -139,6 +149,14 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
+
+
+def _corrections(data: Data, root: Path, index: DataIndex) -> Corrections | None:
+    """The masks of ``data.corrections``, if it is set."""
+    if data.corrections is None:
+        return None
+    photos = {record.id for records in index.splits.values() for record in records}
+    return read_corrections(root / Path(data.corrections).expanduser(), photos)
 
 
 def _splits(data: Data) -> list[str]:
