@@ -234,7 +234,7 @@ def _sample(job: Job, data: DataIndex) -> list[dict[str, Any]]:
     rows = []
     for what, folder, kind in (
         ("final masks, sample", FINAL, "final mask"),
-        ("network, sample", PLAIN, "prediction without labels"),
+        ("network, sample", PLAIN, "prediction"),
     ):
         made = job.inputs["predictions"] / folder
         found = [(r, name) for r, name in drawn.values() if (made / f"{r.id}.png").is_file()]

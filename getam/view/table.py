@@ -83,15 +83,15 @@ def _sampled(row: Mapping[str, Any]) -> list[str]:
     >>> row = {"value": 0.713, "interval": [0.66, 0.759], "images": 50, "drawn": 50}
     >>> row["kind"] = "final mask"
     >>> _sampled(row)
-    ['71.3 [66.0, 75.9] (95 % of bootstrap samples, 50 photos drawn at random)']
+    ['71.3 [66.0, 75.9] (95 % by bootstrap, 50 photos drawn at random)']
     >>> _sampled({**row, "images": 12, "learnt": True})[1:]
     ['without a final mask: 38 of the sample', 'the network learnt from these masks']
     """
     if "interval" in row:
         low, high = map(percent, row["interval"])
         told = [
-            f"{percent(row['value'])} [{low}, {high}] (95 % of bootstrap samples, {row['images']} "
-            f"photos drawn at random)"
+            f"{percent(row['value'])} [{low}, {high}] (95 % by bootstrap, {row['images']} photos "
+            f"drawn at random)"
         ]
     else:
         told = [f"{row['images']} photo gives no interval"]
