@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getam.data.folder import read_folder
-from getam.data.index import DataIndex, Record
 
 if TYPE_CHECKING:
-    from getam.config.schema import Shapes
+    from getam.data.index import DataIndex
     from getam.running.context import Context
 
 
@@ -27,15 +26,3 @@ def open_index(context: Context, made: Path | None, classes: Sequence[str] | Non
     photos = [context.root / split for split in context.index.splits]
     found = read_folder(made, context.saliency, photos).with_corrections(context.corrections)
     return found.subset(classes).with_intensities(context.intensities)
-
-
-def drawn_index(shapes: Shapes) -> DataIndex:
-    """The ids and classes of the embedded example, known before the data stage draws its photos."""
-    from getam.data.shapes import CLASSES
-
-    counts = {"train": shapes.train, "val": shapes.val}
-    splits = {
-        name: [Record(f"{name}_{number:04}", Path(), None) for number in range(count)]
-        for name, count in counts.items()
-    }
-    return DataIndex(Path(), CLASSES, splits)

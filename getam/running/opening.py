@@ -15,7 +15,7 @@ from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.errors import UserError
 from getam.running.context import Context
-from getam.running.datasets import drawn_index
+from getam.running.example import drawn_index
 from getam.running.failures import in_a_sentence
 from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
 from getam.running.intensities import Measured, intensity_range

@@ -18,7 +18,7 @@ from getam.data.corrections import SAMPLE
 from getam.data.images import image_size, read_mask
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
-from getam.running.datasets import drawn_index
+from getam.running.example import drawn_index
 from getam.training import distributed
 
 if TYPE_CHECKING:

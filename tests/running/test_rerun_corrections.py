@@ -10,7 +10,10 @@ import pytest
 from PIL import Image
 
 from getam.config.loading import load_config
+from getam.config.schema import Shapes
+from getam.data.folder import read_folder
 from getam.data.shapes import write_shapes
+from getam.running.example import drawn_index
 from getam.running.opening import open_runner
 from stages.chain import chain
 from tests.conftest import EXAMPLE, make_folder
@@ -134,3 +137,12 @@ def test_corrections_of_every_kind_of_data_count(tmp_path, kind):
     assert differing(after, sampled) == FROM["deeplab"]
     Image.fromarray(np.zeros((48, 48), np.uint8)).save(folder / f"{image_id}.png")
     assert differing(sampled, keys_of(tmp_path, *asked)) == ("evaluation",)
+
+
+def test_the_ids_of_the_example_are_known_before_it_is_drawn(tmp_path):
+    write_shapes(tmp_path / "drawn", train=3, val=2, size=48)
+    known = drawn_index(Shapes(train=3, val=2))
+    made = read_folder(tmp_path / "drawn")
+    assert known.classes == made.classes
+    for split in ("train", "val"):
+        assert [r.id for r in known.split(split)] == [r.id for r in made.split(split)]
