@@ -28,7 +28,7 @@ from getam.metrics.classification import average_precision, f1, mean_average_pre
 from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 from getam.training import distributed
 from getam.view.table import evaluation_table
-from stages.predictions import PLAIN, SMOOTHED
+from stages.predictions import FINAL, PLAIN, SMOOTHED
 from stages.shared import explained, open_data, per_class, teaches
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 SALIENT = 0.5
 MASKS_LOOKED_AT = 200  # train masks checked before a run; one found wrong later reruns only this
 TINY = 1e-12
-FINAL = "masks"  # folder of the final masks in predictions
 FEWEST = 2  # photos of a sample that give an interval
 
 
@@ -68,6 +67,8 @@ def run(job: Job) -> dict[str, Any]:
     for what, folder in (("network", PLAIN), ("network + CRF", SMOOTHED)):
         if val.records and (job.inputs["predictions"] / folder).is_dir():
             rows.append(_network(job, val, what, folder))
+    if (job.inputs["predictions"] / FINAL).is_dir():
+        rows += [_final_masks(job, masks) for masks in (train, val) if masks.labelled]
     rows += _sample(job, data)
     contradictions = [said for masks in (train, val) if (said := masks.contradiction())]
     distributed.wait()
@@ -88,6 +89,7 @@ class Masks:
     def __init__(self, data: DataIndex, split: str) -> None:
         self.data, self.split = data, split
         self.records = [record for record in data.split(split) if record.mask is not None]
+        self.labelled = [record for record in self.records if record.labels is not None]
         self._against = MaskLabels()
 
     @property
@@ -180,7 +182,7 @@ def _enlarged_scores(folder: Path, record: Record, shape: tuple[int, int]) -> to
 
 
 def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
-    confusion = _against_masks(job.inputs["pseudolabels"] / "labels", masks)
+    confusion = _against_masks(job.inputs["pseudolabels"] / "labels", masks, masks.records)
     row = _row("pseudo labels", masks, confusion, confusion.miou(), confusion.iou())
     if row["value"] is None:
         return row
@@ -192,7 +194,7 @@ def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
 
 
 def _network(job: Job, masks: Masks, what: str, folder: str) -> dict[str, Any]:
-    confusion = _against_masks(job.inputs["predictions"] / folder, masks)
+    confusion = _against_masks(job.inputs["predictions"] / folder, masks, masks.records)
     row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
     return {**row, "trained on": _trained_on(job, masks.data)}
 
@@ -202,6 +204,13 @@ def _trained_on(job: Job, data: DataIndex) -> str:
     labels = "its own labels" if end_to_end else job.config.deeplab.labels
     learnt = sum(teaches(job, record) for record in data.split(job.config.data.train))
     return labels + (f" and {learnt} corrections" if learnt and labels != "masks" else "")
+
+
+def _final_masks(job: Job, masks: Masks) -> dict[str, Any]:
+    confusion = _against_masks(job.inputs["predictions"] / FINAL, masks, masks.labelled)
+    what = f"final masks, {masks.split}"
+    row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
+    return {**row, "images": len(masks.labelled)}
 
 
 def _row(
@@ -218,10 +227,10 @@ def _row(
     return {**row, "value": value, "per class": per_class(("background", *masks.data.classes), iou)}
 
 
-def _against_masks(folder: Path, masks: Masks) -> ConfusionMatrix:
+def _against_masks(folder: Path, masks: Masks, records: Sequence[Record]) -> ConfusionMatrix:
     """One confusion matrix of all photos, summed over all processes. Reads one photo at a time."""
     confusion = ConfusionMatrix(masks.classes)
-    for record in distributed.share(masks.records):
+    for record in distributed.share(records):
         mask = masks.read(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
     return distributed.add_up(confusion)

@@ -55,6 +55,10 @@ def run(place: Path, *settings: str, until: str | None = None) -> tuple[dict, li
     return made, [event.stage for event in events if event.kind == "start"]
 
 
+def table(made: dict[str, Path]) -> str:
+    return (made["evaluation"] / "table.txt").read_text()
+
+
 def share(network: Path, image: np.ndarray, label: int) -> float:
     """Mean probability of a label in the network's answer."""
     torch.set_num_threads(1)
@@ -117,7 +121,9 @@ def test_a_change_executes_only_the_stages_that_read_it(place):
     correct(
         place / "data", {"photo00": DOG, "photo02": CAT, "photo08": CAT}, ["photo02", "photo08"]
     )
-    run(place, SET)
+    made, _ = run(place, SET)
+    assert "trained on pseudolabels and 1 corrections" in table(made)
+    assert "final masks, sample" in table(made)
     assert run(place, SET)[1] == []
     correct(place / "data", {"photo00": CAT})
     assert run(place, SET)[1] == ["deeplab", "predictions", "evaluation"]
@@ -133,7 +139,8 @@ def test_the_sample_gives_a_row_with_an_interval_without_any_mask_in_the_data_se
     correct(data, sample, [*sample])
     made, _ = run(tmp_path, SET)
     rows = json.loads((made["evaluation"] / "metrics.json").read_text())
-    assert {row["what"] for row in rows} >= {"classifier", "network, sample"}
+    measured = {"classifier", "final masks, sample", "network, sample"}
+    assert {row["what"] for row in rows} == measured
     row = next(row for row in rows if row["what"] == "network, sample")
     low, high = row["interval"]
     assert 0 <= low <= row["value"] <= high <= 1
@@ -142,5 +149,4 @@ def test_the_sample_gives_a_row_with_an_interval_without_any_mask_in_the_data_se
         found = read_mask(made["predictions"] / "predictions" / f"{image_id}.png")
         right.append((found == value).mean())
     assert (row["value"] > 0) == (max(right) > 0)
-    text = (made["evaluation"] / "table.txt").read_text()
-    assert "(95 % by bootstrap, 4 photos drawn at random)" in text
+    assert "(95 % by bootstrap, 4 photos drawn at random)" in table(made)
