@@ -16,6 +16,7 @@ from getam.errors import UserError
 from getam.training import distributed
 
 if TYPE_CHECKING:
+    from getam.data.corrections import Corrections
     from getam.data.index import DataIndex
     from getam.data.review import Review
 
@@ -28,7 +29,7 @@ class Context:
     classes of the run. ``on_disk`` is the same without both. For COCO they have only the photos.
     ``files`` maps a setting such as ``classifier.weights`` to the local file that it names. The
     setting itself then has the content digest of the file. ``intensities`` are those of photos with
-    more than 8 bits, if there are any.
+    more than 8 bits, if there are any. ``corrections`` are the masks of ``data.corrections``.
     """
 
     root: Path | None = None
@@ -37,6 +38,7 @@ class Context:
     review: Review | None = None
     saliency: Path | None = None
     intensities: tuple[float, float] | None = None
+    corrections: Corrections | None = None
     wanted_device: str | None = None
     wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)

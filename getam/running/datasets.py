@@ -22,11 +22,12 @@ def open_index(context: Context, made: Path | None, classes: Sequence[str] | Non
     """
     if made is None:
         return context.index
-    return reviewed(unreviewed_index(context, made), context.review).subset(classes)
+    index = reviewed(unreviewed_index(context, made), context.review)
+    return index.with_corrections(context.corrections).subset(classes)
 
 
 def unreviewed_index(context: Context, made: Path | None) -> DataIndex:
-    """The data set of a run as it is on the disk: with all classes, and without the review."""
+    """The data set of a run as it is on the disk: all classes, no review and no corrections."""
     if made is None:
         return context.on_disk
     if context.on_disk is None:

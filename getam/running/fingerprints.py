@@ -83,10 +83,12 @@ def data_parts(
     ``images`` (``photos`` are their :func:`photo_digests`), ``labels``, ``saliency`` and ``masks``
     belong to the photos of the train and val split, ``val_masks`` to the val split alone;
     ``splits`` are the lists of ids. ``test`` are the photos of the test split. ``annotations`` are
-    the files that the labels and masks of COCO are made from.
+    the files that the labels and masks of COCO are made from. ``corrections`` are the corrected
+    masks of train photos outside the sample, ``sample`` those of the sample.
     """
     splits = (data.train, data.val)
     of_splits = _used(index, data).values()
+    sample = [record for record in of_splits if record.in_sample]
     tables = {
         "images": lambda: _photo_items(index, photos),
         "labels": lambda: _label_items(index, splits, of_splits),
@@ -96,6 +98,8 @@ def data_parts(
         "val_masks": lambda: _file_items("val_masks", index.split(data.val), "mask", sources),
         "test": lambda: _file_items("test", index.split(data.test), "image", sources),
         "annotations": lambda: _annotation_items(index, data, sources),
+        "corrections": lambda: _correction_items(index, data, sources),
+        "sample": lambda: _file_items("sample", sample, "correction", sources),
     }
     lists = [index.root / index.lists / f"{name}.txt" for name in splits]
     for part, named in (("labels", [*lists, *label_files(index, of_splits)]), ("splits", lists)):
@@ -152,6 +156,11 @@ def _file_items(
     paths = {image_id: path for image_id, path in paths.items() if path is not None}
     hashed = sources.digest(part, paths.values())
     return {image_id: hashed[path] for image_id, path in paths.items()}
+
+
+def _correction_items(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
+    records = [record for record in index.split(data.train) if not record.in_sample]
+    return _file_items("corrections", records, "correction", sources)
 
 
 def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from getam.cache import Event, Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
 from getam.config.schema import Config, Data
+from getam.data.corrections import Corrections, read_corrections
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.data.review import Review, reviewed
@@ -57,10 +58,14 @@ def open_runner(
     settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
+    used = {part for stage in stages for part in stage.data}
     if config.data.kind == "shapes":
         index = drawn_index(config.data.shapes)
         context.review = _review(config.data, index)
-        data = review_parts(index, config.data, context.review)
+        context.corrections = _corrections(config.data, Path(), index)
+        made = review_parts(index, config.data, context.review)
+        index = reviewed(index, context.review).with_corrections(context.corrections)
+        data = data_parts(index, config.data, used - made.keys(), sources, {}) | made
     else:
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
@@ -72,9 +77,9 @@ def open_runner(
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
         context.on_disk = on_disk.with_intensities(context.intensities)
-        index = index.with_intensities(context.intensities)
+        context.corrections = _corrections(config.data, context.root, on_disk)
+        index = index.with_intensities(context.intensities).with_corrections(context.corrections)
         options["report"] = _saving(measured, options.get("report"))
-        used = {part for stage in stages for part in stage.data}
         made = {}
         if config.data.kind == "coco":
             made = review_parts(on_disk, config.data, context.review)
@@ -155,7 +160,9 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_data(config, root, root / data.saliency)
     review = _review(data, index)
     notes = review_notes(Path(data.review).name, review, index) if review else []
+    corrections = _corrections(data, root, index)
     index = replace(reviewed(index, review), notes=(*index.notes, *notes))
+    index = index.with_corrections(corrections)
     return check(
         index.subset(data.classes).with_intensities(data.intensity_range),
         used,
@@ -170,6 +177,15 @@ def _review(data: Data, index: DataIndex) -> Review | None:
     if data.review is None:
         return None
     return read_review(Path(data.review).expanduser(), index, data.train)
+
+
+def _corrections(data: Data, root: Path, index: DataIndex) -> Corrections | None:
+    """The masks of ``data.corrections``, if it is set; ``index`` has all photos."""
+    if data.corrections is None:
+        return None
+    given = Path(data.corrections).expanduser()
+    photos = {record.id for records in index.splits.values() for record in records}
+    return read_corrections(root / given if (root / given).is_dir() else given, photos)
 
 
 def _splits(data: Data) -> list[str]:
