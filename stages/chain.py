@@ -37,7 +37,8 @@ TOGETHER = (
     "evaluation",
 )
 SPLITS = ("data.train", "data.val")
-REVIEWED = ("labels", "splits", "corrections", "sample")  # the user's part of any kind of data
+CORRECTED = ("corrections", "sample")
+OF_THE_USER = ("labels", "splits", *CORRECTED)  # what a review and corrections change in any data
 ONLINE_LABELS = (
     "maps.method",
     "maps.start_block",
@@ -228,13 +229,13 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     kind = config.data.kind
     if kind == "shapes":
         made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
-        return [made, *(_on(stage, "data", files=REVIEWED) for stage in stages)]
+        return [made, *(_on(stage, "data", files=OF_THE_USER) for stage in stages)]
     if kind == "coco":
         reads = (*SPLITS, "data.test")
         made = Stage(
             name="data", function="stages.data_coco:run", reads=reads, data=("annotations",)
         )
-        files = ("images", "saliency", "test", *REVIEWED)
+        files = ("images", "saliency", "test", *OF_THE_USER)
         return [made, *(_on(stage, "data", files=files) for stage in stages)]
     return [_on(stage, files=stage.data) for stage in stages]
 
