@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from getam.running.fingerprints import (
     review_parts,
 )
 from getam.running.intensities import Measured, intensity_range
+from getam.training import distributed
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
 LIBRARIES = ("getam", "torch", "torchvision", "timm", "numpy", "segmentation-models-pytorch")
@@ -86,13 +88,24 @@ def open_runner(
         data = data_parts(index, config.data, used - made.keys(), sources, photos) | made
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
+    @cache
+    def versions() -> dict[str, str | None]:
+        return {"python": platform.python_version(), **library_versions(LIBRARIES)}
+
     def info() -> dict[str, Any]:
-        versions = {"python": platform.python_version(), **library_versions(LIBRARIES)}
-        return {"libraries": versions, "device": context.device, "seed": config.seed}
+        return {"libraries": versions(), "device": context.device, "seed": config.seed}
+
+    def circumstances() -> dict[str, Any]:
+        return {"libraries": versions(), "processes": distributed.count()}
 
     call = options.pop("call", lambda function, job: function(job))
     options["call"] = in_a_sentence(call)
-    known = {"info": info, "settings": recorded(config), "recheck": sources.recheck}
+    known = {
+        "info": info,
+        "settings": recorded(config),
+        "recheck": sources.recheck,
+        "circumstances": circumstances,
+    }
     return Runner(store, stages, settings, data, CODE, context, **{**known, **options})
 
 

@@ -10,6 +10,7 @@ from getam.config.schema import Config
 from getam.running.commands.options import with_config
 from getam.running.method import current_method
 from getam.view.progress import track
+from getam.view.shown import say
 
 file_argument = click.Path(path_type=Path)
 DEFAULTS = {"coco": "coco.json", "onnx": "network.onnx"}
@@ -119,16 +120,16 @@ def export(
     run = CurrentRun(current_method().chain, config, artifacts)
     path = output or Path(DEFAULTS.get(kind, kind))
     if kind == "onnx":
-        click.echo(f"{path}: {command.export_network(run, path)}")
+        say(f"{path}: {command.export_network(run, path)}")
         return
     choice = {"doubtful": doubtful, "sample": sample, "seed": seed, "with_photos": with_photos}
     what, note = (what, "") if what else command.default_labels(run)
     if note:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     batch = command.batch_of(run, what, track, **choice)
     options = {"coco": {"tolerance": polygons}, "label-studio": {"address": address}}
     said = command.export_labels(run, kind, batch, path, **options.get(kind, {}))
-    click.echo(f"{path}: {said}")
+    say(f"{path}: {said}")
 
 
 @click.command("import", short_help="Take corrected masks from an annotation tool.")
@@ -215,11 +216,11 @@ def import_command(
         as_background=unannotated == "background",
     )
     for note in done.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     told = f", {done.replaced} of them replaced earlier ones" if done.replaced else ""
     if done.sample:
         told += f"; {len(set(done.sample) & set(done.ids))} of the random sample"
-    click.echo(f"{output}: {len(done.ids)} masks{told}")
+    say(f"{output}: {len(done.ids)} masks{told}")
 
 
 COMMANDS = (export, import_command)

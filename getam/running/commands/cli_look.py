@@ -10,6 +10,7 @@ from getam.config.schema import Config
 from getam.running.commands.options import device_option, with_config
 from getam.running.method import current_method
 from getam.view.progress import track
+from getam.view.shown import say
 
 file_argument = click.Path(path_type=Path)
 
@@ -55,10 +56,10 @@ def inspect(
 
     run = CurrentRun(current_method().chain, config, artifacts)
     if not images:
-        click.echo(table(run, stage, class_name, track))
+        say(table(run, stage, class_name, track))
         return
     for path in overlays(run, stage, images, class_name, threshold, output):
-        click.echo(path)
+        say(str(path))
 
 
 @click.command(short_help="Write one HTML file about a run.")
@@ -88,7 +89,7 @@ def report(config: Config, artifacts: Path, output: Path, images: int) -> None:
 
     run = CurrentRun(current_method().chain, config, artifacts)
     size = write_report(run, output, images, track)
-    click.echo(f"{output}  {size / 1e6:.1f} MB")
+    say(f"{output}  {size / 1e6:.1f} MB")
 
 
 @click.command(short_help="Predict the classes of pixels in new photos.")
@@ -150,9 +151,9 @@ def predict(
         crf=smoothing,
         intensities=intensities,
         track=track,
-        say=lambda message: click.echo(f"note: {message}", err=True),
+        say=lambda message: say(f"note: {message}", err=True),
     )
-    click.echo(f"{count} photos: {output / 'areas.json'}")
+    say(f"{count} photos: {output / 'areas.json'}")
 
 
 COMMANDS = (inspect, report, predict)

@@ -11,6 +11,7 @@ from getam.config.schema import Config
 from getam.running.commands.options import json_option, with_config
 from getam.running.method import current_method
 from getam.view.progress import track
+from getam.view.shown import say
 
 PAGE, TABLE = 500, 20  # photos of a page, lines of a table, without --limit
 
@@ -55,11 +56,11 @@ def review(
         from getam.running.commands.review_entries import write_page
 
         count, size = write_page(run, Queue(run, split, limit or PAGE), output, track)
-        click.echo(f"{output}  {count} photos, {size / 1e6:.1f} MB")
+        say(f"{output}  {count} photos, {size / 1e6:.1f} MB")
     elif as_json:
-        click.echo(json.dumps(Queue(run, split, limit).rows(), indent=1))
+        say(json.dumps(Queue(run, split, limit).rows(), indent=1))
     else:
-        click.echo(queue_table(Queue(run, split, limit or TABLE)))
+        say(queue_table(Queue(run, split, limit or TABLE)))
 
 
 COMMANDS = (review,)
