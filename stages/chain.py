@@ -186,7 +186,7 @@ def _predictions(config: Config, network: str) -> list[Stage]:
         function="stages.predictions:run",
         needs=(network,),
         reads=(*SPLITS, "data.test", "predictions"),
-        data=("images", "labels", "splits", *(["test"] if config.data.test else [])),
+        data=("images", "labels", *(["test"] if config.data.test else [])),
     )
     doubt = Stage(
         name="doubt",

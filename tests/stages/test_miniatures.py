@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -203,10 +204,10 @@ def test_end_to_end_writes_a_network_and_the_curves_of_both_phases(miniature, ru
         assert 0 <= row["val mIoU"] <= 1
 
 
-def mean_iou(predictions: Path, miniature: Miniature) -> float:
-    """Over all val pixels at once, of the classes that occur in either."""
+def mean_iou(predictions: Path, miniature: Miniature, split: str = "val") -> float:
+    """Over all pixels of a split at once, of the classes that occur in either."""
     pairs = []
-    for image_id in miniature.splits["val"]:
+    for image_id in miniature.splits[split]:
         truth = miniature.truth(image_id)
         found = read_mask(predictions / f"{image_id}.png", truth.shape)
         pairs.append(np.stack([truth, found])[:, truth != 255])
@@ -235,6 +236,32 @@ def test_evaluation_measures_the_predictions_it_writes(miniature, runs, mode):
     assert len(table) == len(measured)
     for line, what in zip(table, measured):
         assert line.startswith(what)
+
+
+@both_modes
+def test_final_masks_of_all_labelled_photos_have_only_their_own_classes(miniature, runs, mode):
+    folder = miniature.made_by("predictions", mode)
+    ids = sorted(miniature.splits["train"] + miniature.splits["val"])
+    assert sorted(p.stem for p in (folder / "masks").iterdir()) == ids
+    with (folder / "missing.csv").open(encoding="utf-8", newline="") as file:
+        missing = {(row["image"], row["class"]) for row in csv.DictReader(file)}
+    own = {i: {*np.unique(miniature.truth(i))} - {0, 255} for i in ids}  # as labelled, and more
+    for image_id in ids:
+        mask = read_mask(folder / "masks" / f"{image_id}.png", miniature.truth(image_id).shape)
+        found = {*np.unique(mask).tolist()} - {0}
+        absent = {name for i, name in missing if i == image_id}
+        assert own[image_id] <= found | {miniature.classes.index(name) + 1 for name in absent}
+        assert not {miniature.classes[c - 1] for c in found} & absent
+    predicted = [
+        read_mask(folder / "predictions_crf" / f"{i}.png") for i in miniature.splits["val"]
+    ]
+    assert any(len(np.unique(one)) > 1 for one in predicted)
+    measured = miniature.measured(mode)
+    for split, name in zip(("train", "val"), miniature.names):
+        row = measured[f"final masks, {name}"]
+        assert (row["split"], row["images"]) == (name, len(miniature.splits[split]))
+        scored = mean_iou(folder / "masks", miniature, split)
+        assert row["value"] == pytest.approx(scored)
 
 
 @both_modes
