@@ -241,21 +241,15 @@ def choice(config: Config) -> list[Stage]:
             )
         return _over_data(config, stages[:-1])
     to_network = _to_network(config)
+    features = _encoder_features(config, to_network[-1].name)
     agreement = Stage(
         name="agreement",
         function="stages.agreement:run",
-        needs=("pseudolabels", "encoder_features"),
+        needs=(*features.needs, "pseudolabels", "encoder_features"),
         reads=("data.train", *ENCODER),
         data=("images", "labels"),
     )
-    return _over_data(
-        config,
-        [
-            *_to_pseudolabels(config, to_network),
-            _encoder_features(config, to_network[-1].name),
-            agreement,
-        ],
-    )
+    return _over_data(config, [*_to_pseudolabels(config, to_network), features, agreement])
 
 
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
