@@ -90,9 +90,9 @@ def run(
     a kill, the same command continues the interrupted stage.
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
-    doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation. If
-    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
+    COCO begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation.
+    If pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
