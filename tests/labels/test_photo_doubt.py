@@ -130,4 +130,5 @@ def test_ignored_pixels_of_a_mask_belong_to_no_class():
     scores = np.zeros((2, 2, 2), np.float32)
     scores[1] = 1
     found = evidence(scores, np.full((2, 2), 255, np.uint8), soft=True)
-    assert found.fit.tolist() == [0] and found.presence.tolist() == [1]
+    assert found.fit.tolist() == [0]
+    assert found.presence.tolist() == [1]

@@ -53,10 +53,12 @@ def test_every_labelled_photo_has_a_line_and_the_most_doubtful_is_first(tmp_path
     split = {row["image"]: row["split"] for row in rows}
     assert [split[i] for i in ids] == ["train"] * 8 + ["val"] * 3
     doubts = [float(row["doubt"]) for row in rows]
-    assert doubts == sorted(doubts, reverse=True) and 0 <= doubts[-1] <= doubts[0] <= 1
+    assert doubts == sorted(doubts, reverse=True)
+    assert 0 <= doubts[-1] <= doubts[0] <= 1
     assert all(row["reason"].endswith(".") for row in rows)
     summary = json.loads((artifact / "summary.json").read_text())
-    assert 0 <= summary["agreement"] <= 1 and summary["photos"] == 11
+    assert 0 <= summary["agreement"] <= 1
+    assert summary["photos"] == 11
     assert set(summary["IoU per class"]) == {"background", "cat", "dog"}
 
 
@@ -101,6 +103,7 @@ def test_features_come_from_the_pass_that_gives_the_probabilities(kind):
         assert torch.equal(probabilities, network(images).softmax(1))
         if kind == "vit":
             assert torch.allclose(features, network.features(images), atol=1e-6)
-    assert features.ndim == 4 and len(features) == 2
+    assert features.ndim == 4
+    assert len(features) == 2
     assert np.isfinite(features.numpy()).all()
     assert not any(module._forward_hooks for module in network.modules())

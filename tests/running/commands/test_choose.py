@@ -45,7 +45,8 @@ def test_the_default_lists_are_those_that_the_settings_read():
     def names(*settings: str) -> list[str]:
         return [one.setting for one in default_lists(load_config((), settings))]
 
-    assert THRESHOLD in names() and ROUNDS not in names()
+    assert THRESHOLD in names()
+    assert ROUNDS not in names()
     assert {THRESHOLD, ROUNDS} <= set(names("pseudolabels.saliency=features"))
     assert THRESHOLD not in names("pseudolabels.saliency=none")
     for settings in ((), ("pseudolabels.saliency=features",), ("pseudolabels.saliency=none",)):
@@ -56,7 +57,7 @@ def test_the_default_lists_are_those_that_the_settings_read():
 
 @pytest.mark.parametrize("text", ["maps.method", "maps.method=", "=1,2", "maps.method= , "])
 def test_a_list_that_is_none_is_refused(text):
-    with pytest.raises(UserError, match="expected SECTION.FIELD=VALUE,VALUE"):
+    with pytest.raises(UserError, match=r"expected SECTION\.FIELD=VALUE,VALUE"):
         SettingList.parse(text)
 
 
