@@ -35,7 +35,15 @@ LEARNING = (  # enough that classes are told apart, and a CRF that leaves them
     "pseudolabels.pamr.iterations=1",
     "predictions.crf={steps: 1, gaussian_compat: 0.1, bilateral_compat: 0.1}",
 )
-MULTI_STAGE = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"]
+MULTI_STAGE = [
+    "classifier",
+    "maps",
+    "pseudolabels",
+    "deeplab",
+    "predictions",
+    "doubt",
+    "evaluation",
+]
 END_TO_END = ["endtoend", "predictions", "doubt", "evaluation"]
 IDS = [*VOC_OBJECTS]
 VOC = {name: IDS[start:stop] for name, (start, stop) in VOC_SPLITS.items()}

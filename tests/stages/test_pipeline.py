@@ -175,7 +175,14 @@ def test_status_and_explain_know_the_end_to_end_mode(end_to_end, place):
 def test_labels_and_deeplab_can_come_from_the_end_to_end_network(end_to_end, place):
     made = run(place, "--name", "both", more=("maps.source=endtoend",))
     assert made.code == 0, made
-    assert made.stages_run() == ["maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"]
+    assert made.stages_run() == [
+        "maps",
+        "pseudolabels",
+        "deeplab",
+        "predictions",
+        "doubt",
+        "evaluation",
+    ]
     rows = [line.split()[0] for line in made.out.splitlines()[1:]]
     assert rows == ["classifier", "seeds", "pseudo", "network", "network"], made.out
 
