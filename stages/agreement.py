@@ -19,10 +19,10 @@ from torch import Tensor
 from getam.data.images import image_size, read_mask
 from getam.data.transforms import letterbox_size
 from getam.labels.label_agreement import Agreement
-from getam.labels.readout import held_out_answers, on_patches
+from getam.labels.readout import held_out_answers, on_patches, patch_grid
 from getam.networks.build import build_deeplab
 from stages.encoder_features import check_plain_vit, read_features
-from stages.shared import encoder_of, open_data, patch_grid, per_class
+from stages.shared import encoder_of, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job

@@ -25,12 +25,12 @@ from getam.data.images import image_size, read_mask, read_photo
 from getam.data.transforms import letterbox, normalise_images, resize_maps
 from getam.labels.label_agreement import Agreement
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence
-from getam.labels.readout import FINE, held_out_answers, on_patches
+from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
 from getam.networks.build import load_network, network_build, normalisation
 from getam.networks.encoder_outputs import features_and_probabilities
 from getam.networks.precision import autocast
 from stages.predictions import FINAL
-from stages.shared import batches, open_data, patch_grid, per_class
+from stages.shared import batches, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job

@@ -59,14 +59,6 @@ def batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
         yield records[start : start + size]
 
 
-def patch_grid(size: tuple[int, int], patch: float) -> tuple[int, int]:
-    """The (rows, columns) of patches that show a photo of (h, w) pixels; at least one of each.
-
-    The rest of the patch grid of a letterboxed photo shows its padding.
-    """
-    return tuple(max(1, round(side / patch)) for side in size)
-
-
 def square_batch(
     records: Sequence[Record], side: int, statistics: Any, device: str
 ) -> torch.Tensor:

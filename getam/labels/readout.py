@@ -19,7 +19,14 @@ from torch.nn import functional as F
 from getam.data.label_values import IGNORE
 from getam.data.transforms import resize_maps
 
-__all__ = ["FINE", "HeldOutReadouts", "held_out_answers", "label_shares", "on_patches"]
+__all__ = [
+    "FINE",
+    "HeldOutReadouts",
+    "held_out_answers",
+    "label_shares",
+    "on_patches",
+    "patch_grid",
+]
 
 RIDGE = 1e-2  # penalty of the regression, as a share of the mean square of the features
 TINY = 1e-6
@@ -27,6 +34,17 @@ FOLDS = 5
 FINE = 4  # pixels per patch along a side, when labels are compared with an answer
 
 Photos = Callable[[], Iterable[tuple[Tensor, np.ndarray]]]
+
+
+def patch_grid(size: tuple[int, int], patch: float) -> tuple[int, int]:
+    """The (rows, columns) of patches that show a photo of (h, w) pixels; at least one of each.
+
+    The rest of the patch grid of a letterboxed photo shows its padding.
+
+    >>> patch_grid((252, 336), 14)
+    (18, 24)
+    """
+    return tuple(max(1, round(side / patch)) for side in size)
 
 
 def on_patches(labels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
