@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from getam.data.images import read_mask
-from getam.data.index import Record
 from getam.errors import UserError
 from getam.exchange.batch import Batch, Labelled
 from getam.exchange.coco_json import write_coco
@@ -54,16 +53,12 @@ def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     found = []
     for record in records.values():
         file = folder / f"{record.id}.png"
-        if final and _correction(record) is not None:
+        if final and record.correction is not None:
             found.append(Labelled(record, partial(run.data.read_correction, record)))
         elif not final or file.exists():
             read = partial(read_mask, file, classes=len(run.data.classes))
             found.append(Labelled(record, read))
     return splits, found
-
-
-def _correction(record: Record) -> Path | None:
-    return getattr(record, "correction", None)
 
 
 def most_doubtful(run: CurrentRun, photos: list[Labelled], count: int) -> list[Labelled]:
@@ -74,7 +69,7 @@ def most_doubtful(run: CurrentRun, photos: list[Labelled], count: int) -> list[L
     """
     with (run.folder("doubt") / "doubt.csv").open(encoding="utf-8", newline="") as file:
         order = [row["image"] for row in csv.DictReader(file)]
-    known = {photo.record.id: photo for photo in photos if _correction(photo.record) is None}
+    known = {photo.record.id: photo for photo in photos if photo.record.correction is None}
     return [known[i] for i in dict.fromkeys(order) if i in known][:count]
 
 

@@ -45,11 +45,7 @@ class FakeRun:
 
     def records(self, split: str) -> list:
         def with_correction(record):
-            more = {"correction": self.corrected.get(record.id)}
-            try:
-                return replace(record, **more)
-            except TypeError:  # a record has no corrections yet
-                return SimpleNamespace(**vars(record), **more)
+            return replace(record, correction=self.corrected.get(record.id))
 
         return [with_correction(record) for record in self.data.split(split)]
 
