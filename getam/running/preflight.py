@@ -17,7 +17,9 @@ from getam.cache import in_threads
 from getam.data.images import image_size
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
+from getam.networks.downloads import pretrained_source
 from getam.training import distributed
+from getam.view.numbers import counted
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -44,8 +46,8 @@ def check_splits(job: Job) -> None:
     both = {record.id for record in train} & {record.id for record in val}
     if both:
         raise UserError(
-            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
-            f"expected none. Figures on photos that the network learnt from say nothing: take them "
+            f"{data.root}: {counted(len(both), 'photo')} {'is' if len(both) == 1 else 'are'} in train "
+            f"and in val, {min(both)!r} first; expected none. Figures on photos that the network learnt from say nothing: take them "
             f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
         )
 
@@ -56,12 +58,16 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     Weights of a local file are loaded once into a network that is then forgotten.
 
     Raises:
-        UserError: an unknown model, arguments it does not take, or weights that do not fit.
+        UserError: an unknown model, arguments it does not take, weights that do not fit, or a model
+            that timm has no weights for.
     """
     if weights not in ("timm", "none"):
         build(**options, weights=weights)
     with torch.device("meta"):
-        return build(**options, weights="none")
+        network = build(**options, weights="none")
+    if weights == "timm":
+        pretrained_source(options["model"] if "model" in options else options["encoder"])
+    return network
 
 
 def check_training(

@@ -130,7 +130,7 @@ SETTINGS = {
         ("maps.source=endtoend", "pseudolabels.saliency=features"),
         "pseudolabels.saliency: got features",
     ),
-    "unknown setting": (("maps.methd=cam",), "did you mean maps.method?"),
+    "unknown setting": (("maps.methd=cam",), "Did you mean maps.method?"),
     "setting that has a new name": (("evaluation.flip=false",), "use predictions.flip"),
     "value that has a new name": (("foreground.classes=features",), "use 'patch_classifier'"),
 }
@@ -180,7 +180,7 @@ def void_masks(data: Path) -> None:
 FOLDERS = {
     without_val_labels: ((), "no image of split 'val' has a line in the label table"),
     without_train_labels: ((), "no image of split 'train' has a line in the label table"),
-    overlapping: ((), "1 photos are in train and in val, 'photo07' first"),
+    overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),

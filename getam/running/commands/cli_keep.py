@@ -23,6 +23,7 @@ from getam.running.commands.options import (
 )
 from getam.running.method import current_method
 from getam.view.lines import Reporter
+from getam.view.numbers import counted
 from getam.view.progress import track
 
 
@@ -60,7 +61,7 @@ def data_command(
     found = check_data(load_config(configs, assignments), deep)
     click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
     if found["problems"]:
-        raise UserError(f"{len(found['problems'])} problems with this data set.")
+        raise UserError(f"{counted(len(found['problems']), 'problem')} with this data set.")
 
 
 @click.command(short_help="Compare map methods against masks.")
@@ -74,7 +75,9 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     section compare of the settings says what is compared.
     """
     from getam.running.opening import open_runner
+    from getam.running.pretrained import fetch_needed
 
+    reporter = Reporter(sys.stderr)
     runner = open_runner(
         current_method().comparison,
         config,
@@ -83,10 +86,11 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
         workers=workers,
         track=track,
         run_name="compare",
-        report=Reporter(sys.stderr),
+        report=reporter,
     )
     plan = runner.plan()
     runner.check(plan)
+    fetch_needed(config, [decision.stage for decision in plan if decision.runs], reporter.note)
     made = runner.run(plan)
     click.echo((made["compare"] / "table.txt").read_text(), nl=False)
     click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
@@ -116,13 +120,13 @@ def verify_command(artifacts: Path) -> None:
     """Read every artifact again and compare it with its manifest; exit with 1 if one differs."""
     from getam.cache import Store, verify
 
-    problems = verify(Store(artifacts))
+    problems = verify(Store(_existing(artifacts)))
     for problem in problems:
         click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
     if problems:
         raise UserError(
-            f"{len(problems)} problems. The next run sets these artifacts aside and makes them "
-            f"again."
+            f"{counted(len(problems), 'problem')}. The next run sets the damaged artifacts aside "
+            f"and makes them again."
         )
     click.echo("All artifacts are as their manifests say.")
 
@@ -132,20 +136,37 @@ def verify_command(artifacts: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @exits_cleanly
 def gc_command(artifacts: Path, dry_run: bool) -> None:
-    """Free disk space: remove every artifact that no named run uses.
+    """Free disk space: remove every artifact that no named run uses. This cannot be undone.
 
-    The command runs lists the named runs: one for each set of settings that you ran. gc removes
-    artifacts that only former code or data used, damaged artifacts, and unfinished work that
-    belongs to no named run. To remove the artifacts of a run too, first delete the file
+    The command runs lists the named runs: one for each set of settings that you ran. Of each run,
+    gc keeps the artifacts that it used last. gc removes artifacts that only former code or former
+    data of a run used, damaged artifacts, and unfinished work that belongs to no named run. Use
+    --dry-run first. To remove the artifacts of a run too, first delete the file
     artifacts/runs/NAME.json.
     """
     from getam.cache import Store, gc
 
-    garbage = gc(Store(artifacts), dry_run=dry_run)
+    garbage = gc(Store(_existing(artifacts)), dry_run=dry_run)
     for item in garbage:
         click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+    click.echo(
+        f"{counted(len(garbage), 'item')}, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}."
+    )
+
+
+def _existing(artifacts: Path) -> Path:
+    """The folder, which must be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not artifacts.is_dir():
+        raise UserError(
+            f"--artifacts {artifacts}: there is no such folder. Start the command in the folder in "
+            f"which you started the runs, or give the path of their artifacts."
+        )
+    return artifacts
 
 
 COMMANDS = (

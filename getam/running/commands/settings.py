@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from getam.config.mistakes import allowed
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.running.commands.current import suggestion
 
 WIDTH = 100
-NUMBERS = {"integer": "whole number", "number": "number"}
-KINDS = {"boolean": "true or false", "string": "text", "null": "null", "object": "{name: value}"}
 
 
 class Setting(NamedTuple):
@@ -41,7 +40,9 @@ def settings_table(config: Config, section: str | None) -> str:
             head = f"{title or 'settings'}: {about}"
             blocks.append("\n".join([head, "", *(_lines(one) for one in chosen)]))
     if not blocks:
-        raise UserError(f"config {section}: there is no such section. {_hint(config, section)}")
+        raise UserError(
+            f"config {section}: there is no such section or setting. {_hint(config, section)}"
+        )
     return "\n\n".join(blocks)
 
 
@@ -62,7 +63,7 @@ def _sections(
             inner.append(_sections(value, default, where))
         else:
             own.append(
-                Setting(where, value, default, _allowed(schemas[name]), field.description or "")
+                Setting(where, value, default, allowed(schemas[name]), field.description or "")
             )
     yield path, (type(model).__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "), own
     for sections in inner:
@@ -91,35 +92,9 @@ def as_typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _allowed(schema: dict[str, Any]) -> str:
-    """What a JSON schema allows, in words.
-
-    >>> _allowed({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]})
-    'whole number, 0 or more, or null'
-    """
-    if "enum" in schema:
-        return " | ".join(schema["enum"])
-    if "const" in schema:
-        return str(schema["const"])
-    if "anyOf" in schema:
-        return ", or ".join(_allowed(option) for option in schema["anyOf"])
-    if schema.get("type") == "array":
-        parts = [_allowed(part) for part in schema.get("prefixItems", ())]
-        return f"[{', '.join(parts)}]" if parts else f"list of: {_allowed(schema['items'])}"
-    kind = schema.get("type", "")
-    return NUMBERS[kind] + _bounds(schema) if kind in NUMBERS else KINDS.get(kind, "any value")
-
-
-def _bounds(schema: dict[str, Any]) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
-    if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    return "" if low is None else f", {low:g} or more"
-
-
 def _hint(config: Config, section: str) -> str:
     names = [one.name for one in all_settings(config)]
     sections = {name.rpartition(".")[0] for name in names} - {""}
-    return suggestion(section, [*sections, *names], f"There are {', '.join(sorted(sections))}.")
+    inner = section.rpartition(".")[0] in sections
+    known = names if inner else [*sections, *names]
+    return suggestion(section, known, f"There are {', '.join(sorted(sections))}.")
