@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from getam.config.loading import load_config, recorded
+from getam.running.commands.named_runs import _flat, told_shortly
 from tests.conftest import ROOT, TINY, make_folder, pipeline
 from tests.running.commands.conftest import MicroRun
 
@@ -151,3 +153,17 @@ def test_a_folder_of_artifacts_that_is_not_there_is_an_error_and_not_a_clean_bil
     assert (told.code, told.out) == (1, ""), told
     assert "--artifacts artefacts: there is no such folder" in told.err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("preset", ["folder", "voc6", "voc12_deit"])
+def test_settings_of_a_preset_are_told_by_its_name(preset):
+    config = load_config([preset], ["data.root=photos", "seed=3"])
+    told = told_shortly(dict(_flat(recorded(config))))
+    assert told == [f"--config {preset}", "data.root=photos", "seed=3"]
+
+
+def test_a_setting_of_a_preset_that_is_the_default_again_is_told_too():
+    config = load_config(["folder"], ["data.root=photos", "deeplab.epochs=30", "maps.flip=false"])
+    told = told_shortly(dict(_flat(recorded(config))))
+    assert told[:2] == ["--config folder", "data.root=photos"]
+    assert sorted(told[2:]) == ["deeplab.epochs=30", "maps.flip=false"]
