@@ -39,8 +39,8 @@ def main(context: click.Context) -> None:
     """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
     Without options every command is about the embedded example. For your own photos, give --config,
-    --set and --name NAME to run. The other commands that are about a run then need only --name
-    NAME. data needs --config and --set; runs, verify and gc are about all runs.
+    --set and --name NAME to run. The other commands that are about this run then need only --name
+    NAME. runs, verify and gc are about all runs.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison)
 
@@ -130,7 +130,8 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = reporter.warning
             made = runner.run(plan)
-    click.echo(f"{counted(reporter.ran, 'stage')} run in {duration(reporter.seconds)}.", err=True)
+    count = counted(reporter.ran, "stage", "stages")
+    click.echo(f"{count} run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
         click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
 

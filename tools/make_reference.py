@@ -67,7 +67,8 @@ same in a terminal.
 
 In a clone, type `python pipeline.py COMMAND`. After `pip install`, `getam COMMAND` does the same.
 The exit code is 0 if the command did its work, 1 if it failed (it prints one sentence that says
-why), and 2 if the command line is wrong.
+why), 2 if the command line is wrong, 130 if Ctrl-C stopped it, and 143 if SIGTERM (`kill PID`)
+stopped it.
 """
 
 

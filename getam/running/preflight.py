@@ -19,7 +19,6 @@ from getam.data.label_values import IGNORE
 from getam.errors import UserError
 from getam.networks.downloads import pretrained_source
 from getam.training import distributed
-from getam.view.numbers import counted
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -46,10 +45,9 @@ def check_splits(job: Job) -> None:
     both = {record.id for record in train} & {record.id for record in val}
     if both:
         raise UserError(
-            f"{data.root}: {counted(len(both), 'photo')} {'is' if len(both) == 1 else 'are'} in "
-            f"train and in val, {min(both)!r} first; expected none. Figures on photos that the "
-            f"network learnt from say nothing: take them out of one of "
-            f"{data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
+            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
+            f"expected none. Figures on photos that the network learnt from say nothing: take them "
+            f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number of things.
+def counted(count: int, one: str, several: str) -> str:
+    """A count and what is counted, in the right number.
 
-    >>> counted(1, "problem"), counted(2, "problem"), counted(0, "class", "classes")
-    ('1 problem', '2 problems', '0 classes')
+    >>> counted(1, "problem", "problems"), counted(2, "class", "classes")
+    ('1 problem', '2 classes')
     """
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{count} {one if count == 1 else several}"

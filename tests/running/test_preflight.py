@@ -180,7 +180,7 @@ def void_masks(data: Path) -> None:
 FOLDERS = {
     without_val_labels: ((), "no image of split 'val' has a line in the label table"),
     without_train_labels: ((), "no image of split 'train' has a line in the label table"),
-    overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
+    overlapping: ((), "1 photos are in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),

@@ -31,7 +31,7 @@ class Knowledge:
 
     def lines(self, chosen: int | None) -> list[str]:
         """The figures of all classes, and a warning about those that it does not know."""
-        number = counted(len(self.labels), "photo")
+        number = counted(len(self.labels), "photo", "photos")
         mean = 100 * mean_average_precision(self.scores, self.labels)
         score = f1(self.scores, self.labels).macro
         lines = [f"classifier on {self.split} ({number}): mAP {mean:.1f} %, F1 {score:.3f} (macro)"]

@@ -61,7 +61,7 @@ def data_command(
     found = check_data(load_config(configs, assignments), deep)
     click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
     if found["problems"]:
-        raise UserError(f"{counted(len(found['problems']), 'problem')} with this data set.")
+        raise UserError(f"{len(found['problems'])} problems with this data set.")
 
 
 @click.command(short_help="Compare map methods against masks.")
@@ -124,9 +124,9 @@ def verify_command(artifacts: Path) -> None:
     for problem in problems:
         click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
     if problems:
+        count = counted(len(problems), "problem", "problems")
         raise UserError(
-            f"{counted(len(problems), 'problem')}. The next run sets the damaged artifacts aside "
-            f"and makes them again."
+            f"{count}. The next run sets the damaged artifacts aside and makes them again."
         )
     click.echo("All artifacts are as their manifests say.")
 
@@ -150,9 +150,8 @@ def gc_command(artifacts: Path, dry_run: bool) -> None:
     for item in garbage:
         click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(
-        f"{counted(len(garbage), 'item')}, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}."
-    )
+    size = sum(item.size for item in garbage) / 1e6
+    click.echo(f"{counted(len(garbage), 'item', 'items')}, {size:.1f} MB {verb}.")
 
 
 def _existing(artifacts: Path) -> Path:

@@ -248,7 +248,7 @@ def test_class_that_the_image_has_not(micro, tmp_path):
 
 def test_unknown_image_and_one_of_another_split(micro, tmp_path):
     result = micro("inspect", "maps", "photo0", "-o", tmp_path)
-    assert_one_sentence(result, "no such image in split 'train'", "Did you mean 'photo0")
+    assert_one_sentence(result, "no such photo in split 'train'", "Did you mean 'photo0")
     assert_one_sentence(micro("inspect", "predictions", "xyz"), "Look into splits/val.txt")
 
 
