@@ -31,13 +31,17 @@ from getam.view.progress import track
 @with_config
 @click.argument("section", required=False)
 def config_command(config: Config, artifacts: Path, section: str | None) -> None:
-    """Print every setting: its value, its default, what it does, what it may be.
+    """Print every setting: its value, its default if that is another, and what it does.
+
+    It also says what a setting may be, and which stages run again if you change it.
 
     SECTION prints only one section, such as maps, or one setting, such as maps.method.
     """
-    from getam.running.commands.settings import settings_table
+    from getam.running.commands.settings import settings_table, stage_readers
 
-    click.echo(settings_table(config, section))
+    method = current_method()
+    readers = stage_readers(method.chain, method.comparison)
+    click.echo(settings_table(config, section, readers))
 
 
 @click.command("data", short_help="Check a data folder.")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from getam.config.loading import load_config
 from getam.config.mistakes import allowed
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.running.commands.current import suggestion
+from getam.running.opening import Chain
 
 WIDTH = 100
 
@@ -27,18 +29,23 @@ class Setting(NamedTuple):
     about: str
 
 
-def settings_table(config: Config, section: str | None) -> str:
+def settings_table(
+    config: Config, section: str | None, readers: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """All settings of a section, or all there are: a line each, with what it does below it.
+
+    ``readers`` are the stages that read each setting.
 
     Raises:
         UserError: no section and no setting has this name; the nearest one is suggested.
     """
-    blocks = []
+    blocks, read = [], readers or {}
     for title, about, settings in _sections(config, Config(), ""):
         chosen = [one for one in settings if _belongs(one.name, section)]
         if chosen:
             head = f"{title or 'settings'}: {about}"
-            blocks.append("\n".join([head, "", *(_lines(one) for one in chosen)]))
+            lines = [_lines(one, read.get(one.name, ())) for one in chosen]
+            blocks.append("\n".join([head, "", *lines]))
     if not blocks:
         raise UserError(
             f"config {section}: there is no such section or setting. {_hint(config, section)}"
@@ -74,10 +81,29 @@ def _belongs(name: str, section: str | None) -> bool:
     return section is None or name == section or name.startswith(f"{section}.")
 
 
-def _lines(setting: Setting) -> str:
+def stage_readers(*chains: Chain) -> dict[str, list[str]]:
+    """Name of each setting -> the stages that read it, in any kind of run, in their order."""
+    features = ("pseudolabels.saliency=features", "deeplab.fixed_encoder=true")
+    configs = [load_config((), features), load_config((), ("mode=end-to-end",))]
+    stages = [stage for config in configs for chain in chains for stage in chain(config)]
+
+    def of(name: str) -> list[str]:
+        found = [s.name for s in stages if any(_covers(path, name) for path in s.reads)]
+        return list(dict.fromkeys(found))
+
+    return {one.name: of(one.name) for one in all_settings(Config())}
+
+
+def _covers(path: str, name: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def _lines(setting: Setting, readers: Sequence[str]) -> str:
     value, default = as_typed(setting.value), as_typed(setting.default)
     changed = "" if value == default else f"   (default: {default})"
     about = f"{setting.about} Allowed: {setting.allowed}."
+    if readers:
+        about += f" A change reruns {', '.join(readers)}, and what uses their results."
     return f"  {setting.name} = {value}{changed}\n" + textwrap.fill(
         about, WIDTH, initial_indent="      ", subsequent_indent="      "
     )
