@@ -18,6 +18,7 @@ from getam.data.corrections import SAMPLE
 from getam.data.images import image_size, read_mask
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
+from getam.networks.downloads import pretrained_source
 from getam.running.example import drawn_index
 from getam.training import distributed
 
@@ -58,12 +59,16 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     Weights of a local file are loaded once into a network that is then forgotten.
 
     Raises:
-        UserError: an unknown model, arguments it does not take, or weights that do not fit.
+        UserError: an unknown model, arguments it does not take, weights that do not fit, or a model
+            that timm has no weights for.
     """
     if weights not in ("timm", "none"):
         build(**options, weights=weights)
     with torch.device("meta"):
-        return build(**options, weights="none")
+        network = build(**options, weights="none")
+    if weights == "timm":
+        pretrained_source(options["model"] if "model" in options else options["encoder"])
+    return network
 
 
 def check_training(

@@ -132,8 +132,8 @@ def test_unknown_config_key_in_file_and_option(folder):
     config = folder.parent / "mine.yaml"
     config.write_text("maps:\n  metod: cam\n")
     result = run(folder, arguments=("run", "--config", str(config)))
-    assert_one_sentence(result, "maps.metod", "did you mean maps.method?")
-    assert_one_sentence(run(folder, "pseudolabel.rule=paper"), "did you mean pseudolabels?")
+    assert_one_sentence(result, "maps.metod", "Did you mean maps.method?")
+    assert_one_sentence(run(folder, "pseudolabel.rule=paper"), "Did you mean pseudolabels?")
     assert_one_sentence(run(folder, "maps.method=gradcam"), "maps.method", "'grad_cam'")
 
 

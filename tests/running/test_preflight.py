@@ -130,7 +130,7 @@ SETTINGS = {
         ("maps.source=endtoend", "pseudolabels.saliency=features"),
         "pseudolabels.saliency: got features",
     ),
-    "unknown setting": (("maps.methd=cam",), "did you mean maps.method?"),
+    "unknown setting": (("maps.methd=cam",), "Did you mean maps.method?"),
     "setting that has a new name": (("evaluation.flip=false",), "use predictions.flip"),
     "value that has a new name": (("foreground.classes=features",), "use 'patch_classifier'"),
 }
