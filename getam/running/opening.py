@@ -49,10 +49,11 @@ def open_runner(
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     data = {}
     if config.data.kind != "shapes":
-        context.root = _root(config)
+        context.root = root_of(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
-        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
+        named = used_splits(config.data)
+        check_readable(r.image for name in named for r in index.splits.get(name, ()))
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
@@ -83,14 +84,19 @@ def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Calla
     return tell
 
 
-def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
+def read_data(
+    config: Config, root: Path, saliency: Path, problems: list[str] | None = None
+) -> DataIndex:
     """Read the user's data set; for COCO only the photos.
+
+    Args:
+        problems: of a folder, gets the mistakes in its table and lists; None: they are raised.
 
     Raises:
         UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
-    splits = _splits(data)
+    splits = used_splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
@@ -101,52 +107,20 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         return read_coco_photos(root, saliency, splits)
     from getam.data.folder import read_folder
 
-    return read_folder(root, saliency)
+    return read_folder(root, saliency, problems=problems)
 
 
-def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
-    """Count what a data set has, and find what is wrong with it (see ``getam.data.check``).
-
-    Raises:
-        UserError: the data set cannot be read at all.
-    """
-    from getam.data.check import check
-
-    data = config.data
-    if data.kind == "shapes":
-        raise UserError(
-            "data.kind: got shapes, the embedded example, which needs no check. Expected folder, "
-            "voc or coco: add --set data.kind=folder and --set data.root=FOLDER."
-        )
-    root = _root(config)
-    used = _splits(data)
-    expected = {}
-    if data.kind == "coco":
-        from getam.data.coco import read_coco
-
-        index = read_coco(root, root / data.saliency, used)
-    elif data.kind == "voc":
-        from getam.data.voc import SIZES, read_voc
-
-        expected = SIZES
-        index = read_voc(root, root / data.saliency, difficult=data.difficult)
-    else:
-        index = read_data(config, root, root / data.saliency)
-    return check(
-        index.subset(data.classes).with_intensities(data.intensity_range),
-        used,
-        deep=deep,
-        needs_saliency="folder" in config.pseudolabels.saliency,
-        expected=expected,
-    )
-
-
-def _splits(data: Data) -> list[str]:
+def used_splits(data: Data) -> list[str]:
     """The splits that a run uses."""
     return [name for name in (data.train, data.val, data.test) if name]
 
 
-def _root(config: Config) -> Path:
+def root_of(config: Config) -> Path:
+    """The user's data folder.
+
+    Raises:
+        UserError: data.root is not set.
+    """
     if config.data.root is None:
         raise UserError(
             "data.root is not set, expected the path of the data folder. Add --set "
