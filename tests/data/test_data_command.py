@@ -108,7 +108,7 @@ def write_labels(root: Path, *cells: str) -> tuple[str, ...]:
 def test_a_class_in_every_photo_is_a_problem_that_says_what_to_add(folder):
     problems = found(*write_labels(folder, "cat dog", "cat"))["problems"]
     assert len(problems) == 1
-    assert "train: all 8 labelled images show cat" in problems[0]
+    assert "train: all 8 labelled photos show cat" in problems[0]
     assert "leave their cell in the label table empty" in problems[0]
     assert found(*write_labels(folder, "cat dog", "cat", ""))["problems"] == []
 
@@ -116,8 +116,8 @@ def test_a_class_in_every_photo_is_a_problem_that_says_what_to_add(folder):
 def test_two_classes_that_are_always_together_are_a_problem(folder):
     problems = found(*write_labels(folder, "cat dog", ""))["problems"]
     assert len(problems) == 1
-    assert "train: cat and dog are always labelled together (in 4 images)" in problems[0]
-    assert "Add images that show one without the other" in problems[0]
+    assert "train: cat and dog are always labelled together (in 4 photos)" in problems[0]
+    assert "Add photos that show one without the other" in problems[0]
 
 
 def test_a_class_that_is_never_without_another_is_a_note(folder):
@@ -134,7 +134,7 @@ def test_a_split_without_a_label_is_a_problem(folder, lines, split):
     kept = table[:lines] if split == "val" else [table[0], *table[9:]]
     (folder / "labels.csv").write_text("\n".join(kept))
     problems = found("data.kind=folder", f"data.root={folder}")["problems"]
-    assert any(p.startswith(f"{split}: no image is labelled. Give each") for p in problems)
+    assert any(p.startswith(f"{split}: no photo is labelled. Give each") for p in problems)
 
 
 def test_coco_labels_are_counted_from_the_annotations(tmp_path):

@@ -125,7 +125,7 @@ def test_files_that_are_not_read_are_counted_with_a_first_name(folder):
     (folder / "masks" / "photo00.jpg").write_bytes(b"")
     told = notes(folder)
     assert "images/: 4 files are not read, 'clip.mov' first (2 .cr2, 1 .mov, 1 .png)" in told
-    assert "masks/: 1 files are not read, 'photo00.jpg' first (1 .jpg)" in told
+    assert "masks/: 1 file is not read, 'photo00.jpg' first (1 .jpg)" in told
 
 
 def test_masks_and_saliency_of_no_photo_and_photos_of_no_split_are_counted(folder):
@@ -133,8 +133,8 @@ def test_masks_and_saliency_of_no_photo_and_photos_of_no_split_are_counted(folde
         (folder / name / "photo00.png").rename(folder / name / "photo-00.png")
     (folder / "splits" / "val.txt").write_text("photo08\n")
     told = notes(folder)
-    assert "masks/: 1 of 12 masks match no photo, 'photo-00.png' first" in told
-    assert "saliency/: 1 of 12 saliency maps match no photo" in told
+    assert "masks/: 1 of 12 masks matches no photo, 'photo-00.png' first" in told
+    assert "saliency/: 1 of 12 saliency maps matches no photo" in told
     assert "3 of 12 photos are not in splits/ and are left out, 'photo09' first" in told
 
 

@@ -188,8 +188,8 @@ def truncated_photo(data: Path) -> None:
 
 FOLDERS = {
     truncated_photo: ((), "photo03.jpg: cannot read this"),
-    without_val_labels: ((), "no image of split 'val' has a line in the label table"),
-    without_train_labels: ((), "no image of split 'train' has a line in the label table"),
+    without_val_labels: ((), "no photo of split 'val' has a line in the label table"),
+    without_train_labels: ((), "no photo of split 'train' has a line in the label table"),
     overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),

@@ -122,7 +122,7 @@ def label_table(
         ignored = float(np.mean([one.areas[IGNORE] for one in measured]))
         lines.append(f"ignored: {percent(ignored)} % of all pixels")
     kept = [m for m in measured if chosen is None or m.areas[chosen] > 0 or chosen in m.missing]
-    lines += _listed("background alone", [m.record.id for m in kept if not m.has_class])
+    lines += _listed("background only", [m.record.id for m in kept if not m.has_class])
     absent = [m.record.id for m in kept if m.missing and (chosen is None or chosen in m.missing)]
     lines += _listed("a labelled class is absent", absent)
     scored = sorted((m for m in kept if m.score is not None), key=lambda m: m.score)

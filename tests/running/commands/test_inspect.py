@@ -97,7 +97,7 @@ def test_a_class_that_a_label_lost_is_named(micro, tmp_path):
     write_label_png(tmp_path / f"{records[0].id}.png", np.ones((48, 40), np.uint8))
     write_label_png(tmp_path / f"{records[1].id}.png", np.zeros((40, 48), np.uint8))
     told = label_table(run, records, tmp_path, None, lambda items, **_: items)
-    assert "background alone (1): photo01" in told
+    assert "background only (1): photo01" in told
     assert "a labelled class is absent (1): photo01" in told
     assert columns(told, "dog")[1:4] == ["0", "-", "1"]
 
