@@ -292,3 +292,15 @@ def test_a_class_that_val_does_not_show_is_noted(folder):
     (folder / "splits" / "val.txt").write_text("photo08\nphoto10\n")
     told = found("data.kind=folder", f"data.root={folder}")["notes"]
     assert "val has no photo of dog, so nothing can be measured for this class." in told
+
+
+def test_a_warning_is_a_note_without_a_place_in_the_code(folder):
+    with Image.open(folder / "images" / "photo02.png") as photo:
+        grey = photo.convert("LA")
+    grey.save(folder / "images" / "photo02.png")
+    settings = ("data.kind=folder", f"data.root={folder}")
+    result = pipeline("data", "--deep", cwd=folder, settings=settings)
+    assert "UserWarning" not in result.err
+    (note,) = result.err.splitlines()
+    assert note.startswith("note: ")
+    assert "converted from mode LA to RGB" in note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -20,12 +21,15 @@ from getam.running.interruption import interruptible
 def exits_cleanly(command: Callable) -> Callable:
     """What is no mistake of the program becomes one sentence and exit code 1.
 
+    A warning becomes a line ``note: ...`` without the place in the code.
+
     A command that is stopped ends with 130 (Ctrl-C) or 143 (SIGTERM).
     """
 
     @wraps(command)
     def guarded(**options: Any) -> None:
-        with interruptible():
+        with interruptible(), warnings.catch_warnings():
+            warnings.showwarning = _note
             try:
                 command(**options)
             except (UserError, CacheError) as error:
@@ -37,6 +41,10 @@ def exits_cleanly(command: Callable) -> Callable:
                 raise click.ClickException(told) from error
 
     return guarded
+
+
+def _note(message: Warning | str, *_: Any) -> None:
+    click.echo(f"note: {message}", err=True)
 
 
 class Workers(click.ParamType):
