@@ -49,6 +49,7 @@ ReadMask = Callable[["Record", tuple[int, int]], np.ndarray]
 def check(job: Job) -> None:
     from getam.running.preflight import (
         check_corrections,
+        check_photos,
         check_splits,
         check_training,
         data_of,
@@ -58,6 +59,7 @@ def check(job: Job) -> None:
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
     check_corrections(job, lambda record: teaches(job, record))
+    check_photos(job)
     if data is not None:
         _open_saliency(job, data, data.labelled(job.config.data.train))
     network = without_weights(

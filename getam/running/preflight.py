@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from getam.cache import in_threads
+from getam.data.broken_off import check_whole
+from getam.data.class_names import counted
 from getam.data.corrections import SAMPLE
 from getam.data.images import image_size, read_mask
 from getam.data.label_values import IGNORE, MOST_CLASSES
@@ -34,6 +36,18 @@ def data_of(job: Job) -> DataIndex | None:
     return None if "data" in job.inputs else job.context.index
 
 
+def check_photos(job: Job) -> None:
+    """No photo of the user's may break off: by the end of its file, and if in doubt decoded.
+
+    Raises:
+        UserError: one does.
+    """
+    index, names = job.context.index, job.config.data
+    if index is not None:
+        used = [name for name in (names.train, names.val, names.test) if name]
+        check_whole(record.image for name in used for record in index.split(name))
+
+
 def check_splits(job: Job) -> None:
     """Train and val must be there, have image-level labels, and share no photo.
 
@@ -47,9 +61,10 @@ def check_splits(job: Job) -> None:
     both = {record.id for record in train} & {record.id for record in val}
     if both:
         raise UserError(
-            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
-            f"expected none. Figures on photos that the network learnt from say nothing: take them "
-            f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
+            f"{data.root}: {counted(len(both), 'photo is', 'photos are')} in train and in val, "
+            f"{min(both)!r} first; expected none. Figures on photos that the network learnt from "
+            f"say nothing: take them out of one of {data.lists}/{names.train}.txt and "
+            f"{data.lists}/{names.val}.txt."
         )
 
 
