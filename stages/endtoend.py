@@ -45,7 +45,13 @@ Row = dict[str, Any]
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_splits, check_training, data_of, without_weights
+    from getam.running.preflight import (
+        check_maps,
+        check_splits,
+        check_training,
+        data_of,
+        without_weights,
+    )
 
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
@@ -62,6 +68,7 @@ def check(job: Job) -> None:
     )
     check_training(job, "endtoend.classification", network.encoder, settings.image_size)
     check_training(job, "endtoend.joint", network, settings.image_size)
+    check_maps(job, [job.config.maps.method], job.config.maps.start_block)
 
 
 def run(job: Job) -> dict[str, Any]:
