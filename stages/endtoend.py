@@ -47,6 +47,7 @@ Row = dict[str, Any]
 def check(job: Job) -> None:
     from getam.running.preflight import (
         check_maps,
+        check_saliency,
         check_splits,
         check_training,
         data_of,
@@ -56,7 +57,8 @@ def check(job: Job) -> None:
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
     if data is not None:
-        _open_saliency(job, data, data.labelled(job.config.data.train))
+        records = data.labelled(job.config.data.train)
+        check_saliency(_open_saliency(job, data, records), records)
     network = without_weights(
         build_endtoend,
         job.context.file("endtoend.weights", settings.weights),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,7 +24,9 @@ from getam.training import distributed
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
+    from getam.labels.saliency import Saliency, SaliencyModel
 
+SALIENCY_LOOKED_AT = 1000  # saliency maps whose headers are read before a run
 READERS = 8  # threads: reading headers waits for the disk
 
 
@@ -137,6 +140,40 @@ def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = N
             f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
             f"nothing can be measured. Set their pixels to class ids, or remove the masks."
         )
+
+
+def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
+    """Saliency maps must have the size of their photos (by the headers of some, at equal
+    distances), and a saliency model must give one for a photo.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    if "folder" in saliency.sources:
+        some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
+        sizes = in_threads(lambda r: (image_size(r.image), image_size(r.saliency)), some, READERS)
+        for record, (photo, found) in zip(some, sizes):
+            if photo != found:
+                raise UserError(
+                    f"{record.saliency}: got a saliency map of {found[1]} x {found[0]} pixels "
+                    f"(width x height), expected {photo[1]} x {photo[0]} as its photo has. Make it "
+                    f"again at the size of the upright photo."
+                )
+    if saliency.model is not None:
+        _try_model(saliency.model)
+
+
+def _try_model(model: SaliencyModel) -> None:
+    try:
+        model(np.zeros((8, 8, 3), np.uint8))
+    except UserError:
+        raise
+    except Exception as error:  # the exceptions of onnxruntime have no narrower base
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"pseudolabels.saliency_model: {model.path} gives no saliency map ({reason}). Expected "
+            f"a model with input (1, 3, S, S) and first output (1, 1, S, S), such as U2-Net."
+        ) from None
 
 
 def named(setting: str, check: Callable[[], Any]) -> Any:

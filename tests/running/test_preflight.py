@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pipeline import main
-from tests.conftest import ROOT, TINY, make_folder
+from tests.conftest import TINY, make_folder
 
 WIDER = "{patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}"
 DEEPER = "{patch_size: 8, embed_dim: 16, depth: 3, num_heads: 2}"
@@ -167,6 +164,14 @@ def without_saliency(data: Path) -> None:
     (data / "saliency/photo03.png").unlink()
 
 
+def small_saliency(data: Path) -> None:
+    Image.new("L", (5, 5)).save(data / "saliency/photo03.png")
+
+
+def unreadable_saliency(data: Path) -> None:
+    (data / "saliency/photo03.png").write_bytes(b"no picture")
+
+
 def turned_val_mask(data: Path) -> None:
     Image.fromarray(np.zeros((48, 40), np.uint8)).save(data / "masks/photo09.png")
 
@@ -186,6 +191,8 @@ FOLDERS = {
     overlapping: ((), "1 photos are in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
+    small_saliency: ((), "photo03.png: got a saliency map of 5 x 5 pixels"),
+    unreadable_saliency: ((), "photo03.png: cannot read this image"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),
     turned_train_mask: ((), "photo01.png: got a mask of 40 x 48 pixels"),
     void_masks: ((), "are 255 (ignore) everywhere"),
@@ -256,41 +263,10 @@ def test_a_check_looks_at_no_stage_that_is_cached(good, monkeypatch):
     assert checked == ["classifier", "maps"]
 
 
-BEGIN = (
-    "import os; from getam.cache import Runner; Runner._bring = lambda *_: os._exit(0); "
-    "from pipeline import main; main()"
-)
-PLAIN = "from pipeline import main; main()"
-
-
-def modules_of(place: Path, code: str, *options: str) -> set[str]:
-    """The modules that a run in a process of its own imports."""
-    every = ("data.kind=folder", f"data.root={place / 'data'}", *TINY)
-    sets = [word for setting in every for word in ("--set", setting)]
-    words = [sys.executable, "-X", "importtime", "-c", code, "run", *sets, *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=place, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
-
-
-def test_once_a_run_has_begun_a_dry_run_needs_no_torch(tmp_path):
-    make_folder(tmp_path / "data")
-    assert "torch" in modules_of(tmp_path, PLAIN, "--dry-run")
-    modules_of(tmp_path, BEGIN)
-    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run")
-    other = ("--set", "classifier.lr_head=0.5", "--set", "pseudolabels.quantile=0.7")
-    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *other)
-    wrong = ("--set", "maps.start_block=7")
-    with pytest.raises(AssertionError, match=r"maps\.start_block"):
-        modules_of(tmp_path, PLAIN, "--dry-run", *wrong)
-
-
-@pytest.mark.parametrize("change", FOLDERS, ids=lambda change: change.__name__)
-def test_a_folder_that_changes_after_a_run_has_begun_is_refused(tmp_path, change, monkeypatch):
-    make_folder(tmp_path / "data")
-    with monkeypatch.context() as patch:
-        patch.setattr("getam.cache.Runner._bring", lambda *_: (_ for _ in ()).throw(SystemExit(0)))
-        assert run(tmp_path).exit_code == 0
-    change(tmp_path / "data")
-    assert_refused(run(tmp_path, *FOLDERS[change][0]), tmp_path, FOLDERS[change][1])
+@pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+def test_a_saliency_model_that_is_none_is_refused(good, tmp_path, mode):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    model = f"pseudolabels.saliency_model={tmp_path / 'model.onnx'}"
+    result = run(good, f"mode={mode}", "pseudolabels.saliency=onnx", model)
+    assert_refused(result, good, "model.onnx: cannot load this saliency model")
