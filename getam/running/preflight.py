@@ -8,8 +8,10 @@ reaches an artifact, so it is no part of a key.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,7 +29,9 @@ from getam.training import distributed
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
+    from getam.labels.saliency import Saliency, SaliencyModel
 
+SALIENCY_LOOKED_AT = 1000  # saliency maps whose headers are read before a run
 READERS = 8  # threads: reading headers waits for the disk
 
 
@@ -115,10 +119,18 @@ def check_training(
                 f"{section}.batch_size: got batches of {batch}, expected at least 2 photos: batch "
                 f"normalisation needs them."
             ) from None
-        raise UserError(
-            f"{section.partition('.')[0]}.image_size: got {side}, which this network cannot take "
-            f"({reason}). Choose a multiple of its patch size or stride."
-        ) from None
+        raise UserError(_cannot_take(job, section.partition(".")[0], side, error, reason)) from None
+
+
+def _cannot_take(job: Job, stage: str, side: int, error: Exception, reason: str) -> str:
+    if isinstance(error, (TypeError, AttributeError)):  # it lacks what the decoder asks of a ViT
+        name = "encoder" if stage == "deeplab" else "model"
+        model = getattr(_section(job.config, stage), name)
+        return f"{stage}.{name}: got {model}, which has no such decoder ({reason}). Choose a ViT."
+    return (
+        f"{stage}.image_size: got {side}, which this network cannot take ({reason}). Choose a "
+        f"multiple of its patch size or stride, or the size that the model is made for."
+    )
 
 
 def _section(config: Any, path: str) -> Any:
@@ -195,6 +207,40 @@ def check_sample(job: Job) -> None:
         )
 
 
+def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
+    """Saliency maps must have the size of their photos (by the headers of some, at equal
+    distances), and a saliency model must give one for a photo.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    if "folder" in saliency.sources:
+        some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
+        sizes = in_threads(lambda r: (image_size(r.image), image_size(r.saliency)), some, READERS)
+        for record, (photo, found) in zip(some, sizes):
+            if photo != found:
+                raise UserError(
+                    f"{record.saliency}: got a saliency map of {found[1]} x {found[0]} pixels "
+                    f"(width x height), expected {photo[1]} x {photo[0]} as its photo has. Make it "
+                    f"again at the size of the upright photo."
+                )
+    if saliency.model is not None:
+        _try_model(saliency.model)
+
+
+def _try_model(model: SaliencyModel) -> None:
+    try:
+        model(np.zeros((8, 8, 3), np.uint8))
+    except UserError:
+        raise
+    except Exception as error:  # the exceptions of onnxruntime have no narrower base
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"pseudolabels.saliency_model: {model.path} gives no saliency map ({reason}). Expected "
+            f"a model with input (1, 3, S, S) and first output (1, 1, S, S), such as U2-Net."
+        ) from None
+
+
 def named(setting: str, check: Callable[[], Any]) -> Any:
     """The result of ``check``; a ValueError of it becomes a mistake in a setting.
 
@@ -209,16 +255,67 @@ def named(setting: str, check: Callable[[], Any]) -> Any:
 
 def explained_network(job: Job) -> tuple[nn.Module, Mapping[str, Any]]:
     """The network that the maps explain, without weights, and its settings."""
+    settings = getattr(job.config, _explained(job))
+    return without_weights(_classifier(settings), "none"), settings
+
+
+def _explained(job: Job) -> str:
+    return "endtoend" if job.stage == "endtoend" or "endtoend" in job.inputs else "classifier"
+
+
+def _classifier(settings: Any) -> Callable[..., nn.Module]:
     from getam.networks.build import build_classifier
 
-    joint = "endtoend" in job.inputs
-    settings = job.config.endtoend if joint else job.config.classifier
-    network = without_weights(
+    return partial(
         build_classifier,
-        "none",
         model=settings.model,
         num_classes=1,
         image_size=settings.image_size,
         args=dict(settings.model_args),
     )
-    return network, settings
+
+
+def check_maps(job: Job, methods: Sequence[str], start_block: int | None = None) -> None:
+    """Whether maps can be computed of the network that will be trained.
+
+    A ViT whose head reads the class token is known to be right. Of another network each method
+    computes the maps of one photo of noise, with weights of noise.
+
+    Raises:
+        UserError: a method cannot, or it has no such start block.
+    """
+    from getam.maps.compute import compute_maps, start_block_of
+    from getam.maps.probe import is_plain_transformer
+
+    section, (network, settings) = _explained(job), explained_network(job)
+    for method in methods:
+        named("maps.start_block", partial(start_block_of, network, method, start_block))
+    if is_plain_transformer(network) and getattr(network, "global_pool", "") == "token":
+        return
+    network = _of_noise(_classifier(settings)(weights="none"))
+    photo = torch.rand(1, 3, settings.image_size, settings.image_size)
+    model = f"{section}.model: got {settings.model}, of which"
+    for method in methods:
+        named(
+            f"{model} maps.method {method} cannot compute maps",
+            partial(
+                compute_maps,
+                network,
+                photo,
+                torch.ones(1, 1),
+                method=method,
+                start_block=start_block,
+            ),
+        )
+
+
+def _of_noise(network: nn.Module) -> nn.Module:
+    """All weights are drawn anew: some models begin with a head of zeros, which has no maps."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            spread = 0.05 if weight.dim() > 1 else 0.1
+            weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
+            if weight.dim() == 1:  # of norms and layer scales, which should let through
+                weight += 0.5
+    return network.eval()

@@ -164,6 +164,14 @@ def without_saliency(data: Path) -> None:
     (data / "saliency/photo03.png").unlink()
 
 
+def small_saliency(data: Path) -> None:
+    Image.new("L", (5, 5)).save(data / "saliency/photo03.png")
+
+
+def unreadable_saliency(data: Path) -> None:
+    (data / "saliency/photo03.png").write_bytes(b"no picture")
+
+
 def turned_val_mask(data: Path) -> None:
     Image.fromarray(np.zeros((48, 40), np.uint8)).save(data / "masks/photo09.png")
 
@@ -193,6 +201,8 @@ FOLDERS = {
     overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
+    small_saliency: ((), "photo03.png: got a saliency map of 5 x 5 pixels"),
+    unreadable_saliency: ((), "photo03.png: cannot read this image"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),
     turned_train_mask: ((), "photo01.png: got a mask of 40 x 48 pixels"),
     void_masks: ((), "are 255 (ignore) everywhere"),
@@ -269,3 +279,12 @@ def test_a_check_looks_at_no_stage_that_is_cached(good, monkeypatch):
         monkeypatch.setattr(f"stages.{name}.check", note(name))
     assert run(good, options=("--dry-run", "--until", "maps")).exit_code == 0
     assert checked == ["classifier", "maps"]
+
+
+@pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+def test_a_saliency_model_that_is_none_is_refused(good, tmp_path, mode):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    model = f"pseudolabels.saliency_model={tmp_path / 'model.onnx'}"
+    result = run(good, f"mode={mode}", "pseudolabels.saliency=onnx", model)
+    assert_refused(result, good, "model.onnx: cannot load this saliency model")

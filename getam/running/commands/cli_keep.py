@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.errors import UserError
 from getam.running.commands.options import (
     artifacts_option,
@@ -21,7 +22,6 @@ from getam.running.commands.options import (
 )
 from getam.running.method import current_method
 from getam.view.lines import Reporter
-from getam.view.numbers import counted
 from getam.view.program import program
 from getam.view.progress import track
 from getam.view.shown import say
