@@ -38,6 +38,8 @@ TOGETHER = (
     "evaluation",
 )
 SPLITS = ("data.train", "data.val")
+CORRECTED = ("corrections", "sample")
+OF_THE_USER = ("labels", "splits", *CORRECTED)  # what a review and corrections change in any data
 ONLINE_LABELS = (
     "maps.method",
     "maps.start_block",
@@ -91,8 +93,8 @@ def _stages(config: Config) -> list[Stage]:
             name="deeplab",
             function="stages.deeplab:run",
             needs=tuple(deeplab_needs),
-            reads=("seed", "data.train", "deeplab"),
-            data=("images", "labels", *(["masks"] if supervised else [])),
+            reads=("seed", "data.train", "deeplab", *(() if supervised else _learning(config))),
+            data=("images", "labels", *(["masks"] if supervised else _taught(config))),
         ),
         *_predictions(config, "deeplab"),
         _evaluation(
@@ -152,8 +154,8 @@ def _to_network(config: Config) -> list[Stage]:
         name="endtoend",
         function="stages.endtoend:run",
         needs=("foreground",) if own else (),
-        reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS),
-        data=("images", "labels", "val_masks", *_saliency(config)),
+        reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS, *_learning(config)),
+        data=("images", "labels", "val_masks", *_saliency(config), *_taught(config)),
     )
     before = [classifier, _maps("classifier"), _foreground("classifier")] if own else []
     return [*before, endtoend]
@@ -203,9 +205,26 @@ def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Sta
         name="evaluation",
         function="stages.evaluation:run",
         needs=needs,
-        reads=("mode", *SPLITS, "evaluation", *reads),
-        data=("images", "labels", "masks"),
+        reads=("mode", *SPLITS, "evaluation", *reads, *_learning(config)),
+        data=("images", "labels", "masks", *_measured(config)),
     )
+
+
+def _learning(config: Config) -> tuple[str, ...]:
+    """The setting that says which corrections are learnt from, if there are corrections."""
+    return () if config.data.corrections is None else ("data.learn_from_sample",)
+
+
+def _taught(config: Config) -> tuple[str, ...]:
+    """The data of the corrections that a network learns from."""
+    if config.data.corrections is None:
+        return ()
+    return CORRECTED if config.data.learn_from_sample else ("corrections",)
+
+
+def _measured(config: Config) -> tuple[str, ...]:
+    """The data of the corrections that measure."""
+    return () if config.data.corrections is None else ("sample",)
 
 
 def _own_saliency(config: Config) -> bool:
@@ -257,13 +276,13 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     kind = config.data.kind
     if kind == "shapes":
         made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
-        return [made, *(_on(stage, "data") for stage in stages)]
+        return [made, *(_on(stage, "data", files=OF_THE_USER) for stage in stages)]
     if kind == "coco":
         reads = (*SPLITS, "data.test")
         made = Stage(
             name="data", function="stages.data_coco:run", reads=reads, data=("annotations",)
         )
-        files = ("images", "saliency", "test")
+        files = ("images", "saliency", "test", *OF_THE_USER)
         return [made, *(_on(stage, "data", files=files) for stage in stages)]
     return [_on(stage, files=stage.data) for stage in stages]
 

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from getam.data.coco import draw_mask, read_instances
+from getam.data.coco import read_instances
+from getam.data.coco_outlines import draw_mask
 from getam.data.images import read_mask
 from pipeline import main
 from tests.conftest import TINY, Result

@@ -24,6 +24,7 @@ from getam.running.commands.options import (
 from getam.running.method import current_method
 from getam.view.lines import Reporter
 from getam.view.progress import track
+from getam.view.shown import say
 
 
 @click.command("config", short_help="Print all settings, with what they do.")
@@ -36,7 +37,7 @@ def config_command(config: Config, artifacts: Path, section: str | None) -> None
     """
     from getam.running.commands.settings import settings_table
 
-    click.echo(settings_table(config, section))
+    say(settings_table(config, section))
 
 
 @click.command("data", short_help="Check a data folder.")
@@ -58,7 +59,7 @@ def data_command(
     from getam.view.data_report import data_report
 
     found = check_data(load_config(configs, assignments), deep)
-    click.echo(json.dumps(found, indent=1) if as_json else data_report(found))
+    say(json.dumps(found, indent=1) if as_json else data_report(found))
     if found["problems"]:
         raise UserError(f"{len(found['problems'])} problems with this data set.")
 
@@ -88,8 +89,8 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     plan = runner.plan()
     runner.check(plan)
     made = runner.run(plan)
-    click.echo((made["compare"] / "table.txt").read_text(), nl=False)
-    click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
+    say((made["compare"] / "table.txt").read_text(), nl=False)
+    say(f"Threshold curves: {made['compare'] / 'curves.png'}")
 
 
 @click.command(short_help="Recommend settings without masks.")
@@ -160,7 +161,7 @@ def runs_command(artifacts: Path, as_json: bool) -> None:
     from getam.running.commands.named_runs import named_runs, runs_table
 
     found = named_runs(artifacts, current_method().names)
-    click.echo(json.dumps(found, indent=1) if as_json else runs_table(found))
+    say(json.dumps(found, indent=1) if as_json else runs_table(found))
 
 
 @click.command("verify", short_help="Check all artifacts for damage.")
@@ -172,13 +173,13 @@ def verify_command(artifacts: Path) -> None:
 
     problems = verify(Store(artifacts))
     for problem in problems:
-        click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
+        say(f"{problem.stage}/{problem.key}: {problem.detail}")
     if problems:
         raise UserError(
             f"{len(problems)} problems. The next run sets these artifacts aside and makes them "
             f"again."
         )
-    click.echo("All artifacts are as their manifests say.")
+    say("All artifacts are as their manifests say.")
 
 
 @click.command("gc", short_help="Free disk space.")
@@ -197,9 +198,9 @@ def gc_command(artifacts: Path, dry_run: bool) -> None:
 
     garbage = gc(Store(artifacts), dry_run=dry_run)
     for item in garbage:
-        click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
+        say(f"{item.path}  {item.size / 1e6:.1f} MB")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+    say(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
 
 
 COMMANDS = (
