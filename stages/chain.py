@@ -168,8 +168,8 @@ def _predictions(config: Config, network: str) -> Stage:
         name="predictions",
         function="stages.predictions:run",
         needs=(network,),
-        reads=("data.val", "data.test", "predictions"),
-        data=("images", "splits", *(["test"] if config.data.test else [])),
+        reads=(*SPLITS, "data.test", "predictions"),
+        data=("images", "labels", *(["test"] if config.data.test else [])),
     )
 
 

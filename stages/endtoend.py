@@ -28,7 +28,7 @@ from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
-from getam.networks.inference import Segmenter, segment
+from getam.networks.inference import Segmenter, enlarged, segment
 from getam.training import distributed
 from getam.training.joint import JointLoss
 from getam.training.loop import mix, train
@@ -232,9 +232,9 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
         own = distributed.share(records)
         images = ((record.id, read_photo(record)) for record in own)
         predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
-        for record, (_, image, probabilities) in zip(own, predicted):
+        for record, (_, image, grids) in zip(own, predicted):
             mask = data.read_mask(record, image.shape[:2])
-            confusion.update(probabilities.argmax(0).astype(np.uint8), mask)
+            confusion.update(enlarged(grids, mask.shape).argmax(0).astype(np.uint8), mask)
         total = distributed.add_up(confusion)
         return {"val mIoU": total.miou()} if total.has_classes else {}
 

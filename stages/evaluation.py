@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from getam.metrics.classification import average_precision, f1, mean_average_pre
 from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 from getam.training import distributed
 from getam.view.table import evaluation_table
-from stages.predictions import PLAIN, SMOOTHED
+from stages.predictions import FINAL, PLAIN, SMOOTHED
 from stages.shared import explained, open_data, per_class
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def run(job: Job) -> dict[str, Any]:
     for what, folder in (("network", PLAIN), ("network + CRF", SMOOTHED)):
         if val.records and (job.inputs["predictions"] / folder).is_dir():
             rows.append(_network(job, val, what, folder))
+    if (job.inputs["predictions"] / FINAL).is_dir():
+        rows += [_final_masks(job, masks) for masks in (train, val) if masks.labelled]
     contradictions = [said for masks in (train, val) if (said := masks.contradiction())]
     distributed.wait()
     if distributed.rank():
@@ -80,6 +83,7 @@ class Masks:
     def __init__(self, data: DataIndex, split: str) -> None:
         self.data, self.split = data, split
         self.records = [record for record in data.split(split) if record.mask is not None]
+        self.labelled = [record for record in self.records if record.labels is not None]
         self._against = MaskLabels()
 
     @property
@@ -172,7 +176,7 @@ def _enlarged_scores(folder: Path, record: Record, shape: tuple[int, int]) -> to
 
 
 def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
-    confusion = _against_masks(job.inputs["pseudolabels"] / "labels", masks)
+    confusion = _against_masks(job.inputs["pseudolabels"] / "labels", masks, masks.records)
     row = _row("pseudo labels", masks, confusion, confusion.miou(), confusion.iou())
     if row["value"] is None:
         return row
@@ -184,10 +188,17 @@ def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
 
 
 def _network(job: Job, masks: Masks, what: str, folder: str) -> dict[str, Any]:
-    confusion = _against_masks(job.inputs["predictions"] / folder, masks)
+    confusion = _against_masks(job.inputs["predictions"] / folder, masks, masks.records)
     row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
     own = job.config.mode == "end-to-end"
     return {**row, "trained on": "its own labels" if own else job.config.deeplab.labels}
+
+
+def _final_masks(job: Job, masks: Masks) -> dict[str, Any]:
+    confusion = _against_masks(job.inputs["predictions"] / FINAL, masks, masks.labelled)
+    what = f"final masks, {masks.split}"
+    row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
+    return {**row, "images": len(masks.labelled)}
 
 
 def _row(
@@ -204,10 +215,10 @@ def _row(
     return {**row, "value": value, "per class": per_class(("background", *masks.data.classes), iou)}
 
 
-def _against_masks(folder: Path, masks: Masks) -> ConfusionMatrix:
+def _against_masks(folder: Path, masks: Masks, records: Sequence[Record]) -> ConfusionMatrix:
     """One confusion matrix of all photos, summed over all processes. Reads one photo at a time."""
     confusion = ConfusionMatrix(masks.classes)
-    for record in distributed.share(masks.records):
+    for record in distributed.share(records):
         mask = masks.read(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
     return distributed.add_up(confusion)

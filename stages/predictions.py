@@ -1,26 +1,34 @@
-"""predictions: labels every pixel of the val photos (and of data.test) with the trained network.
+"""predictions: the classes of all pixels of the photos, by the trained network.
 
-needs   deeplab or the end-to-end network; photos of the val split, and of data.test if it is set
-makes   predictions/ID.png: VOC palette, 0 background, 1..C
+needs   deeplab or the end-to-end network; photos and labels of the train and val split, and the
+        photos of data.test if it is set
+makes   masks/ID.png: the final masks, of every labelled photo of train and val. The network
+        chooses among background and the classes that the photo is labelled with
+        missing.csv: labels that got no pixel of the final mask of their photo
+        predictions/ID.png: of the val photos (and data.test), chosen among all classes
         predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
         results/: with data.test, the files for the evaluation server of the data set
+        All PNG files have the VOC palette: 0 background, 1..C
 costs   scales x flips forward passes per photo; dense CRF about half a second per photo and core
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
 
+from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
-from getam.labels.crf import dense_crf
 from getam.networks.build import load_network, network_build
-from getam.networks.inference import Segmenter, segment
+from getam.networks.inference import Segmenter
+from getam.networks.tiling import Part, label_parts, segment_tiles
 from getam.running.processes import workers
 from getam.training import distributed
 from stages.shared import batches, open_data
@@ -29,32 +37,45 @@ if TYPE_CHECKING:
     from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
 
-PLAIN, SMOOTHED = "predictions", "predictions_crf"
+FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
+THREADS = 8
 
 
 def check(job: Job) -> None:
     from getam.running.preflight import data_of
 
     data, names = data_of(job), job.config.data
-    for name in (names.val, names.test) if data is not None else ():
+    for name in (names.train, names.val, names.test) if data is not None else ():
         if name:
             data.split(name)
 
 
 def run(job: Job) -> dict[str, Any]:
-    data = open_data(job)
-    photos = data.split(job.config.data.val)
-    _predict(job, photos)
-    if job.config.data.test:
-        test = data.split(job.config.data.test)
-        _predict(job, test)
+    data, names = open_data(job), job.config.data
+    val, test = data.split(names.val), data.split(names.test) if names.test else []
+    labelled = [r for r in (*data.split(names.train), *val) if r.labels is not None]
+    kinds = (PLAIN, SMOOTHED) if job.config.predictions.crf.enabled else (PLAIN,)
+    wanted = {record.id: list(kinds) for record in (*val, *test)}
+    if job.config.predictions.masks:
+        for record in labelled:
+            wanted.setdefault(record.id, []).append(FINAL)
+    known = {record.id: record for record in (*labelled, *val, *test)}
+    _predict(job, [known[image_id] for image_id in wanted], wanted)
+    if test:
         _write_results(job, data, test)
     distributed.wait()
-    return {"images": len(photos)}
+    missing = _missing(job.folder, labelled) if job.config.predictions.masks else []
+    if not distributed.rank():
+        _write_missing(job.folder / "missing.csv", missing, data.classes)
+    return {
+        "images": len(val),
+        "final masks": len(labelled) if job.config.predictions.masks else 0,
+        "labels without a pixel": len(missing),
+    }
 
 
-def _predict(job: Job, records: Sequence[Record]) -> None:
-    """Write the predictions of each photo. Those of an interrupted run are kept."""
+def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[str]]) -> None:
+    """Write what is wanted of each photo. What an interrupted run wrote is kept."""
     settings, context = job.config.predictions, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
@@ -63,10 +84,13 @@ def _predict(job: Job, records: Sequence[Record]) -> None:
     own = [
         r for batch in distributed.share([*batches(records, settings.batch_size)]) for r in batch
     ]
-    todo = [r for r in own if not write.is_done(r.id)]
-    images: Iterator = ((r.id, read_photo(r)) for r in todo)
-    probabilities = segment(segmenter, images, settings.batch_size)
-    done = workers(context.workers)(joblib.delayed(write)(*one) for one in probabilities)
+    todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
+    photos = read_ahead(read_photo, todo, settings.batch_size)
+    parts = segment_tiles(segmenter, photos, settings.tile, settings.batch_size)
+    done = workers(context.workers)(
+        joblib.delayed(write)(record, wanted[record.id], image.shape[:2], found)
+        for record, image, found in parts
+    )
     for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
         pass
     distributed.wait()
@@ -82,27 +106,44 @@ def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None
         write_label_png(folder / f"{record.id}.png", data.mask_values(labels))
 
 
+def _missing(folder: Path, records: Sequence[Record]) -> list[tuple[str, int]]:
+    """(id, class id) of each label that got no pixel of the final mask of its photo."""
+
+    def absent(record: Record) -> list[tuple[str, int]]:
+        found = np.unique(read_mask(folder / FINAL / f"{record.id}.png"))
+        return [(record.id, c) for c in record.labels or () if c not in found]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return [pair for pairs in threads.map(absent, records) for pair in pairs]
+
+
+def _write_missing(path: Path, missing: Iterable[tuple[str, int]], classes: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "class"))
+        rows.writerows((image_id, classes[class_id - 1]) for image_id, class_id in missing)
+
+
 class Writer:
-    """Writes predictions without and with dense CRF. Can be sent to worker processes."""
+    """Writes the final mask and the predictions of a photo. Can be sent to worker processes."""
 
     def __init__(self, folder: Path, crf: dict[str, Any], pieces: Pieces) -> None:
         self.folder, self.pieces, self.smooths = folder, pieces, crf["enabled"]
         self.crf = {name: value for name, value in crf.items() if name != "enabled"}
 
-    def is_done(self, image_id: str) -> bool:
-        """Whether an interrupted run wrote all predictions of a photo."""
-        kinds = (PLAIN, SMOOTHED) if self.smooths else (PLAIN,)
-        return all(self.pieces.has(self.folder / kind / f"{image_id}.png") for kind in kinds)
+    def is_done(self, image_id: str, kinds: Sequence[str]) -> bool:
+        """Whether an interrupted run wrote all of the photo."""
+        return all(self.pieces.has(self._file(kind, image_id)) for kind in kinds)
 
-    def __call__(self, image_id: str, image: np.ndarray, probabilities: np.ndarray) -> None:
-        labels = probabilities.argmax(0).astype(np.uint8)
-        self._write(PLAIN, image_id, labels)
-        if self.smooths:
-            # Only background and the classes that win somewhere: more classes take longer.
-            present = np.union1d(0, np.unique(labels)).astype(np.uint8)
-            smooth = dense_crf(image, probabilities[present], **self.crf)
-            self._write(SMOOTHED, image_id, present[smooth.argmax(0)])
+    def __call__(
+        self, record: Record, kinds: Sequence[str], size: tuple[int, int], parts: Sequence[Part]
+    ) -> None:
+        for kind in kinds:
+            smooth = self.smooths if kind == FINAL else kind == SMOOTHED
+            classes = record.labels if kind == FINAL else None
+            labels = label_parts(parts, size, classes, self.crf if smooth else None)
+            with self.pieces.write(self._file(kind, record.id)) as temporary:
+                write_label_png(temporary, labels)
 
-    def _write(self, kind: str, image_id: str, labels: np.ndarray) -> None:
-        with self.pieces.write(self.folder / kind / f"{image_id}.png") as temporary:
-            write_label_png(temporary, labels)
+    def _file(self, kind: str, image_id: str) -> Path:
+        return self.folder / kind / f"{image_id}.png"

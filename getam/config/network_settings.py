@@ -168,14 +168,26 @@ class EndToEnd(Settings):
 
 
 class Predictions(Settings):
-    """The answers of the trained network on the val photos (and those of data.test)."""
+    """The answers of the trained network: final masks of all labelled photos, and predictions of
+    the val photos (and those of data.test)."""
 
     scales: Scales = Field(
         (1.0,),
         description="Sizes of the photo relative to image_size; the probabilities are averaged.",
     )
     flip: bool = Field(True, description="Average with the answer on the mirrored photo.")
-    batch_size: Positive = Field(16, description="Photos computed at a time.")
+    masks: bool = Field(
+        True,
+        description="Write a final mask of every labelled photo of train and val. The network "
+        "chooses among background and the classes that the photo is labelled with.",
+    )
+    tile: int = Field(
+        4096,
+        ge=64,
+        description="A photo with a longer side, in pixels, is cut into overlapping tiles of this "
+        "side.",
+    )
+    batch_size: Positive = Field(16, description="Photos, or tiles, computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)
     crf: Crf = Crf(
         enabled=True, gaussian_compat=3, bilateral_sxy=83, bilateral_srgb=5, bilateral_compat=4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,20 +35,27 @@ class Segmenter:
         self.statistics = normalisation(network)
         self.device = next(network.parameters()).device
 
-    @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(H, W, 3) uint8 images -> their probabilities, each (K, H, W) float32."""
-        totals: list[Tensor | None] = [None] * len(images)
+        pairs = zip(images, self.coarse(images))
+        return [enlarged(grids, image.shape[:2]) for image, grids in pairs]
+
+    @torch.inference_mode()
+    def coarse(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """(H, W, 3) uint8 images -> of each its probabilities (K, h, w) float32 at every scale.
+
+        They have the size of the network's input, however large the image is. :func:`enlarged`
+        makes one array of them, as large as the image.
+        """
+        found: list[list[np.ndarray]] = [[] for _ in images]
         for scale in self.scales:
             side = max(1, round(self.image_size * scale))
             boxed = [letterbox(image, side, self.network.stride) for image in images]
             batch = torch.stack([pixels for pixels, _ in boxed]).to(self.device)
-            batch = normalise_images(batch, self.statistics)
-            probabilities = self._probabilities(batch)
-            for n, (image, (_, (h, w))) in enumerate(zip(images, boxed)):
-                resized = resize_maps(probabilities[n : n + 1, :, :h, :w], image.shape[:2])[0]
-                totals[n] = resized if totals[n] is None else totals[n] + resized
-        return [(total / len(self.scales)).cpu().numpy() for total in totals]
+            probabilities = self._probabilities(normalise_images(batch, self.statistics)).cpu()
+            for own, one, (_, (h, w)) in zip(found, probabilities, boxed):
+                own.append(one[:, :h, :w].numpy().copy())
+        return found
 
     def _probabilities(self, batch: Tensor) -> Tensor:
         probabilities = self._run(batch)
@@ -60,20 +69,17 @@ class Segmenter:
             return self.network(batch).float().softmax(1)
 
 
+def enlarged(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """The mean over scales of probabilities (K, h, w), each enlarged to (K, H, W) first."""
+    resized = [resize_maps(torch.from_numpy(grid)[None], size)[0].numpy() for grid in grids]
+    return resized[0] if len(resized) == 1 else sum(resized) / np.float32(len(resized))
+
+
 def segment(
-    segmenter: Segmenter, images: Iterator[tuple[str, np.ndarray]], batch_size: int
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(id, image) -> (id, image, probabilities (K, H, W)), in batches."""
-    waiting: list[tuple[str, np.ndarray]] = []
-    for pair in images:
-        waiting.append(pair)
-        if len(waiting) == batch_size:
-            yield from _flush(segmenter, waiting)
-            waiting = []
-    if waiting:
-        yield from _flush(segmenter, waiting)
-
-
-def _flush(segmenter: Segmenter, pairs: list[tuple[str, np.ndarray]]) -> Iterator[tuple]:
-    for (name, image), p in zip(pairs, segmenter([image for _, image in pairs])):
-        yield name, image, p
+    segmenter: Segmenter, images: Iterable[tuple[Any, np.ndarray]], batch_size: int
+) -> Iterator[tuple[Any, np.ndarray, list[np.ndarray]]]:
+    """(name, image) -> (name, image, ``Segmenter.coarse`` of the image), in batches."""
+    images = iter(images)
+    while pairs := list(islice(images, batch_size)):
+        found = segmenter.coarse([image for _, image in pairs])
+        yield from ((name, image, grids) for (name, image), grids in zip(pairs, found))

@@ -1,13 +1,13 @@
 """Labels photos of any size, in memory that does not grow with the number of classes.
 
 A photo that is larger than a tile is cut into overlapping tiles, and the middle of each tile is
-kept. A tile is reduced to ``WORKING`` pixels before the network gets it. Its probabilities are
-enlarged one class at a time.
+kept. A tile is reduced to ``WORKING`` pixels before the network and the dense CRF get it. Its
+probabilities have the size of the network's input until they are enlarged, one class at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from getam.labels.crf import dense_crf
-from getam.networks.inference import Segmenter, segment
+from getam.networks.inference import Segmenter, enlarged, segment
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
+TINY = 1e-12
 
 Crf = Mapping[str, Any] | None
 
@@ -55,39 +56,58 @@ def _spans(length: int, side: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def label_images(
-    segmenter: Segmenter,
-    images: Iterable[tuple[str, np.ndarray]],
-    side: int,
-    batch_size: int,
-    crf: Crf = None,
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, image (H, W, 3)) -> (name, image, labels (H, W) uint8), in their order.
+class Part(NamedTuple):
+    """A tile, its pixels, reduced to at most ``WORKING``, and its probabilities at each scale."""
+
+    tile: Tile
+    image: np.ndarray
+    grids: list[np.ndarray]
+
+
+def segment_tiles(
+    segmenter: Segmenter, images: Iterable[tuple[Any, np.ndarray]], side: int, batch_size: int
+) -> Iterator[tuple[Any, np.ndarray, list[Part]]]:
+    """(name, image (H, W, 3)) -> (name, image, the parts of the image), in their order.
 
     Args:
         side: largest side of a tile, in pixels.
         batch_size: tiles that are computed at a time.
+    """
+    parts: list[Part] = []
+    for (name, image, tile), small, grids in segment(segmenter, _crops(images, side), batch_size):
+        parts.append(Part(tile, small, grids))
+        if (tile.core[0].stop, tile.core[1].stop) == image.shape[:2]:
+            yield name, image, parts
+            parts = []
+
+
+def label_parts(
+    parts: Sequence[Part],
+    size: tuple[int, int],
+    classes: Sequence[int] | None = None,
+    crf: Crf = None,
+) -> np.ndarray:
+    """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
+
+    Args:
+        classes: the class ids that the image may have besides background (0). None: all.
         crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
     """
-    labels = np.zeros((0, 0), np.uint8)
-    for (name, image, tile), small, probabilities in segment(
-        segmenter, _crops(images, side), batch_size
-    ):
-        if tile.core[0].start == tile.core[1].start == 0:
-            labels = np.zeros(image.shape[:2], np.uint8)
-        rows, columns = tile.window
-        size = (rows.stop - rows.start, columns.stop - columns.start)
-        whole = _labels(small, probabilities, size, crf)
+    labels = np.zeros(size, np.uint8)
+    values = None if classes is None else np.array([0, *classes], np.uint8)
+    for part in parts:
+        rows, columns = part.tile.window
+        window = (rows.stop - rows.start, columns.stop - columns.start)
+        whole = _labels(part, window, values, crf)
         inner = tuple(
-            slice(core.start - window.start, core.stop - window.start)
-            for core, window in zip(tile.core, tile.window)
+            slice(core.start - begin.start, core.stop - begin.start)
+            for core, begin in zip(part.tile.core, part.tile.window)
         )
-        labels[tile.core] = whole[inner]
-        if (tile.core[0].stop, tile.core[1].stop) == labels.shape:
-            yield name, image, labels
+        labels[part.tile.core] = whole[inner]
+    return labels
 
 
-def _crops(images: Iterable[tuple[str, np.ndarray]], side: int) -> Iterator[tuple]:
+def _crops(images: Iterable[tuple[Any, np.ndarray]], side: int) -> Iterator[tuple]:
     for name, image in images:
         for tile in tiles(image.shape[:2], side):
             yield (name, image, tile), _reduce(image[tile.window])
@@ -101,31 +121,42 @@ def _reduce(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _labels(
-    image: np.ndarray, probabilities: np.ndarray, size: tuple[int, int], crf: Crf
-) -> np.ndarray:
-    values = np.arange(len(probabilities), dtype=np.uint8)
+def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf) -> np.ndarray:
+    """The labels of one tile of ``size`` (H, W)."""
+    grids = part.grids
+    if values is None:
+        values = _possible(grids)
+    if len(values) == 1:
+        return np.full(size, values[0], np.uint8)
+    grids = [grid[values] for grid in grids]
     if crf is not None:
-        # Only background and the classes that win somewhere: more classes take longer.
-        values = np.union1d(0, np.unique(probabilities.argmax(0))).astype(np.uint8)
-        probabilities = dense_crf(image, probabilities[values], **crf)
-    return values[enlarged_argmax(probabilities, size)]
+        small = enlarged(grids, part.image.shape[:2])
+        small /= small.sum(0).clip(TINY)
+        # Background, and only those classes that win somewhere: more classes take longer.
+        kept = np.union1d(0, np.unique(small.argmax(0)))
+        values, grids = values[kept], [dense_crf(part.image, small[kept], **crf)]
+    return values[enlarged_argmax(grids, size)]
 
 
-def enlarged_argmax(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarge (K, h, w) to (K, H, W), one class at a time, and return the argmax over classes.
+def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:
+    """Background, and the classes that may be the most probable one of a pixel.
 
-    The probabilities of a pixel add up to 1. So a class that is below 1 / K everywhere wins
-    nowhere, and is skipped. Returns (H, W) uint8; of equal classes the lowest.
+    The probabilities of a pixel add up to 1. So a class that is below 1 / K everywhere is never the
+    most probable one.
     """
-    if probabilities.shape[1:] == size:
-        return probabilities.argmax(0).astype(np.uint8)
+    highest = np.mean([grid.max((1, 2)) for grid in grids], axis=0)
+    return np.union1d(0, np.flatnonzero(highest >= 0.99 / len(highest))).astype(np.uint8)
+
+
+def enlarged_argmax(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """The argmax over classes of the mean of probabilities (K, h, w), enlarged to (K, H, W).
+
+    Enlarges one class at a time. Returns (H, W) uint8; of equal classes the lowest.
+    """
     best = np.full(size, -np.inf, np.float32)
     labels = np.zeros(size, np.uint8)
-    for number, one in enumerate(probabilities):
-        if one.max() < 0.99 / len(probabilities):
-            continue
-        one = cv2.resize(one.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    for number in range(len(grids[0])):
+        one = enlarged([grid[number : number + 1] for grid in grids], size)[0]
         wins = one > best
         best[wins] = one[wins]
         labels[wins] = number

@@ -256,12 +256,12 @@ def test_the_network_keeps_the_range_and_new_photos_are_read_in_it(tmp_path):
 def test_new_photos_are_predicted_in_the_range_that_is_given(tmp_path, monkeypatch):
     seen = []
 
-    def label_images(segmenter, images, *_):
+    def segment_tiles(segmenter, images, *_):
         for name, image in images:
             seen.append(image.max())
-            yield name, image, np.zeros(image.shape[:2], np.uint8)
+            yield name, image, []
 
-    monkeypatch.setattr(getam.running.commands.predict, "label_images", label_images)
+    monkeypatch.setattr(getam.running.commands.predict, "segment_tiles", segment_tiles)
     Image.fromarray(ramp(4095)).save(tmp_path / "new.png")
     found = find_images([tmp_path / "new.png"], tmp_path / "out")
     options = {"tile": 64, "batch_size": 1, "crf": None, "say": print}

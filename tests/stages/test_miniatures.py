@@ -2,149 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from getam.data.coco import draw_mask, read_instances
 from getam.data.images import read_mask
 from getam.data.palette import voc_palette
-from pipeline import main
-from tests.conftest import TINY, Result
-from tests.trees import VOC_OBJECTS, VOC_SETTINGS, VOC_SPLITS, make_coco, make_voc, voc_mask
-
-LEARNING = (  # enough that classes are told apart, and a CRF that leaves them
-    *TINY,
-    "classifier.epochs=3",
-    "deeplab.epochs=8",
-    "deeplab.lr_encoder=5e-3",
-    "deeplab.lr_head=2e-2",
-    "endtoend.classification.epochs=3",
-    "endtoend.joint.epochs=8",
-    "endtoend.joint.lr_encoder=5e-3",
-    "endtoend.joint.lr_head=2e-2",
-    "pseudolabels.pamr.iterations=1",
-    "predictions.crf={steps: 1, gaussian_compat: 0.1, bilateral_compat: 0.1}",
-)
-MULTI_STAGE = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
-END_TO_END = ["endtoend", "predictions", "evaluation"]
-IDS = [*VOC_OBJECTS]
-VOC = {name: IDS[start:stop] for name, (start, stop) in VOC_SPLITS.items()}
-VOC_VALUES = [0, 12, 8, 15]  # dog, cat, person in the files of VOC
-
-
-@dataclass
-class Miniature:
-    """A data set, and the commands about it, given in this process."""
-
-    root: Path
-    settings: tuple[str, ...]
-    classes: list[str]
-    splits: dict[str, list[str]]  # train, val and test: their ids
-    names: tuple[str, str]  # of train and val
-    made: list[str]  # the stages that make data
-    values: list[int]  # of background and each class, in what the server of test takes
-    results: str
-    truth: Callable[[str], np.ndarray]
-
-    def __call__(self, *arguments: object) -> Result:
-        sets = [word for setting in self.settings for word in ("--set", setting)]
-        done = CliRunner().invoke(main, [*map(str, arguments), *sets])
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Result(done.exit_code, done.output, done.output)
-
-    def about(self, command: str, mode: str, *arguments: object) -> Result:
-        """A command about the run of a mode."""
-        return self(command, "--mode", mode, "--artifacts", self.artifacts, *arguments)
-
-    def run(self, mode: str) -> list[str]:
-        """The stages that a run of this mode, named as the mode, executed."""
-        options = ("--workers", 1, "--device", "cpu", "--name", mode)
-        done = self.about("run", mode, *options)
-        assert done.code == 0, done
-        return done.stages_run()
-
-    @property
-    def artifacts(self) -> Path:
-        return self.root.parent / "artifacts"
-
-    def made_by(self, stage: str, mode: str = "multi-stage") -> Path:
-        keys = json.loads((self.artifacts / "runs" / f"{mode}.json").read_text())["keys"]
-        return self.artifacts / stage / keys[stage]
-
-    def measured(self, mode: str) -> dict[str, dict]:
-        rows = json.loads((self.made_by("evaluation", mode) / "metrics.json").read_text())
-        return {row["what"]: row for row in rows}
-
-
-def voc(place: Path) -> Miniature:
-    def truth(image_id: str) -> np.ndarray:
-        mask = voc_mask(VOC_OBJECTS[image_id])
-        return np.select([mask == v for v in VOC_VALUES], range(4), 255)
-
-    root = make_voc(place / "VOC2012")
-    return Miniature(
-        root=root,
-        settings=(*VOC_SETTINGS, f"data.root={root}", "data.classes=[dog, cat, person]", *LEARNING),
-        classes=["dog", "cat", "person"],
-        splits={"train": VOC["train_aug"], "val": VOC["val"], "test": VOC["test"]},
-        names=("train_aug", "val"),
-        made=[],
-        values=VOC_VALUES,
-        results="results/VOC2012/Segmentation/comp6_test_cls",
-        truth=truth,
-    )
-
-
-def coco(place: Path) -> Miniature:
-    pytest.importorskip("pycocotools")
-    root = make_coco(place / "coco")
-    show_objects(root)
-    (root / "test2014").mkdir()
-    for n, photo in enumerate(sorted((root / "val2014").iterdir())[:2]):
-        shutil.copy(photo, root / "test2014" / f"COCO_test2014_{n:012}.jpg")
-    names = ("train2014", "val2014", "test2014")
-    splits = [sorted(photo.stem for photo in (root / name).iterdir()) for name in names]
-    told = [f"data.{split}={name}" for split, name in zip(("train", "val", "test"), names)]
-    miniature = Miniature(
-        root=root,
-        settings=(
-            "data.kind=coco",
-            f"data.root={root}",
-            *told,
-            "pseudolabels.saliency=none",
-            *LEARNING,
-        ),
-        classes=["person", "traffic light", "dog"],
-        splits=dict(zip(("train", "val", "test"), splits)),
-        names=names[:2],
-        made=["data"],
-        values=[0, 1, 2, 3],
-        results="results",
-        truth=lambda i: read_mask(miniature.made_by("data") / "masks" / f"{i}.png"),
-    )
-    return miniature
-
-
-def show_objects(root: Path) -> None:
-    """Give the photos of a COCO miniature, which are noise, something to see."""
-    tints = np.array([[0, 0, 0], [150, 0, 0], [0, 150, 0], [0, 0, 150]], np.uint8)
-    for split in ("train2014", "val2014"):
-        found = read_instances(root / "annotations" / f"instances_{split}.json")
-        for photo in found.photos:
-            mask = draw_mask(photo.annotations, photo.size, found.numbers)
-            noise = np.random.default_rng(0).integers(0, 80, (*mask.shape, 3), dtype=np.uint8)
-            seen = noise + tints[np.where(mask == 255, 0, mask)]
-            Image.fromarray(seen).save(root / split / f"{photo.id}.jpg", quality=95)
+from tests.miniatures import END_TO_END, MULTI_STAGE, Miniature, coco, voc
 
 
 @pytest.fixture(scope="module", params=[voc, coco], ids=["voc", "coco"])
@@ -177,13 +46,19 @@ def test_each_mode_runs_its_stages_and_the_second_takes_over_the_data(miniature,
     assert runs["end-to-end"] == END_TO_END
 
 
-def test_multi_stage_writes_maps_and_pseudo_labels_of_the_labelled_classes(miniature, runs):
+def mapped_classes(miniature: Miniature) -> dict[str, set[int]]:
+    """The classes of the maps of each train photo: those that it is labelled with."""
     with h5py.File(miniature.made_by("maps") / "maps.h5") as file:
         ids = list(file["image_id"].asstr())
         assert list(file.attrs["classes"]) == miniature.classes
         first = [*file["first"][:], len(file["class_id"])]
-        mapped = {i: {*file["class_id"][first[n] : first[n + 1]]} for n, i in enumerate(ids)}
-    assert ids == miniature.splits["train"]
+        return {i: {*file["class_id"][first[n] : first[n + 1]]} for n, i in enumerate(ids)}
+
+
+def test_multi_stage_writes_maps_and_pseudo_labels_of_the_labelled_classes(miniature, runs):
+    mapped = mapped_classes(miniature)
+    ids = miniature.splits["train"]
+    assert [*mapped] == ids
     folder = miniature.made_by("pseudolabels") / "labels"
     assert sorted(p.stem for p in folder.iterdir()) == ids
     for image_id in ids:
@@ -203,10 +78,10 @@ def test_end_to_end_writes_a_network_and_the_curves_of_both_phases(miniature, ru
         assert 0 <= row["val mIoU"] <= 1
 
 
-def mean_iou(predictions: Path, miniature: Miniature) -> float:
-    """Over all val pixels at once, of the classes that occur in either."""
+def mean_iou(predictions: Path, miniature: Miniature, split: str = "val") -> float:
+    """Over all pixels of a split at once, of the classes that occur in either."""
     pairs = []
-    for image_id in miniature.splits["val"]:
+    for image_id in miniature.splits[split]:
         truth = miniature.truth(image_id)
         found = read_mask(predictions / f"{image_id}.png", truth.shape)
         pairs.append(np.stack([truth, found])[:, truth != 255])
@@ -235,6 +110,32 @@ def test_evaluation_measures_the_predictions_it_writes(miniature, runs, mode):
     assert len(table) == len(measured)
     for line, what in zip(table, measured):
         assert line.startswith(what)
+
+
+@both_modes
+def test_final_masks_of_all_labelled_photos_have_only_their_own_classes(miniature, runs, mode):
+    folder = miniature.made_by("predictions", mode)
+    ids = sorted(miniature.splits["train"] + miniature.splits["val"])
+    assert sorted(p.stem for p in (folder / "masks").iterdir()) == ids
+    with (folder / "missing.csv").open(encoding="utf-8", newline="") as file:
+        missing = {(row["image"], row["class"]) for row in csv.DictReader(file)}
+    own = {i: {*np.unique(miniature.truth(i))} - {0, 255} for i in ids}
+    mapped = mapped_classes(miniature)
+    for image_id in ids:
+        mask = read_mask(folder / "masks" / f"{image_id}.png", miniature.truth(image_id).shape)
+        found = {*np.unique(mask).tolist()} - {0}
+        absent = {name for i, name in missing if i == image_id}
+        labelled = found | {miniature.classes.index(name) + 1 for name in absent}
+        assert own[image_id] <= labelled
+        assert not {miniature.classes[c - 1] for c in found} & absent
+        if image_id in mapped:
+            assert labelled == mapped[image_id]
+    measured = miniature.measured(mode)
+    for split, name in zip(("train", "val"), miniature.names):
+        row = measured[f"final masks, {name}"]
+        assert (row["split"], row["images"]) == (name, len(miniature.splits[split]))
+        scored = mean_iou(folder / "masks", miniature, split)
+        assert row["value"] == pytest.approx(scored)
 
 
 @both_modes

@@ -50,7 +50,9 @@ def test_one_command_runs_the_whole_chain_and_ends_with_the_table(first):
     assert first.code == 0, first
     assert first.stages_run() == CHAIN
     rows = [line.split()[0] for line in first.out.splitlines()[1:]]
-    assert rows == ["classifier", "seeds", "pseudo", "network", "network"], first.out
+    assert rows == [*["classifier", "seeds", "pseudo", "network", "network", "final", "final"]], (
+        first.out
+    )
 
 
 def test_maps_file_is_readable_by_plain_h5py(first, place):

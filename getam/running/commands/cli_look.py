@@ -105,9 +105,8 @@ def report(config: Config, artifacts: Path, output: Path, images: int) -> None:
 @click.option(
     "--tile",
     type=click.IntRange(64),
-    default=4096,
-    show_default=True,
-    help="A photo with a longer side, in pixels, is cut into overlapping tiles of this side.",
+    help="A photo with a longer side, in pixels, is cut into overlapping tiles of this side.  "
+    "[default: predictions.tile]",
 )
 @click.option(
     "--batch-size",
@@ -124,7 +123,7 @@ def predict(
     output: Path,
     network: Path | None,
     crf: bool,
-    tile: int,
+    tile: int | None,
     batch_size: int,
     device: str | None,
 ) -> None:
@@ -146,7 +145,7 @@ def predict(
         classes,
         photos,
         output,
-        tile=tile,
+        tile=tile or config.predictions.tile,
         batch_size=batch_size,
         crf=smoothing,
         intensities=intensities,

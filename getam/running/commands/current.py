@@ -35,6 +35,7 @@ LABELS = {
     "pseudolabels": Labels("pseudolabels", "labels", "pseudo label"),
     "predictions": Labels("predictions", "predictions", "prediction"),
     "predictions_crf": Labels("predictions", "predictions_crf", "prediction + CRF"),
+    "masks": Labels("predictions", "masks", "final mask"),
 }
 
 

@@ -16,8 +16,8 @@ from getam.running.commands.current import LABELS, CurrentRun, Track
 from getam.running.commands.figures import measure
 from getam.view.page import LONG_SIDE, label_uri, map_uri, photo_uri
 
-TRAIN = {"pseudolabels": "label"}  # what is shown of a split -> its switch
-VAL = {"predictions": "prediction", "predictions_crf": "prediction"}
+TRAIN = {"pseudolabels": "label", "masks": "mask"}  # what is shown of a split -> its switch
+VAL = {"predictions": "prediction", "predictions_crf": "prediction", "masks": "mask"}
 
 
 @dataclass(frozen=True)

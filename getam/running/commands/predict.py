@@ -21,7 +21,7 @@ from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.networks.build import load_network, network_build, network_classes, network_intensities
 from getam.networks.inference import Segmenter
-from getam.networks.tiling import label_images
+from getam.networks.tiling import label_parts, segment_tiles
 from getam.running.commands.current import CurrentRun, Track, writes
 from getam.running.context import Context
 from getam.running.opening import Chain
@@ -127,9 +127,10 @@ def predict(
     unread: list[str] = []
     areas = []
     images = _readable(photos, intensities, unread, say)
-    done = label_images(segmenter, images, tile, batch_size, crf)
+    done = segment_tiles(segmenter, images, tile, batch_size)
     with writes(output):
-        for name, image, labels in track(done, total=len(photos)):
+        for name, image, parts in track(done, total=len(photos)):
+            labels = label_parts(parts, image.shape[:2], crf=crf)
             _write(output, name, image, labels)
             areas.append({"file": str(photos[name]), "name": name, **_areas(labels, classes)})
         atomic_write_json(output / "areas.json", {"classes": list(classes), "images": areas})

@@ -1,7 +1,14 @@
 // The gallery: entries are built as they are scrolled to, and drawn while they are in view.
 
 const BATCH = 12;
-const LAYERS = { image: "image", map: "map", label: "pseudo label", prediction: "prediction", truth: "ground truth" };
+const LAYERS = {
+  image: "image",
+  map: "map",
+  label: "pseudo label",
+  prediction: "prediction",
+  mask: "final mask",
+  truth: "ground truth",
+};
 
 class Gallery {
   constructor(data) {

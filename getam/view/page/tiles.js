@@ -44,7 +44,7 @@ function heatCanvas(values, width, height, threshold) {
   return canvas;
 }
 
-// layer: image, map, label, prediction or truth; uri: what lies over the photo, if anything.
+// layer: image, map, label, prediction, mask or truth; uri: what lies over the photo, if anything.
 class Tile {
   constructor(entry, layer, caption, uri) {
     [this.width, this.height] = entry.size;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from getam.data.images import read_mask
 from getam.data.transforms import resize_maps
-from getam.networks.tiling import WORKING, enlarged_argmax, label_images, tiles
+from getam.networks.tiling import WORKING, enlarged_argmax, label_parts, segment_tiles, tiles
 from tests.running.commands.conftest import assert_one_sentence
 
 
@@ -138,47 +139,72 @@ def test_cores_of_tiles_cover_each_pixel_once_inside_their_windows(height, width
     assert (seen == 1).all()
 
 
+def labelled(segmenter, pairs, side, batch_size, **options):
+    """(name, image, labels) of each image."""
+    for name, image, parts in segment_tiles(segmenter, pairs, side, batch_size):
+        yield name, image, label_parts(parts, image.shape[:2], **options)
+
+
 def test_tiles_meet_without_a_seam():
     """A network that sees each pixel alone gives the same labels with tiles as without."""
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     pairs = [("a", image), ("b", image[:50])]
-    done = list(label_images(by_brightness, pairs, side=40, batch_size=3))
+    done = list(labelled(Brightness(), pairs, side=40, batch_size=3))
     assert [name for name, *_ in done] == ["a", "b"]
     for (_, whole), (_, same, made) in zip(pairs, done):
         assert same is whole
         assert (made == (whole[..., 0] > 100)).all()
 
 
-def by_brightness(images):
-    red = [image[..., 0].astype(np.float32) for image in images]
-    return [np.stack([np.full_like(one, 100.5), one]) for one in red]
+class Brightness:
+    def coarse(self, images):
+        red = [image[..., 0].astype(np.float32) / 256 for image in images]
+        return [[np.stack([np.full_like(one, 100.5 / 256), one])] for one in red]
 
 
-def test_no_array_has_all_classes_at_full_size():
-    shapes = []
+def test_only_the_classes_that_a_photo_may_have_win():
+    class Third:
+        def coarse(self, images):
+            return [[np.array([0.1, 0.2, 0.6, 0.1], np.float32)[:, None, None]] for _ in images]
 
-    def watched(images):
-        made = [np.zeros((30, *image.shape[:2]), np.float32) for image in images]
-        shapes.extend(one.shape for one in made)
-        return made
+    image = np.zeros((9, 7, 3), np.uint8)
+    for classes, winner in ((None, 2), ((1, 3), 1), ((3,), 0), ((), 0), ((2,), 2)):
+        for crf in (None, {"steps": 1}):
+            ((*_, made),) = labelled(
+                Third(), [("a", image)], side=64, batch_size=1, classes=classes, crf=crf
+            )
+            assert (made == winner).all(), (classes, crf)
+
+
+def test_no_array_has_all_classes_at_full_size(monkeypatch):
+    """Neither of the photo nor of what the network gets: 30 classes of it are 180 MB here."""
+    shapes, coarse = [], np.full((30, 64, 128), 1 / 30, np.float32)
+
+    class Watched:
+        def coarse(self, images):
+            shapes.extend(image.shape for image in images)
+            return [[coarse] for _ in images]
 
     image = np.zeros((1500, 3000, 3), np.uint8)
-    ((_, _, made),) = label_images(watched, [("a", image)], side=4000, batch_size=1)
+    tracemalloc.start()
+    ((_, _, made),) = labelled(Watched(), [("a", image)], side=4000, batch_size=1)
+    assert tracemalloc.get_traced_memory()[1] < 90e6
+    tracemalloc.stop()
     assert made.shape == (1500, 3000)
-    assert shapes == [(30, WORKING // 2, WORKING)]
+    assert shapes == [(WORKING // 2, WORKING, 3)]
 
 
 def test_enlarged_argmax_is_that_of_enlarged_probabilities():
-    small = np.random.default_rng(1).random((7, 6, 9), dtype=np.float32)
-    small[3] /= 1000  # wins nowhere
-    small /= small.sum(0)
-    whole = resize_maps(torch.from_numpy(small)[None], (31, 50))[0].numpy()
-    made = enlarged_argmax(small, (31, 50))
-    top = np.sort(whole, axis=0)
+    draw = np.random.default_rng(1)
+    grids = [draw.random((7, *size), dtype=np.float32) for size in ((6, 9), (12, 18))]
+    wholes = [resize_maps(torch.from_numpy(grid)[None], (31, 50))[0].numpy() for grid in grids]
+    made = enlarged_argmax(grids, (31, 50))
+    mean = (wholes[0] + wholes[1]) / 2
+    top = np.sort(mean, axis=0)
     sure = top[-1] - top[-2] > 1e-5
     assert sure.mean() > 0.99
-    assert (made == whole.argmax(0))[sure].all()
-    assert (enlarged_argmax(small, (6, 9)) == small.argmax(0)).all()
+    assert (made == mean.argmax(0))[sure].all()
+    assert (enlarged_argmax(grids[:1], (6, 9)) == grids[0].argmax(0)).all()
 
 
 def test_two_photos_of_one_name_are_refused_before_anything_is_written(micro, photo, tmp_path):

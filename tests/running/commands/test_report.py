@@ -60,7 +60,7 @@ def test_gallery_images_are_those_of_the_artifacts(report, micro):
     assert decoded(train["maps"][0]["uri"]).size == (4, 4)
     assert decoded(train["image"]).size == (48, 40) == tuple(train["size"])
     captions = [one["caption"] for one in val["layers"]]
-    assert captions == ["prediction", "prediction + CRF", "ground truth"]
+    assert captions == ["prediction", "prediction + CRF", "final mask", "ground truth"]
     assert not val["maps"]
 
 
