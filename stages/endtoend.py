@@ -230,7 +230,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     for record, path in job.context.track(distributed.share(records)):
         if not job.pieces.has(path):
             image = read_photo(record)
-            soft = saliency.of(record, image)
+            soft = saliency.of(record, image, image.shape[:2])
             enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
             salient = salient_pixels(enlarged)[0].numpy()
             with job.pieces.write(path) as temporary:

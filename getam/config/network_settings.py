@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -10,6 +10,7 @@ from getam.config.base import (
     PRECISION,
     SHAPES_VIT,
     WEIGHTS,
+    Arguments,
     Positive,
     Precision,
     Rate,
@@ -68,7 +69,7 @@ class Classifier(Training):
     """A ViT with a class token, trained on image-level labels."""
 
     model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
-    model_args: dict[str, Any] = Field(
+    model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field("shapes", description=WEIGHTS)
@@ -89,7 +90,7 @@ class DeepLab(Training):
         "vit_tiny_patch16_224",
         description="Name of a ViT in timm, or of an encoder of segmentation-models-pytorch.",
     )
-    encoder_args: dict[str, Any] = Field(
+    encoder_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field(
@@ -164,7 +165,7 @@ class EndToEnd(Settings):
     """
 
     model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
-    model_args: dict[str, Any] = Field(
+    model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field("shapes", description=WEIGHTS)

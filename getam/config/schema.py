@@ -81,6 +81,12 @@ class Data(Settings):
     saliency: str = Field(
         "saliency", description="Folder of saliency maps: a name below root, or a path."
     )
+    review: str | None = Field(
+        None,
+        description="Path of a review.csv, which the page of the command review writes "
+        "(docs/review.md). Its corrected classes replace those of the label table, and photos that "
+        "it rejects leave the train split. null: none.",
+    )
     corrections: str | None = Field(
         None,
         description="Folder of corrected masks, ID.png: a name below root, or a path. Networks "

@@ -13,6 +13,7 @@ from typing import Any
 from getam.cache import DataPart, FileDigests, Stage
 from getam.config.schema import Config, Data
 from getam.data.index import DataIndex, Record
+from getam.data.review import Review
 from getam.errors import UserError
 from getam.running.external_data import external_files
 
@@ -105,6 +106,28 @@ def data_parts(
         if part in parts:
             sources.digest(part, [file for file in named if file.is_file()])
     return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
+
+
+def review_parts(index: DataIndex, data: Data, review: Review | None) -> dict[str, DataPart]:
+    """What a review changes in the labels and splits that the stage ``data`` makes.
+
+    The labels themselves count through the key of that stage. A line with classes counts as a
+    change even if it says what the annotations say, which are not read here.
+
+    Args:
+        index: the photos before the review.
+    """
+    if review is None:
+        return {"labels": DataPart.of_items({}), "splits": DataPart.of_items({})}
+    train, val = ({r.id for r in index.splits.get(n, ())} for n in (data.train, data.val))
+    rejected = {i: review.verdicts[i] for i in train if not review.keeps(data.train, i)}
+    corrected = {
+        image_id: f"labelled {', '.join(names)}"
+        for image_id, names in review.classes.items()
+        if image_id in train | val
+    }
+    labels = DataPart.of_items(corrected | rejected)
+    return {"labels": labels, "splits": DataPart.of_items(rejected)}
 
 
 def label_files(index: DataIndex, records: Iterable[Record]) -> list[Path]:
