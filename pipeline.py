@@ -12,7 +12,7 @@ import click
 from getam import __version__
 from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli_keep, cli_look
+from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
     device_option,
     json_option,
@@ -29,7 +29,8 @@ from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.numbers import counted
 from getam.view.program import program
 from getam.view.progress import duration, track
-from stages.chain import ORDER, TOGETHER, chain, comparison
+from getam.view.shown import say
+from stages.chain import ORDER, TOGETHER, chain, choice, comparison
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,7 +43,7 @@ def main(context: click.Context) -> None:
     --set and --name NAME to run. The other commands that are about this run then need only --name
     NAME. runs, verify and gc are about all runs.
     """
-    context.obj = Method(ORDER, TOGETHER, chain, comparison)
+    context.obj = Method(ORDER, TOGETHER, chain, comparison, choice)
 
 
 stage_name = click.Choice(ORDER)
@@ -95,9 +96,9 @@ def run(
     downloaded before the first stage.
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
-    evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
-    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
+    COCO begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation.
+    If pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
@@ -120,7 +121,7 @@ def run(
         plan = runner.plan(until=until, only=only, force=force)
         runner.check(plan)
         if dry_run:
-            click.echo("\n".join(plan_lines(plan)))
+            say("\n".join(plan_lines(plan)))
             return
         running = [decision.stage for decision in plan if decision.runs]
         found = runner.context.device if running and device is None else None
@@ -131,9 +132,9 @@ def run(
             warnings.showwarning = reporter.warning
             made = runner.run(plan)
     count = counted(reporter.ran, "stage", "stages")
-    click.echo(f"{count} run in {duration(reporter.seconds)}.", err=True)
+    say(f"{count} run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
-        click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
+        say((made["evaluation"] / "table.txt").read_text("utf-8"), nl=False)
 
 
 @main.command(short_help="One line per stage: state, key, size, figures.")
@@ -151,9 +152,9 @@ def status(config: Config, artifacts: Path, as_json: bool) -> None:
         listed = [{f: getattr(row, f) for f in fields} for row in rows]
         for entry, row in zip(listed, rows):
             entry["reason"] = row.reason.sentence()
-        click.echo(json.dumps(listed, indent=1))
+        say(json.dumps(listed, indent=1))
     else:
-        click.echo(status_table(rows))
+        say(status_table(rows))
 
 
 @main.command(short_help="Why a stage would run again.")
@@ -170,16 +171,17 @@ def explain(config: Config, artifacts: Path, stage: str) -> None:
     if stage not in rows:
         raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
     row = rows[stage]
-    click.echo(f"{stage} {row.key}: {row.status}")
+    say(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:
-        click.echo(f"  {change.sentence()}")
+        say(f"  {change.sentence()}")
     if not changes and row.status != "cached":
-        click.echo(f"  {row.reason.sentence()}")
+        say(f"  {row.reason.sentence()}")
 
 
-for command in (*cli_look.COMMANDS, *cli_keep.COMMANDS):
-    main.add_command(command)
+for module in (cli_look, cli_review, cli_exchange, cli_keep):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,9 @@ class CurrentRun:
                     f"split {split!r}. 'inspect {stages} {image_id}' shows it."
                 )
         hint = suggestion(name, known, f"Look into splits/{split}.txt.")
+        review = self.runner.context.review
+        if review and not review.keeps(split, image_id):
+            hint = "It is rejected in the file that data.review names."
         return f"{name}: there is no such photo in split {split!r}. {hint}"
 
     def class_id(self, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -16,6 +17,7 @@ from getam.config.nearest import nearest
 from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
+from getam.view.shown import say, shown_line
 
 
 def exits_cleanly(command: Callable) -> Callable:
@@ -26,18 +28,23 @@ def exits_cleanly(command: Callable) -> Callable:
 
     @wraps(command)
     def guarded(**options: Any) -> None:
-        with interruptible():
+        with interruptible(), warnings.catch_warnings():
+            warnings.showwarning = _note
             try:
                 command(**options)
             except (UserError, CacheError) as error:
-                raise click.ClickException(str(error)) from None
+                raise click.ClickException(shown_line(str(error))) from None
             except Exception as error:
                 told = sentence(error)
                 if told is None:
                     raise
-                raise click.ClickException(told) from error
+                raise click.ClickException(shown_line(told)) from error
 
     return guarded
+
+
+def _note(message: Warning | str, *_: Any) -> None:
+    say(f"note: {message}", err=True)
 
 
 class Workers(click.ParamType):
