@@ -208,7 +208,7 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     where = _setting_at(first["loc"])
     got = reduce(lambda section, name: section[name], where.split("."), values)
-    remedy = " Put it in quotes." if first["type"] == "string_type" else ""
+    remedy = " Put text in quotes." if first["type"] == "string_type" else ""
     return f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
 
 
