@@ -208,13 +208,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     where = _setting_at(first["loc"])
     got = reduce(lambda section, name: section[name], where.split("."), values)
-    remedy = " Put it in quotes." if first["type"] == "string_type" else ""
+    remedy = " Put text in quotes." if first["type"] == "string_type" else ""
     return f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def _setting_at(places: Iterable[Any]) -> str:
@@ -227,3 +222,8 @@ def _setting_at(places: Iterable[Any]) -> str:
         names.append(str(place))
         model = _section(model.model_fields[place].annotation)
     return ".".join(names)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

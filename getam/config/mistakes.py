@@ -19,6 +19,8 @@ def expected(model: type[BaseModel], setting: str, error: Mapping[str, Any]) -> 
     section, _, name = setting.rpartition(".")
     owner = type(attrgetter(section)(model())) if section else model
     words = allowed(owner.model_json_schema()["properties"][name])
+    if error["type"] == "finite_number":
+        words += ", finite"
     return f"a {words}" if words.startswith(("whole number", "number", "list")) else words
 
 

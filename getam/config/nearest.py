@@ -15,6 +15,8 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     (['epochs'], [])
     """
     known = list(known)
+    if name in known:  # as where another case was typed
+        return [name]
     begun = [one for one in known if name and one.startswith(name)]
     return begun[:most] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
 

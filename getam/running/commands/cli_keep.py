@@ -145,8 +145,9 @@ def choose(
     """
     from getam.running.commands import choose as command
     from getam.running.opening import open_runner
+    from getam.running.pretrained import fetch_needed
 
-    stages = current_method().choice
+    stages, reporter = current_method().choice, Reporter(sys.stderr)
 
     def agreement(tried: Config) -> float:
         runner = open_runner(
@@ -157,10 +158,11 @@ def choose(
             workers=workers,
             track=track,
             run_name="choose",
-            report=Reporter(sys.stderr),
+            report=reporter,
         )
         plan = runner.plan()
         runner.check(plan)
+        fetch_needed(tried, [d.stage for d in plan if d.runs], reporter.note)
         runner.run(plan)
         return runner.status()[-1].metrics["agreement"]
 
