@@ -57,8 +57,14 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     """
     if weights not in ("timm", "none"):
         build(**options, weights=weights)
-    with torch.device("meta"):
-        network = build(**options, weights="none")
+    try:
+        with torch.device("meta"):
+            network = build(**options, weights="none")
+    except (RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"This network cannot be built ({reason}). Lower its channels, or mend its arguments."
+        ) from None
     if weights == "timm":
         pretrained_source(options["model"] if "model" in options else options["encoder"])
     return network

@@ -52,6 +52,7 @@ SETTINGS = {
         ("classifier.image_size=33",),
         "classifier.image_size: got 33",
     ),
+    "channels beyond all numbers": (("deeplab.channels=99999999999",), "cannot be built"),
     "image size of DeepLab": (("deeplab.image_size=30",), "deeplab.image_size: got 30"),
     "image size of the end-to-end network": (
         (*END_TO_END, "endtoend.image_size=36"),
