@@ -45,17 +45,10 @@ Row = dict[str, Any]
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import (
-        check_photos,
-        check_splits,
-        check_training,
-        data_of,
-        without_weights,
-    )
+    from getam.running.preflight import check_splits, check_training, data_of, without_weights
 
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
-    check_photos(job)
     if data is not None:
         _open_saliency(job, data, data.labelled(job.config.data.train))
     network = without_weights(

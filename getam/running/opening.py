@@ -49,11 +49,10 @@ def open_runner(
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     data = {}
     if config.data.kind != "shapes":
-        context.root = root_of(config)
+        context.root = _root(config)
         context.saliency = context.root / config.data.saliency
         index = read_data(config, context.root, context.saliency)
-        named = used_splits(config.data)
-        check_readable(r.image for name in named for r in index.splits.get(name, ()))
+        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
@@ -96,7 +95,7 @@ def read_data(
         UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
-    splits = used_splits(data)
+    splits = _splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
@@ -110,17 +109,68 @@ def read_data(
     return read_folder(root, saliency, problems=problems)
 
 
-def used_splits(data: Data) -> list[str]:
+def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
+    """Count what a data set has, and find what is wrong with it (see ``getam.data.check``).
+
+    Raises:
+        UserError: the data set cannot be read at all.
+    """
+    from getam.data.check import check
+
+    data = config.data
+    if data.kind == "shapes":
+        raise UserError(
+            "data: got the embedded example, which needs no check. Expected a folder of photos: "
+            "add --config folder --set data.root=FOLDER, or --name with the name of a run."
+        )
+    problems: list[str] = []
+    root = _root(config)
+    used = _splits(data)
+    expected = {}
+    if data.kind == "coco":
+        from getam.data.coco import read_coco
+
+        index = read_coco(root, root / data.saliency, used)
+    elif data.kind == "voc":
+        from getam.data.voc import SIZES, read_voc
+
+        expected = SIZES
+        index = read_voc(root, root / data.saliency, difficult=data.difficult)
+    else:
+        index = read_data(config, root, root / data.saliency, problems)
+    return check(
+        index.subset(data.classes).with_intensities(data.intensity_range),
+        used,
+        deep=deep,
+        needs_saliency="folder" in config.pseudolabels.saliency,
+        expected=expected,
+        problems=problems,
+    )
+
+
+def write_lists(config: Config) -> list[Path]:
+    """Write down how the photos of a folder are divided; returns the files.
+
+    Raises:
+        UserError: there are lists already, or the data set has a mistake or is of another kind.
+    """
+    from getam.data.splits import write_splits
+
+    if config.data.kind != "folder":
+        raise UserError(
+            f"--write-splits: got data.kind={config.data.kind}, which has lists of its own; "
+            f"expected folder: add --config folder --set data.root=FOLDER."
+        )
+    root = _root(config)
+    return write_splits(root, read_data(config, root, root / config.data.saliency).splits)
+
+
+def _splits(data: Data) -> list[str]:
     """The splits that a run uses."""
     return [name for name in (data.train, data.val, data.test) if name]
 
 
-def root_of(config: Config) -> Path:
-    """The user's data folder.
-
-    Raises:
-        UserError: data.root is not set.
-    """
+def _root(config: Config) -> Path:
     if config.data.root is None:
         raise UserError(
             "data.root is not set, expected the path of the data folder. Add --set "

@@ -33,24 +33,13 @@ def data_of(job: Job) -> DataIndex | None:
     return None if "data" in job.inputs else job.context.index
 
 
-def check_photos(job: Job) -> None:
-    """No photo of the user's may break off: by the end of its file, and if in doubt decoded.
-
-    Raises:
-        UserError: one does.
-    """
-    index, names = job.context.index, job.config.data
-    if index is not None:
-        used = [name for name in (names.train, names.val, names.test) if name]
-        check_whole(record.image for name in used for record in index.split(name))
-
-
 def check_splits(job: Job) -> None:
-    """Train and val must be there, have image-level labels, and share no photo.
+    """Train and val must be there, have image-level labels, and share no photo; none breaks off.
 
     Raises:
         UserError: one of these does not hold.
     """
+    _check_photos(job)
     data, names = data_of(job), job.config.data
     if data is None:
         return
@@ -63,6 +52,18 @@ def check_splits(job: Job) -> None:
             f"say nothing: take them out of one of {data.lists}/{names.train}.txt and "
             f"{data.lists}/{names.val}.txt."
         )
+
+
+def _check_photos(job: Job) -> None:
+    """No photo of the user's may break off: by the end of its file, and if in doubt decoded.
+
+    Raises:
+        UserError: one does.
+    """
+    index, names = job.context.index, job.config.data
+    if index is not None:
+        used = [name for name in (names.train, names.val, names.test) if name]
+        check_whole(record.image for name in used for record in index.split(name))
 
 
 def without_weights(build: Callable[..., nn.Module], weights: str, **options: Any) -> nn.Module:

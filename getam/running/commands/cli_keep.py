@@ -57,7 +57,7 @@ def data_command(
 
     It says what to mend, and exits with 1 if something is wrong.
     """
-    from getam.running.checking import check_data, write_lists
+    from getam.running.opening import check_data, write_lists
     from getam.view.data_report import data_report
 
     if write_splits:
