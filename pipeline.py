@@ -12,7 +12,7 @@ import click
 from getam import __version__
 from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli_keep, cli_look
+from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
     device_option,
     json_option,
@@ -26,7 +26,8 @@ from getam.running.team import open_team
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.program import program
 from getam.view.progress import duration, track
-from stages.chain import ORDER, TOGETHER, chain, comparison
+from getam.view.shown import say
+from stages.chain import ORDER, TOGETHER, chain, choice, comparison
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,7 +40,7 @@ def main(context: click.Context) -> None:
     --config and --set to each command, or name the run once (run --name NAME) and give the other
     commands only --name NAME.
     """
-    context.obj = Method(ORDER, TOGETHER, chain, comparison)
+    context.obj = Method(ORDER, TOGETHER, chain, comparison, choice)
 
 
 stage_name = click.Choice(ORDER)
@@ -90,9 +91,9 @@ def run(
     a kill, the same command continues the interrupted stage.
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
-    evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
-    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
+    COCO begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation.
+    If pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
@@ -115,14 +116,14 @@ def run(
         plan = runner.plan(until=until, only=only, force=force)
         runner.check(plan)
         if dry_run:
-            click.echo("\n".join(plan_lines(plan)))
+            say("\n".join(plan_lines(plan)))
             return
         with warnings.catch_warnings():
             warnings.showwarning = reporter.warning
             made = runner.run(plan)
-    click.echo(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
+    say(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
-        click.echo((made["evaluation"] / "table.txt").read_text(), nl=False)
+        say((made["evaluation"] / "table.txt").read_text("utf-8"), nl=False)
 
 
 @main.command(short_help="One line per stage: state, key, size, figures.")
@@ -140,9 +141,9 @@ def status(config: Config, artifacts: Path, as_json: bool) -> None:
         listed = [{f: getattr(row, f) for f in fields} for row in rows]
         for entry, row in zip(listed, rows):
             entry["reason"] = row.reason.sentence()
-        click.echo(json.dumps(listed, indent=1))
+        say(json.dumps(listed, indent=1))
     else:
-        click.echo(status_table(rows))
+        say(status_table(rows))
 
 
 @main.command(short_help="Why a stage would run again.")
@@ -159,16 +160,17 @@ def explain(config: Config, artifacts: Path, stage: str) -> None:
     if stage not in rows:
         raise UserError(f"explain {stage}: this run has no such stage, only {', '.join(rows)}.")
     row = rows[stage]
-    click.echo(f"{stage} {row.key}: {row.status}")
+    say(f"{stage} {row.key}: {row.status}")
     changes = runner.explain(stage)
     for change in changes:
-        click.echo(f"  {change.sentence()}")
+        say(f"  {change.sentence()}")
     if not changes and row.status != "cached":
-        click.echo(f"  {row.reason.sentence()}")
+        say(f"  {row.reason.sentence()}")
 
 
-for command in (*cli_look.COMMANDS, *cli_keep.COMMANDS):
-    main.add_command(command)
+for module in (cli_look, cli_review, cli_exchange, cli_keep):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -85,13 +85,13 @@ def main(images: int, rounds: int, report: Path | None) -> None:
         report.write_text(json.dumps(figures, indent=1))
 
 
-def make_data(folder: Path, images: int) -> None:
-    """Photos of 32 x 32, all different, two classes."""
+def make_data(folder: Path, images: int, side: int = 32) -> None:
+    """Photos of ``side`` x ``side``, all different, two classes."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     rows = ["image,classes"]
     for n in range(images):
-        pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        pixels = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / "images" / f"photo{n:06}.jpg"), pixels)
         rows.append(f"photo{n:06},{'cat' if n % 2 else 'dog'}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")

@@ -19,11 +19,11 @@ from getam.data.coco import (
     Photo,
     annotation_files,
     check_photos,
-    draw_mask,
     read_coco_photos,
     read_instances,
     same_classes,
 )
+from getam.data.coco_outlines import draw_mask
 from getam.data.palette import write_label_png
 from getam.running.processes import workers
 

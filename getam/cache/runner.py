@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .reasons import Kind, Reason
 from .records import Runs, checked_run_name
 from .stage import ConfigView, DataPart, Job, Stage, plain, plain_metrics, select
 from .store import Presence, Store
+from .verdicts import Verdicts, sources_digest
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Runner(Planner):
     `report` is told of each event. `settings` is kept in the record of the run. `call` calls the
     function of a stage with its job, for instance in several processes at once. `recheck` is given
     a stage before and after it runs, and raises if a file that it reads is no longer what its key
-    was made of.
+    was made of. `circumstances` says what checks depend on beside settings, data and code.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Runner(Planner):
         report: Callable[[Event], None] = lambda event: None,
         call: Callable[[Callable[[Job], Any], Job], Any] = lambda function, job: function(job),
         recheck: Callable[[Stage], None] = lambda stage: None,
+        circumstances: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         super().__init__(store, stages, config, data, code_root, packages=packages)
         self.context = context
@@ -75,6 +78,9 @@ class Runner(Planner):
         self._report = report
         self._call_function = call
         self._recheck = recheck
+        self._circumstances = circumstances
+        self._code_root, self._packages = Path(code_root), packages
+        self._verdicts = Verdicts(store.hidden / "checks")
         self._read: set[tuple[str, str]] = set()  # artifacts whose content this run made or read
         self._runs = Runs(store.root)
 
@@ -82,14 +88,23 @@ class Runner(Planner):
         """Have each stage that would run say what it would refuse, before anything runs.
 
         Its module may have a function `check` beside the one that runs. It is called with a job
-        that has all settings, and the places where inputs will be; what it raises comes out.
+        that has all settings, and the places where inputs will be; what it raises comes out. A
+        check that found nothing wrong is not made again (see `verdicts`).
         """
-        for decision in plan:
-            stage = self._stages[decision.stage]
-            check = getattr(import_module(stage.module), "check", None) if decision.runs else None
-            if check is not None:
-                partial = self.store.partial(stage.name, decision.key)
-                check(self._job(stage, partial, ConfigView(stage.name, self._config)))
+        running = [self._stages[decision.stage] for decision in plan if decision.runs]
+        if not running:
+            return
+        code = sources_digest(self._code_root, self._packages, self.store.files)
+        others = plain(self._circumstances(), "circumstances")
+        for stage in running:
+            data = {name: self._data[name].digest for name in stage.data}
+            subject = [list(stage.needs), data, code, others]
+            self._verdicts.ask(stage.name, subject, self._config, partial(self._check, stage))
+
+    def _check(self, stage: Stage, config: ConfigView) -> None:
+        check = getattr(import_module(stage.module), "check", None)
+        if check is not None:
+            check(self._job(stage, self.store.partial(stage.name, self._keys[stage.name]), config))
 
     def run(self, plan: Sequence[Decision]) -> dict[str, Path]:
         """Carry out a plan of this runner: stage -> folder of its artifact.
@@ -279,3 +294,4 @@ class Runner(Planner):
         with self._writing():
             self.store.files.save()
             self._code.save()
+            self._verdicts.save()

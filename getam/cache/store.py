@@ -93,7 +93,8 @@ class Store:
 
     def check_links(self) -> None:
         """CacheError if what is written beside the artifacts would get elsewhere by a link."""
-        for path in ("runs", ".cache/files", ".cache/code", ".cache/tables", ".cache/locks"):
+        hidden = ("files", "code", "checks", "intensities", "tables", "locks")
+        for path in ("runs", *(f".cache/{name}" for name in hidden)):
             refuse_escape(self.root, self.root / path)
 
     def manifest(self, stage: str, key: str) -> Manifest | None:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+
+def _plain(value: Any) -> Any:
+    """Only what a manifest can hold."""
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        for inner in value.values():
+            _plain(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _plain(inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected finite numbers")
+    elif value is not None and not isinstance(value, (str, bool, int, float)):
+        raise ValueError("expected names with text, numbers, true, false, null, lists and maps")
+    return value
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_plain)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
@@ -25,4 +43,6 @@ SHAPES_VIT = {"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4}
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
 from getam.config.schema import Config
 from getam.errors import UserError
 
@@ -28,11 +28,14 @@ RENAMED = {
 REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
 PATHS = (
     "data.root",
+    "data.review",
     "classifier.weights",
     "deeplab.weights",
     "endtoend.weights",
     "pseudolabels.saliency_model",
 )
+LONGEST_VALUE = 200  # characters of a value in a message
+LONGEST_CHAIN = 20  # files that extend one another
 RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
 
 
@@ -51,7 +54,7 @@ def load_config(
     """
     merged: dict[str, Any] = dict(base or {})
     for file in map(config_file, configs):
-        merged = _merge(merged, _read_yaml(file, (file.resolve(),)))
+        merged = _merge(merged, _read_config(file, (file.resolve(),)))
     for assignment in assignments:
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
@@ -120,13 +123,8 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot read this config ({error.strerror}).") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not plain YAML: {' '.join(str(error).split())}.") from None
+def _read_config(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    content = read_yaml(file)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -140,21 +138,32 @@ def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...])
     base = content.pop("extends", None)
     if base is None:
         return content
-    other = (file.parent / str(base)).resolve()
+    try:
+        other = (file.parent / base).resolve()
+    except (TypeError, ValueError, OSError, RuntimeError):
+        raise UserError(f"{file}: extends: expected the name of a YAML file beside it.") from None
     if other in extending:
         raise UserError(f"{file}: extends: {base} leads back to this file. Take one of them out.")
-    return _merge(_read_yaml(other, (*extending, other)), content)
+    if len(extending) > LONGEST_CHAIN:
+        raise UserError(
+            f"{file}: more than {LONGEST_CHAIN} files extend one another. Put the settings of "
+            f"several files into one."
+        )
+    return _merge(_read_config(other, (*extending, other)), content)
 
 
 def _parse_assignment(text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise UserError(f"--set {text}: expected section.field=value, such as maps.method=cam.")
+    names = path.strip().split(".")
+    if len(names) > DEEPEST:
+        raise UserError(f"--set {path:.40}...: got {len(names)} names, expected section.field.")
     try:
-        nested: Any = yaml.safe_load(value) if value.strip() else ""
-    except yaml.YAMLError:
+        nested: Any = parse_yaml(value, f"--set {path}") if value.strip() else ""
+    except NotYaml:
         nested = value
-    for name in reversed(path.strip().split(".")):
+    for name in reversed(names):
         nested = {name: nested}
     return nested
 
@@ -168,7 +177,7 @@ def _check_names(model: type[BaseModel], values: Mapping[str, Any], at: tuple[st
         section = _section(model.model_fields[name].annotation)
         if section is not None:
             if not isinstance(value, Mapping):
-                raise UserError(f"{here} is a section: set one of its fields, got {value!r}.")
+                raise UserError(f"{here} is a section: set one of its fields, got {_short(value)}.")
             _check_names(section, value, (*at, str(name)))
 
 
@@ -198,4 +207,10 @@ def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"Config key {where}: got {first['input']!r}; {first['msg']}."
+    remedy = " Put it in quotes." if first["type"] == "string_type" else ""
+    return f"Config key {where}: got {_short(first['input'])}; {first['msg']}.{remedy}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

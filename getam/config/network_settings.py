@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -10,6 +10,7 @@ from getam.config.base import (
     PRECISION,
     SHAPES_VIT,
     WEIGHTS,
+    Arguments,
     Positive,
     Precision,
     Rate,
@@ -18,6 +19,11 @@ from getam.config.base import (
     Share,
 )
 from getam.config.label_settings import Crf
+
+CORRECTION_WEIGHT = (
+    "How much a pixel of a corrected mask counts in the loss; a pixel of a pseudo label counts 1. "
+    "Only with data.corrections."
+)
 
 
 class Training(Settings):
@@ -63,7 +69,7 @@ class Classifier(Training):
     """A ViT with a class token, trained on image-level labels."""
 
     model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
-    model_args: dict[str, Any] = Field(
+    model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field("shapes", description=WEIGHTS)
@@ -84,7 +90,7 @@ class DeepLab(Training):
         "vit_tiny_patch16_224",
         description="Name of a ViT in timm, or of an encoder of segmentation-models-pytorch.",
     )
-    encoder_args: dict[str, Any] = Field(
+    encoder_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field(
@@ -118,6 +124,7 @@ class DeepLab(Training):
         description="cross_entropy: mean over all pixels. balanced: mean over background pixels "
         "plus mean over foreground pixels. class_balanced: mean of the means of each class.",
     )
+    correction_weight: float = Field(1, gt=0, description=CORRECTION_WEIGHT)
 
 
 class LossWeights(Settings):
@@ -147,6 +154,7 @@ class Joint(Training):
     """The second phase: the network is trained on the labels that it makes of each batch."""
 
     loss: LossWeights = LossWeights()
+    correction_weight: float = Field(1, gt=0, description=CORRECTION_WEIGHT)
 
 
 class EndToEnd(Settings):
@@ -157,7 +165,7 @@ class EndToEnd(Settings):
     """
 
     model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
-    model_args: dict[str, Any] = Field(
+    model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
     weights: str = Field("shapes", description=WEIGHTS)

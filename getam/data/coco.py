@@ -25,16 +25,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from getam.data.class_names import check_classes, clean_name
+from getam.data.coco_outlines import polygons
 from getam.data.files import IMAGES, SALIENCY, clean_id, find_files, is_hidden
 from getam.data.index import DataIndex, Record
-from getam.data.label_values import IGNORE
 from getam.data.unread import left_out_note, unread_notes
 from getam.errors import UserError
 
-SHORTEST = 6  # numbers of a polygon: x and y of three points
+LONGEST_SIDE = 65_535  # of a photo, in pixels: that of a JPEG file
 
 
 class Photo(NamedTuple):
@@ -64,7 +62,7 @@ class Instances(NamedTuple):
         """Polygons of fewer than three points, which are not drawn."""
         outlines = (a.get("segmentation") for photo in self.photos for a in photo.annotations)
         lists = [outline for outline in outlines if isinstance(outline, list)]
-        return sum(len(outline) - len(_polygons(outline)) for outline in lists)
+        return sum(len(outline) - len(polygons(outline)) for outline in lists)
 
     def notes(self, file: Path) -> list[str]:
         """What ``data`` says of this annotation file."""
@@ -201,10 +199,10 @@ def read_instances(file: Path) -> Instances:
     """
     try:
         content = json.loads(file.read_bytes())
-        names = {c["id"]: clean_name(c["name"]) for c in content["categories"]}
+        names = {_whole(c["id"]): clean_name(c["name"]) for c in content["categories"]}
         photos = {
             p["id"]: Photo(
-                clean_id(Path(p["file_name"]).stem), (int(p["height"]), int(p["width"])), []
+                clean_id(Path(p["file_name"]).stem), (_side(p["height"]), _side(p["width"])), []
             )
             for p in content["images"]
         }
@@ -228,6 +226,18 @@ def read_instances(file: Path) -> Instances:
     return Instances(classes, numbers, list(photos.values()))
 
 
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"a category id is a {type(value).__name__}, expected a whole number")
+    return value
+
+
+def _side(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= LONGEST_SIDE:
+        raise ValueError(f"a height or width is {value!r}, expected 1 to {LONGEST_SIDE}")
+    return value
+
+
 def _checked(annotation: dict[str, Any]) -> dict[str, Any]:
     """An annotation whose outline, where it has one, is of a kind that can be filled."""
     outline = annotation.get("segmentation")
@@ -238,46 +248,3 @@ def _checked(annotation: dict[str, Any]) -> dict[str, Any]:
     if isinstance(outline, dict) and outline and not {"counts", "size"} <= outline.keys():
         raise KeyError("counts and size of a segmentation")
     return annotation
-
-
-def _polygons(outline: Sequence[Sequence[float]]) -> list[Sequence[float]]:
-    """Those of an outline that enclose anything: x and y of three points or more."""
-    return [part for part in outline if len(part) >= SHORTEST and len(part) % 2 == 0]
-
-
-def draw_mask(
-    annotations: Sequence[dict[str, Any]], size: tuple[int, int], numbers: dict[int, int]
-) -> np.ndarray:
-    """Annotations of one image as a mask (H, W) uint8; see the module for crowds and overlaps.
-
-    Raises:
-        UserError: pycocotools is not installed, or an outline of another size.
-    """
-    mask = np.zeros(size, np.uint8)
-    for annotation in sorted(annotations, key=lambda a: not a.get("iscrowd")):  # stable
-        outline = annotation.get("segmentation")
-        outline = _polygons(outline) if isinstance(outline, list) else outline
-        if outline:
-            number = IGNORE if annotation.get("iscrowd") else numbers[annotation["category_id"]]
-            mask[_fill(outline, size)] = number
-    return mask
-
-
-def _fill(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons, or of a run-length encoding, compressed or not."""
-    try:
-        from pycocotools import mask as coco
-    except ImportError:
-        raise UserError(
-            "data.kind: coco needs pycocotools, which is not installed: pip install 'getam[coco]'."
-        ) from None
-    if isinstance(outline, list):
-        outline = coco.merge(coco.frPyObjects(outline, *size))
-    elif tuple(outline["size"]) != tuple(size):
-        raise UserError(
-            f"data.root: got an outline of {outline['size']} (height, width) in the annotations of "
-            f"an image of {list(size)}, expected the same. Mend the annotations."
-        )
-    elif isinstance(outline["counts"], list):
-        outline = coco.frPyObjects(outline, *size)
-    return coco.decode(outline).astype(bool)

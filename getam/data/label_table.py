@@ -12,6 +12,7 @@ How the classes in a cell of ``labels.csv`` are separated is decided once for th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +78,7 @@ def split_cells(
     texts = set(cells.values())
     whole = {cell for cell in texts if clean_name(cell) in listed}
     separated = any(SEPARATORS.search(cell) for cell in texts - whole)
-    split = {cell: _split(cell, cell in whole, separated) for cell in texts}
+    split = {cell: _split(cell, cell in whole, separated, listed) for cell in texts}
     names = {image_id: split[cell] for image_id, cell in cells.items()}
     with collected(problems):
         _refuse_two_readings(names, separated, listed, file)
@@ -93,9 +94,16 @@ def _refuse_lists(lists: Mapping[str, str], file: Path) -> None:
     )
 
 
-def _split(cell: str, whole: bool, separated: bool) -> list[str]:
-    parts = [cell] if whole else SEPARATORS.split(cell) if separated else cell.split()
+def _split(cell: str, whole: bool, separated: bool, listed: Collection[str]) -> list[str]:
+    parts = [cell] if whole else _separated(cell, listed) if separated else cell.split()
     return [name for name in map(str.strip, parts) if name]
+
+
+def _separated(cell: str, listed: Collection[str]) -> list[str]:
+    """The parts between separators; a listed name keeps the separators that it has itself."""
+    own = sorted(filter(SEPARATORS.search, listed), key=len, reverse=True)
+    names = "|".join([*map(re.escape, own), r"[^,;|\t\r\n]*"])
+    return re.findall(rf"\s*({names})\s*(?:{SEPARATORS.pattern}|$)", cell)
 
 
 def _refuse_two_readings(

@@ -16,9 +16,11 @@ from torch import nn
 from getam.cache import in_threads
 from getam.data.broken_off import check_whole
 from getam.data.class_names import counted
-from getam.data.images import image_size
-from getam.data.label_values import IGNORE
+from getam.data.corrections import SAMPLE
+from getam.data.images import image_size, read_mask
+from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
+from getam.running.example import drawn_index
 from getam.training import distributed
 
 if TYPE_CHECKING:
@@ -143,6 +145,49 @@ def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = N
         raise UserError(
             f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
             f"nothing can be measured. Set their pixels to class ids, or remove the masks."
+        )
+
+
+def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
+    """The corrected masks of the photos ``which`` must have their size, and ids of classes.
+
+    Raises:
+        UserError: one cannot be read, has another size, or a value that is no class.
+    """
+    corrections, data = job.context.corrections, job.context.index
+    if corrections is None:
+        return
+    drawn = data is None
+    data = data or drawn_index(job.config.data.shapes).with_corrections(corrections)
+    splits = (job.config.data.train, job.config.data.val)
+    records = {r.id: r for name in splits for r in data.split(name) if r.correction and which(r)}
+    side = job.config.data.shapes.size
+    classes = len(data.mask_classes or data.classes) or MOST_CLASSES  # of COCO: not known yet
+
+    def read(record: Record) -> None:
+        size = (side, side) if drawn else image_size(record.image)
+        read_mask(record.correction, size, classes)
+
+    in_threads(read, [*records.values()], READERS)
+
+
+def check_sample(job: Job) -> None:
+    """The photos of the sample must get a final mask: they are labelled, in train or in val.
+
+    Raises:
+        UserError: one is not.
+    """
+    data, corrections = data_of(job), job.context.corrections
+    if corrections is None or data is None:
+        return
+    names = (job.config.data.train, job.config.data.val)
+    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
+    others = sorted(corrections.sample - labelled)
+    if others:
+        raise UserError(
+            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
+            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
+            f"they get no final mask to measure. Draw the sample among the labelled photos."
         )
 
 

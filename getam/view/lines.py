@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from getam.view.progress import duration
+from getam.view.shown import shown_line
 from getam.view.table import text_table
 
 
@@ -35,7 +36,7 @@ class Reporter:
         return f"{event.kind}: {event.detail}"
 
     def _say(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        print(shown_line(line), file=self.stream, flush=True)
 
 
 def headline(metrics: Mapping[str, Any]) -> list[str]:

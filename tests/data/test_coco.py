@@ -12,7 +12,8 @@ from PIL import Image
 
 from getam.config.loading import load_config
 from getam.data.check import check
-from getam.data.coco import draw_mask, read_coco, read_coco_photos, read_instances
+from getam.data.coco import read_coco, read_coco_photos, read_instances
+from getam.data.coco_outlines import draw_mask
 from getam.data.folder import read_folder
 from getam.data.palette import voc_palette
 from getam.errors import UserError
@@ -221,7 +222,7 @@ def test_a_crowd_of_another_size_is_one_sentence(tmp_path):
         crowds[0]["segmentation"]["size"] = [3, 4]
 
     instances = read_instances(change(make_coco(tmp_path / "coco"), edit))
-    with pytest.raises(UserError, match=r"got an outline of \[3, 4\]"):
+    with pytest.raises(UserError, match=r"got the size \[3, 4\]"):
         draw(instances, 1)
 
 

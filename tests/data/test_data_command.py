@@ -190,42 +190,6 @@ def test_it_needs_no_torch(folder):
     subprocess.run([sys.executable, "-c", code, str(ROOT), *words], check=True, cwd=folder)
 
 
-FORMATS = ("jpg", "png", "webp", "bmp")
-
-
-def noisy(file: Path) -> bytes:
-    """A photo whose file has some kilobytes."""
-    pixels = np.random.default_rng(0).integers(0, 255, (48, 40, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file)
-    return file.read_bytes()
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-def test_a_photo_that_breaks_off_is_found_without_deep(folder, ending):
-    (folder / "images" / "photo02.png").unlink()
-    file = folder / "images" / f"photo02.{ending}"
-    whole = noisy(file)
-    Image.new("L", (40, 48)).save(folder / "masks" / "photo02.png")
-    Image.new("L", (40, 48)).save(folder / "saliency" / "photo02.png")
-    settings = ("data.kind=folder", f"data.root={folder}")
-    assert found(*settings)["problems"] == []
-    file.write_bytes(whole[: len(whole) // 2])
-    (problem,) = found(*settings)["problems"]
-    assert f"photo02.{ending}: cannot read this file" in problem
-    assert "delete it and its lines in labels.csv" in problem
-
-
-def test_a_photo_with_something_behind_its_end_is_whole(folder):
-    (folder / "images" / "photo02.png").unlink()
-    file = folder / "images" / "photo02.jpg"
-    whole = noisy(file)
-    Image.new("L", (40, 48)).save(folder / "masks" / "photo02.png")
-    Image.new("L", (40, 48)).save(folder / "saliency" / "photo02.png")
-    for behind in (b"\0" * 40, b"a trailer of the camera" * 9):
-        file.write_bytes(whole + behind)
-        assert found("data.kind=folder", f"data.root={folder}")["problems"] == []
-
-
 def test_a_table_with_many_mistakes_is_told_in_one_call(folder):
     rows = [f"gone_{n},cat" for n in range(40)]
     with (folder / "labels.csv").open("a") as table:

@@ -81,6 +81,17 @@ def test_names_with_spaces_without_a_separator_are_said(root):
     )
 
 
+def test_a_listed_name_with_a_sign_is_one_class_also_beside_another(root):
+    (root / "classes.txt").write_text("bow, weapon\nweapon\nquiver\n")
+    several = ('"bow, weapon;quiver"', '"weapon, bow, weapon"', '"quiver, weapon"')
+    write(root, *several, '"bow, weapon"')
+    found = labels(root)
+    assert found["p0"] == ("bow, weapon", "quiver")
+    assert found["p1"] == ("bow, weapon", "weapon")
+    assert found["p2"] == ("weapon", "quiver")
+    assert found["p3"] == ("bow, weapon",)
+
+
 def test_classes_txt_says_which_names_have_spaces(root):
     (root / "classes.txt").write_text("polar bear\nbrown bear\n")
     found = labels(write(root, "polar bear", "brown bear"))
@@ -249,47 +260,3 @@ def test_other_columns_and_capital_letters_of_the_header_are_named(root):
         (root / "labels.csv").write_text(f"{header}\np0,cat,me\n")
         with pytest.raises(UserError, match=r"2 columns.*small letters.*delete other ones"):
             read_folder(root)
-
-
-def test_all_bad_lines_are_told_in_one_call(root):
-    (root / "splits").mkdir()
-    (root / "splits" / "train.txt").write_text("p0\np1.PNG\nq1\nq2\np0\n")
-    (root / "splits" / "val.txt").write_text("p2\np3\n")
-    rows = ["gone_1,cat", "p0,cat", "p1,cat,dog", "gone_2,dog", "p2,['cat']", "p3,background"]
-    (root / "labels.csv").write_text("\n".join(["image,classes", *rows, "p4,dog"]))
-    problems: list[str] = []
-    index = read_folder(root, problems=problems)
-    told = "\n".join(problems)
-    assert "labels.csv, line 4: got 3 columns" in told
-    assert (
-        "2 lines name photos that images/ does not have: line 2 'gone_1', line 5 'gone_2'" in told
-    )
-    assert "photo 'p2' has ['cat'], a list as text" in told
-    assert "a class called 'background'" in told
-    assert "train.txt: 2 lines name photos that images/ does not have: line 3 'q1'" in told
-    assert "photo 'p0' stands there twice (lines 1 and 5)" in told
-    assert len(problems) == 6
-    assert [record.id for record in index.split("train")] == ["p0", "p1"]
-    assert index.classes == ("cat", "dog")
-    with pytest.raises(UserError, match=r"line 4: .*There are 5 more: the command data lists all"):
-        read_folder(root)
-
-
-def test_a_class_that_classes_txt_lacks_is_told_once_for_all_photos(root):
-    (root / "classes.txt").write_text("cat\n")
-    problems: list[str] = []
-    read_folder(write(root, "cat", "dgo", "bird"), problems=problems)
-    assert sorted(problem.split("the class ")[1][:6] for problem in problems) == [
-        "'bird'",
-        "'dgo',",
-    ]
-
-
-def test_photos_in_sub_folders_beside_a_table_are_said_to_be_there(root):
-    (root / "images" / "garden").mkdir()
-    for n in (3, 4):
-        (root / "images" / f"p{n}.png").rename(root / "images" / "garden" / f"p{n}.png")
-    with pytest.raises(UserError, match=r"2 of these photos are in sub-folders") as caught:
-        read_folder(write(root, "cat", "dog"))
-    assert "'images/garden/p3.png' first" in str(caught.value)
-    assert "move all photos into images/ itself" in str(caught.value)

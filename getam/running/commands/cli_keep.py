@@ -23,6 +23,7 @@ from getam.running.method import current_method
 from getam.view.lines import Reporter
 from getam.view.program import program
 from getam.view.progress import track
+from getam.view.shown import say
 
 
 @click.command("config", short_help="Print all settings, with what they do.")
@@ -35,7 +36,7 @@ def config_command(config: Config, artifacts: Path, section: str | None) -> None
     """
     from getam.running.commands.settings import settings_table
 
-    click.echo(settings_table(config, section))
+    say(settings_table(config, section))
 
 
 @click.command("data", short_help="Check a data folder.")
@@ -62,9 +63,9 @@ def data_command(
 
     if write_splits:
         for file in write_lists(config):
-            click.echo(f"written: {file}", err=True)
+            say(f"written: {file}", err=True)
     found = check_data(config, deep)
-    click.echo(json.dumps(found, indent=1) if as_json else data_report(found, _run_command()))
+    say(json.dumps(found, indent=1) if as_json else data_report(found, _run_command()))
     if count := len(found["problems"]):
         raise UserError(f"{count} problem{'s' if count > 1 else ''} with this data set.")
 
@@ -102,8 +103,62 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     plan = runner.plan()
     runner.check(plan)
     made = runner.run(plan)
-    click.echo((made["compare"] / "table.txt").read_text(), nl=False)
-    click.echo(f"Threshold curves: {made['compare'] / 'curves.png'}")
+    say((made["compare"] / "table.txt").read_text(), nl=False)
+    say(f"Threshold curves: {made['compare'] / 'curves.png'}")
+
+
+@click.command(short_help="Recommend settings without masks.")
+@with_config
+@click.option(
+    "--set-list",
+    "lists",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE,VALUE",
+    help="Try these values of a setting. You can give it several times; the best value of a list "
+    "is kept for the next list.  [default: short lists of maps.method, of the section foreground "
+    "if it is used, and of the threshold]",
+)
+@device_option
+@workers_option
+def choose(
+    config: Config,
+    artifacts: Path,
+    lists: tuple[str, ...],
+    device: str | None,
+    workers: int | str | None,
+) -> None:
+    """Try short lists of settings, and recommend the best ones. It uses no masks.
+
+    For each value the stages up to the pseudo labels run (in the mode end-to-end, up to the stage
+    doubt); what is cached is not made again. The figure that decides is the agreement: how well
+    the pseudo labels of a photo can be predicted from those of other photos. 0: not at all; 1:
+    exactly. At the end it prints the options to add to the command run.
+    """
+    from getam.running.commands import choose as command
+    from getam.running.opening import open_runner
+
+    stages = current_method().choice
+
+    def agreement(tried: Config) -> float:
+        runner = open_runner(
+            stages,
+            tried,
+            artifacts,
+            device=device,
+            workers=workers,
+            track=track,
+            run_name="choose",
+            report=Reporter(sys.stderr),
+        )
+        plan = runner.plan()
+        runner.check(plan)
+        runner.run(plan)
+        return runner.status()[-1].metrics["agreement"]
+
+    wanted = [*map(command.SettingList.parse, lists)] or command.default_lists(config)
+    best, tried = command.choose(config, wanted, agreement)
+    click.echo(command.table(tried, best))
+    click.echo(f"Go on with the same command line and: run {command.options(tried, best)}")
 
 
 @click.command("runs", short_help="List the named runs.")
@@ -120,7 +175,7 @@ def runs_command(artifacts: Path, as_json: bool) -> None:
     from getam.running.commands.named_runs import named_runs, runs_table
 
     found = named_runs(artifacts, current_method().names)
-    click.echo(json.dumps(found, indent=1) if as_json else runs_table(found))
+    say(json.dumps(found, indent=1) if as_json else runs_table(found))
 
 
 @click.command("verify", short_help="Check all artifacts for damage.")
@@ -132,13 +187,13 @@ def verify_command(artifacts: Path) -> None:
 
     problems = verify(Store(artifacts))
     for problem in problems:
-        click.echo(f"{problem.stage}/{problem.key}: {problem.detail}")
+        say(f"{problem.stage}/{problem.key}: {problem.detail}")
     if problems:
         raise UserError(
             f"{len(problems)} problems. The next run sets these artifacts aside and makes them "
             f"again."
         )
-    click.echo("All artifacts are as their manifests say.")
+    say("All artifacts are as their manifests say.")
 
 
 @click.command("gc", short_help="Free disk space.")
@@ -157,15 +212,16 @@ def gc_command(artifacts: Path, dry_run: bool) -> None:
 
     garbage = gc(Store(artifacts), dry_run=dry_run)
     for item in garbage:
-        click.echo(f"{item.path}  {item.size / 1e6:.1f} MB")
+        say(f"{item.path}  {item.size / 1e6:.1f} MB")
     verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+    say(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
 
 
 COMMANDS = (
     config_command,
     data_command,
     compare,
+    choose,
     runs_command,
     verify_command,
     gc_command,

@@ -10,6 +10,7 @@ from getam.config.schema import Config
 from getam.running.commands.options import device_option, with_config
 from getam.running.method import current_method
 from getam.view.progress import track
+from getam.view.shown import say
 
 file_argument = click.Path(path_type=Path)
 
@@ -55,10 +56,10 @@ def inspect(
 
     run = CurrentRun(current_method().chain, config, artifacts)
     if not images:
-        click.echo(table(run, stage, class_name, track))
+        say(table(run, stage, class_name, track))
         return
     for path in overlays(run, stage, images, class_name, threshold, output):
-        click.echo(path)
+        say(str(path))
 
 
 @click.command(short_help="Write one HTML file about a run.")
@@ -88,7 +89,7 @@ def report(config: Config, artifacts: Path, output: Path, images: int) -> None:
 
     run = CurrentRun(current_method().chain, config, artifacts)
     size = write_report(run, output, images, track)
-    click.echo(f"{output}  {size / 1e6:.1f} MB")
+    say(f"{output}  {size / 1e6:.1f} MB")
 
 
 @click.command(short_help="Predict the classes of pixels in new photos.")
@@ -150,52 +151,9 @@ def predict(
         crf=smoothing,
         intensities=intensities,
         track=track,
-        say=lambda message: click.echo(f"note: {message}", err=True),
+        say=lambda message: say(f"note: {message}", err=True),
     )
-    click.echo(f"{count} photos: {output / 'areas.json'}")
+    say(f"{count} photos: {output / 'areas.json'}")
 
 
-@click.command(short_help="Write labels for annotation tools, or the network.")
-@with_config
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["coco", "onnx", "voc"]),
-    required=True,
-    help="coco and voc: labels for annotation tools. onnx: the network for deployment.",
-)
-@click.option(
-    "-o",
-    "output",
-    type=file_argument,
-    help="File or folder to write.  [default: coco.json, network.onnx, or the folder voc]",
-)
-@click.option(
-    "--what",
-    type=click.Choice(["pseudolabels", "predictions", "predictions_crf"]),
-    default="pseudolabels",
-    show_default=True,
-    help="Labels to export with coco and voc. pseudolabels: of the train photos. predictions, "
-    "predictions_crf: of the val photos.",
-)
-def export(config: Config, artifacts: Path, kind: str, output: Path | None, what: str) -> None:
-    """Write labels for annotation tools (COCO or PASCAL VOC), or the network as an ONNX file.
-
-    One export has either the pseudo labels of the train photos or the predictions of the val
-    photos. To have both, export twice, with another -o.
-    """
-    from getam.running.commands import export as command
-    from getam.running.commands.current import CurrentRun
-
-    run = CurrentRun(current_method().chain, config, artifacts)
-    path = output or Path({"coco": "coco.json", "onnx": "network.onnx", "voc": "voc"}[kind])
-    if kind == "coco":
-        said = f"{command.export_coco(run, what, path, track)} annotations"
-    elif kind == "voc":
-        said = f"{command.export_voc(run, what, path, track)} images"
-    else:
-        said = command.export_network(run, path)
-    click.echo(f"{path}: {said}")
-
-
-COMMANDS = (inspect, report, predict, export)
+COMMANDS = (inspect, report, predict)

@@ -16,6 +16,7 @@ from getam.config.loading import load_config, presets
 from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
+from getam.view.shown import say, shown_line
 
 
 def exits_cleanly(command: Callable) -> Callable:
@@ -33,18 +34,18 @@ def exits_cleanly(command: Callable) -> Callable:
             try:
                 command(**options)
             except (UserError, CacheError) as error:
-                raise click.ClickException(str(error)) from None
+                raise click.ClickException(shown_line(str(error))) from None
             except Exception as error:
                 told = sentence(error)
                 if told is None:
                     raise
-                raise click.ClickException(told) from error
+                raise click.ClickException(shown_line(told)) from error
 
     return guarded
 
 
 def _note(message: Warning | str, *_: Any) -> None:
-    click.echo(f"note: {message}", err=True)
+    say(f"note: {message}", err=True)
 
 
 class Workers(click.ParamType):
