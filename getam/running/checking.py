@@ -63,7 +63,7 @@ def write_lists(config: Config) -> list[Path]:
     if config.data.kind != "folder":
         raise UserError(
             f"--write-splits: got data.kind={config.data.kind}, which has lists of its own; "
-            f"expected folder."
+            f"expected folder: add --config folder --set data.root=FOLDER."
         )
     root = root_of(config)
     return write_splits(root, read_data(config, root, root / config.data.saliency).splits)

@@ -171,11 +171,6 @@ def used_splits(data: Data) -> list[str]:
 
 
 def root_of(config: Config) -> Path:
-    """The user's data folder.
-
-    Raises:
-        UserError: data.root is not set.
-    """
     if config.data.root is None:
         raise UserError(
             "data.root is not set, expected the path of the data folder. Add --set "

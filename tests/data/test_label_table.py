@@ -217,3 +217,46 @@ def test_a_class_with_the_name_of_another_row_is_refused(root, name):
 
 def test_a_class_that_says_that_there_is_none_is_noted(root):
     assert "class called 'none'" in notes(write(root, "none", "cat"))
+
+
+def test_an_image_twice_in_labels_json_is_refused(root):
+    (root / "labels.json").write_text('{"p0": ["cat"], "p0": ["dog"]}')
+    with pytest.raises(UserError, match="photo 'p0' stands there twice"):
+        read_folder(root)
+
+
+def test_a_line_per_photo_and_class_is_a_table_too(root):
+    table = "image,classes\np0,traffic light\np0,cat\np1,cat\np1,cat\np2,traffic light\n"
+    (root / "labels.csv").write_text(table)
+    found = labels(root)
+    assert (found["p0"], found["p1"]) == (("cat", "traffic light"), ("cat",))
+    assert found["p2"] == ("traffic light",)
+    assert "2 of 3 photos have several lines, 'p0' first. Each line adds its class" in notes(root)
+
+
+def test_a_second_line_beside_cells_with_several_classes_says_what_to_write(root):
+    (root / "labels.csv").write_text("image,classes\np0,cat;dog\np1,cat\np1,dog\n")
+    expected = r"line 4: photo 'p1' has a line already \(line 3\).*: p1,cat;dog"
+    with pytest.raises(UserError, match=expected):
+        read_folder(root)
+
+
+def test_a_photo_with_a_class_and_with_none_is_refused(root):
+    (root / "labels.csv").write_text("image,classes\np0,cat\np0,\np1,dog\n")
+    with pytest.raises(UserError, match=r"line 3: .*classes in one line and none in another"):
+        read_folder(root)
+
+
+def test_semicolons_between_columns_and_classes_get_an_advice_that_works(root):
+    (root / "labels.csv").write_text("image;classes\np0;cat;dog\np1;cat\n")
+    with pytest.raises(UserError, match=r'in quotes: p0;"cat;dog"'):
+        read_folder(root)
+    (root / "labels.csv").write_text('image;classes\np0;"cat;dog"\np1;cat\n')
+    assert labels(root)["p0"] == ("cat", "dog")
+
+
+def test_other_columns_and_capital_letters_of_the_header_are_named(root):
+    for header in ("image,classes,photographer", "Image,Classes"):
+        (root / "labels.csv").write_text(f"{header}\np0,cat,me\n")
+        with pytest.raises(UserError, match=r"2 columns.*small letters.*delete other ones"):
+            read_folder(root)
