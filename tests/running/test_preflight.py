@@ -274,7 +274,6 @@ def test_a_check_looks_at_no_stage_that_is_cached(good, monkeypatch):
         "pseudolabels",
         "deeplab",
         "predictions",
-        "doubt",
         "evaluation",
     ):
         monkeypatch.setattr(f"stages.{name}.check", note(name))
