@@ -11,6 +11,7 @@ import click
 
 from getam import __version__
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.errors import UserError
 from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
@@ -26,7 +27,6 @@ from getam.running.opening import open_runner
 from getam.running.pretrained import fetch_needed
 from getam.running.team import open_team
 from getam.view.lines import Reporter, plan_lines, status_table
-from getam.view.numbers import counted
 from getam.view.program import program
 from getam.view.progress import duration, track
 from getam.view.shown import say

@@ -39,8 +39,9 @@ Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K,
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_masks, data_of
+    from getam.running.preflight import check_maps, check_masks, data_of
 
+    check_maps(job, job.config.compare.methods)
     data = data_of(job)
     if data is None:
         return

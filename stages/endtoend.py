@@ -49,6 +49,9 @@ ReadMask = Callable[["Record", tuple[int, int]], np.ndarray]
 def check(job: Job) -> None:
     from getam.running.preflight import (
         check_corrections,
+        check_maps,
+        check_photos,
+        check_saliency,
         check_splits,
         check_training,
         data_of,
@@ -58,8 +61,10 @@ def check(job: Job) -> None:
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
     check_corrections(job, lambda record: teaches(job, record))
+    check_photos(job)
     if data is not None:
-        _open_saliency(job, data, data.labelled(job.config.data.train))
+        records = data.labelled(job.config.data.train)
+        check_saliency(_open_saliency(job, data, records), records)
     network = without_weights(
         build_endtoend,
         job.context.file("endtoend.weights", settings.weights),
@@ -71,6 +76,7 @@ def check(job: Job) -> None:
     )
     check_training(job, "endtoend.classification", network.encoder, settings.image_size)
     check_training(job, "endtoend.joint", network, settings.image_size)
+    check_maps(job, [job.config.maps.method], job.config.maps.start_block)
 
 
 def run(job: Job) -> dict[str, Any]:

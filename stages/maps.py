@@ -17,7 +17,7 @@ from torch import nn
 
 from getam.data.images import read_photo
 from getam.data.transforms import normalise_images, resize_maps, to_square
-from getam.maps.compute import compute_maps, start_block_of
+from getam.maps.compute import compute_maps
 from getam.maps.file import merge_shards, write_shard
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -32,13 +32,9 @@ SHARD = 64  # photos in a file; a killed run loses at most the work of one file
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import explained_network, named
+    from getam.running.preflight import check_maps
 
-    settings = job.config.maps
-    network, _ = explained_network(job)
-    named(
-        "maps.start_block", lambda: start_block_of(network, settings.method, settings.start_block)
-    )
+    check_maps(job, [job.config.maps.method], job.config.maps.start_block)
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -38,11 +38,12 @@ CHUNK = 8  # photos that a worker gets at a time
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import data_of
+    from getam.running.preflight import check_saliency, data_of
 
     data = data_of(job)
     if data is not None:
-        _open_saliency(job, data, data.split(job.config.data.train))
+        records = data.split(job.config.data.train)
+        check_saliency(_open_saliency(job, data, records), records)
 
 
 def run(job: Job) -> dict[str, Any]:

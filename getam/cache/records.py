@@ -102,9 +102,17 @@ def _read(path: Path) -> dict[str, Any]:
     """Empty if the record is absent or damaged."""
     try:
         record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record, dict) and _is_sound(_whole(record)) else {}
+
+
+def _is_sound(record: dict[str, Any]) -> bool:
+    """Whether each part of a whole record is of its type."""
+    parts = [record[name] for name in ("keys", "unfinished", "settings")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    return all(isinstance(key, str) for keys in parts[:2] for key in keys.values())
 
 
 def _whole(record: dict[str, Any]) -> dict[str, Any]:

@@ -8,49 +8,42 @@ reaches an artifact, so it is no part of a key.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from getam.cache import in_threads
-from getam.data.corrections import SAMPLE
-from getam.data.images import image_size, read_mask
-from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
 from getam.networks.downloads import pretrained_source
-from getam.running.example import drawn_index
+from getam.running.preflight_data import (
+    check_corrections,
+    check_masks,
+    check_photos,
+    check_saliency,
+    check_sample,
+    check_splits,
+    data_of,
+)
 from getam.training import distributed
 
 if TYPE_CHECKING:
     from getam.cache import Job
-    from getam.data.index import DataIndex, Record
 
-READERS = 8  # threads: reading headers waits for the disk
-
-
-def data_of(job: Job) -> DataIndex | None:
-    """The user's data set; None where the stage ``data`` makes it."""
-    return None if "data" in job.inputs else job.context.index
-
-
-def check_splits(job: Job) -> None:
-    """Train and val must be there, have image-level labels, and share no photo.
-
-    Raises:
-        UserError: one of these does not hold.
-    """
-    data, names = data_of(job), job.config.data
-    if data is None:
-        return
-    train, val = data.labelled(names.train), data.labelled(names.val)
-    both = {record.id for record in train} & {record.id for record in val}
-    if both:
-        raise UserError(
-            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
-            f"expected none. Figures on photos that the network learnt from say nothing: take them "
-            f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
-        )
+__all__ = [
+    "check_corrections",
+    "check_maps",
+    "check_masks",
+    "check_photos",
+    "check_saliency",
+    "check_sample",
+    "check_splits",
+    "check_training",
+    "data_of",
+    "explained_network",
+    "named",
+    "without_weights",
+]
 
 
 def without_weights(build: Callable[..., nn.Module], weights: str, **options: Any) -> nn.Module:
@@ -64,8 +57,14 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     """
     if weights not in ("timm", "none"):
         build(**options, weights=weights)
-    with torch.device("meta"):
-        network = build(**options, weights="none")
+    try:
+        with torch.device("meta"):
+            network = build(**options, weights="none")
+    except (RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"This network cannot be built ({reason}). Lower its channels, or mend its arguments."
+        ) from None
     if weights == "timm":
         pretrained_source(options["model"] if "model" in options else options["encoder"])
     return network
@@ -100,84 +99,24 @@ def check_training(
                 f"{section}.batch_size: got batches of {batch}, expected at least 2 photos: batch "
                 f"normalisation needs them."
             ) from None
-        raise UserError(
-            f"{section.partition('.')[0]}.image_size: got {side}, which this network cannot take "
-            f"({reason}). Choose a multiple of its patch size or stride."
-        ) from None
+        raise UserError(_cannot_take(job, section.partition(".")[0], side, error, reason)) from None
+
+
+def _cannot_take(job: Job, stage: str, side: int, error: Exception, reason: str) -> str:
+    if isinstance(error, (TypeError, AttributeError)):  # it lacks what the decoder asks of a ViT
+        name = "encoder" if stage == "deeplab" else "model"
+        model = getattr(_section(job.config, stage), name)
+        return f"{stage}.{name}: got {model}, which has no such decoder ({reason}). Choose a ViT."
+    return (
+        f"{stage}.image_size: got {side}, which this network cannot take ({reason}). Choose a "
+        f"multiple of its patch size or stride, or the size that the model is made for."
+    )
 
 
 def _section(config: Any, path: str) -> Any:
     for name in path.split("."):
         config = getattr(config, name)
     return config
-
-
-def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = None) -> None:
-    """Masks must have the size of their photos (by the headers), and one of them a labelled pixel.
-
-    With ``most`` only so many masks are looked at, at equal distances.
-
-    Raises:
-        UserError: a mask of another size, or masks that are 255 everywhere.
-    """
-    measured = [record for record in records if record.mask is not None]
-    measured = measured[:: max(1, len(measured) // most)] if most else measured
-    sizes = in_threads(lambda r: (image_size(r.image), image_size(r.mask)), measured, READERS)
-    for record, (photo, mask) in zip(measured, sizes):
-        if photo != mask:
-            raise UserError(
-                f"{record.mask}: got a mask of {mask[1]} x {mask[0]} pixels (width x height), "
-                f"expected {photo[1]} x {photo[0]} as its photo has. Draw it at the size of the "
-                f"upright photo, or remove it."
-            )
-    if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
-        raise UserError(
-            f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
-            f"nothing can be measured. Set their pixels to class ids, or remove the masks."
-        )
-
-
-def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
-    """The corrected masks of the photos ``which`` must have their size, and ids of classes.
-
-    Raises:
-        UserError: one cannot be read, has another size, or a value that is no class.
-    """
-    corrections, data = job.context.corrections, job.context.index
-    if corrections is None:
-        return
-    drawn = data is None
-    data = data or drawn_index(job.config.data.shapes).with_corrections(corrections)
-    splits = (job.config.data.train, job.config.data.val)
-    records = {r.id: r for name in splits for r in data.split(name) if r.correction and which(r)}
-    side = job.config.data.shapes.size
-    classes = len(data.mask_classes or data.classes) or MOST_CLASSES  # of COCO: not known yet
-
-    def read(record: Record) -> None:
-        size = (side, side) if drawn else image_size(record.image)
-        read_mask(record.correction, size, classes)
-
-    in_threads(read, [*records.values()], READERS)
-
-
-def check_sample(job: Job) -> None:
-    """The photos of the sample must get a final mask: they are labelled, in train or in val.
-
-    Raises:
-        UserError: one is not.
-    """
-    data, corrections = data_of(job), job.context.corrections
-    if corrections is None or data is None:
-        return
-    names = (job.config.data.train, job.config.data.val)
-    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
-    others = sorted(corrections.sample - labelled)
-    if others:
-        raise UserError(
-            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
-            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
-            f"they get no final mask to measure. Draw the sample among the labelled photos."
-        )
 
 
 def named(setting: str, check: Callable[[], Any]) -> Any:
@@ -194,16 +133,67 @@ def named(setting: str, check: Callable[[], Any]) -> Any:
 
 def explained_network(job: Job) -> tuple[nn.Module, Mapping[str, Any]]:
     """The network that the maps explain, without weights, and its settings."""
+    settings = getattr(job.config, _explained(job))
+    return without_weights(_classifier(settings), "none"), settings
+
+
+def _explained(job: Job) -> str:
+    return "endtoend" if job.stage == "endtoend" or "endtoend" in job.inputs else "classifier"
+
+
+def _classifier(settings: Any) -> Callable[..., nn.Module]:
     from getam.networks.build import build_classifier
 
-    joint = "endtoend" in job.inputs
-    settings = job.config.endtoend if joint else job.config.classifier
-    network = without_weights(
+    return partial(
         build_classifier,
-        "none",
         model=settings.model,
         num_classes=1,
         image_size=settings.image_size,
         args=dict(settings.model_args),
     )
-    return network, settings
+
+
+def check_maps(job: Job, methods: Sequence[str], start_block: int | None = None) -> None:
+    """Whether maps can be computed of the network that will be trained.
+
+    A ViT whose head reads the class token is known to be right. Of another network each method
+    computes the maps of one photo of noise, with weights of noise.
+
+    Raises:
+        UserError: a method cannot, or it has no such start block.
+    """
+    from getam.maps.compute import compute_maps, start_block_of
+    from getam.maps.probe import is_plain_transformer
+
+    section, (network, settings) = _explained(job), explained_network(job)
+    for method in methods:
+        named("maps.start_block", partial(start_block_of, network, method, start_block))
+    if is_plain_transformer(network) and getattr(network, "global_pool", "") == "token":
+        return
+    network = _of_noise(_classifier(settings)(weights="none"))
+    photo = torch.rand(1, 3, settings.image_size, settings.image_size)
+    model = f"{section}.model: got {settings.model}, of which"
+    for method in methods:
+        named(
+            f"{model} maps.method {method} cannot compute maps",
+            partial(
+                compute_maps,
+                network,
+                photo,
+                torch.ones(1, 1),
+                method=method,
+                start_block=start_block,
+            ),
+        )
+
+
+def _of_noise(network: nn.Module) -> nn.Module:
+    """All weights are drawn anew: some models begin with a head of zeros, which has no maps."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            spread = 0.05 if weight.dim() > 1 else 0.1
+            weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
+            if weight.dim() == 1:  # of norms and layer scales, which should let through
+                weight += 0.5
+    return network.eval()

@@ -136,10 +136,15 @@ def test_what_a_process_is_making_and_its_inputs_stay(project) -> None:
     assert partial in {path.absolute() for path in collect(project)}
 
 
-def test_damaged_record_of_a_run_stops_it(project) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[" * 100_000, '{"keys": []}', '{"keys": {"seeds": 3}}', '{"settings": 1}', "null"],
+    ids=lambda content: content[:24],
+)
+def test_damaged_record_of_a_run_stops_it(project, content) -> None:
     """What that run uses is unknown, so anything might be."""
     project.run()
-    (project.artifacts / "runs" / "default.json").write_text("{")
+    (project.artifacts / "runs" / "default.json").write_text(content)
     before = listing(project)
     with pytest.raises(CacheError, match=r"default\.json is damaged, so what its run uses"):
         gc(project.runner().store)

@@ -37,7 +37,9 @@ def drop_line(file: Path, start: str) -> None:
 
 def test_missing_image(folder):
     (folder / "images" / "photo02.png").unlink()
-    assert_one_sentence(run(folder), "labels.csv, line 4", "photo02", "Add the image or remove")
+    assert_one_sentence(
+        run(folder), "labels.csv, line 4", "photo02", "Add each photo, or remove its line"
+    )
 
 
 def test_image_of_a_split_is_missing(folder):
@@ -52,7 +54,7 @@ def test_truncated_jpeg_is_named_and_earlier_artifacts_stay(folder):
     whole = (folder / "images" / "photo09.jpg").read_bytes()
     assert run(folder, arguments=("run", "--until", "classifier")).code == 0
     (folder / "images" / "photo09.jpg").write_bytes(whole[: len(whole) // 2])
-    assert_one_sentence(run(folder), "photo09.jpg", "truncated", "replace it")
+    assert_one_sentence(run(folder), "photo09.jpg", "truncated", "Replace the file")
     (folder / "images" / "photo09.jpg").write_bytes(whole)
     again = run(folder, arguments=("run", "--until", "classifier"))
     assert again.stages_run() == [], again

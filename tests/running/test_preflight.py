@@ -52,6 +52,7 @@ SETTINGS = {
         ("classifier.image_size=33",),
         "classifier.image_size: got 33",
     ),
+    "channels beyond all numbers": (("deeplab.channels=99999999999",), "cannot be built"),
     "image size of DeepLab": (("deeplab.image_size=30",), "deeplab.image_size: got 30"),
     "image size of the end-to-end network": (
         (*END_TO_END, "endtoend.image_size=36"),
@@ -164,6 +165,14 @@ def without_saliency(data: Path) -> None:
     (data / "saliency/photo03.png").unlink()
 
 
+def small_saliency(data: Path) -> None:
+    Image.new("L", (5, 5)).save(data / "saliency/photo03.png")
+
+
+def unreadable_saliency(data: Path) -> None:
+    (data / "saliency/photo03.png").write_bytes(b"no picture")
+
+
 def turned_val_mask(data: Path) -> None:
     Image.fromarray(np.zeros((48, 40), np.uint8)).save(data / "masks/photo09.png")
 
@@ -177,12 +186,24 @@ def void_masks(data: Path) -> None:
         Image.fromarray(np.full_like(np.array(Image.open(file)), 255)).save(file)
 
 
+def truncated_photo(data: Path) -> None:
+    """Its header is whole, and it is neither the first photo nor one that is drawn first."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    (data / "images/photo03.png").unlink()
+    file = data / "images/photo03.jpg"
+    Image.fromarray(pixels).save(file)
+    file.write_bytes(file.read_bytes()[:900])
+
+
 FOLDERS = {
-    without_val_labels: ((), "no image of split 'val' has a line in the label table"),
-    without_train_labels: ((), "no image of split 'train' has a line in the label table"),
-    overlapping: ((), "1 photos are in train and in val, 'photo07' first"),
+    truncated_photo: ((), "photo03.jpg: cannot read this"),
+    without_val_labels: ((), "no photo of split 'val' has a line in the label table"),
+    without_train_labels: ((), "no photo of split 'train' has a line in the label table"),
+    overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
+    small_saliency: ((), "photo03.png: got a saliency map of 5 x 5 pixels"),
+    unreadable_saliency: ((), "photo03.png: cannot read this image"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),
     turned_train_mask: ((), "photo01.png: got a mask of 40 x 48 pixels"),
     void_masks: ((), "are 255 (ignore) everywhere"),
@@ -253,9 +274,17 @@ def test_a_check_looks_at_no_stage_that_is_cached(good, monkeypatch):
         "pseudolabels",
         "deeplab",
         "predictions",
-        "doubt",
         "evaluation",
     ):
         monkeypatch.setattr(f"stages.{name}.check", note(name))
     assert run(good, options=("--dry-run", "--until", "maps")).exit_code == 0
     assert checked == ["classifier", "maps"]
+
+
+@pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])
+def test_a_saliency_model_that_is_none_is_refused(good, tmp_path, mode):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    model = f"pseudolabels.saliency_model={tmp_path / 'model.onnx'}"
+    result = run(good, f"mode={mode}", "pseudolabels.saliency=onnx", model)
+    assert_refused(result, good, "model.onnx: cannot load this saliency model")

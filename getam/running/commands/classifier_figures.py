@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from getam.data.class_names import counted
 from getam.metrics.chance import beats_chance
 from getam.metrics.classification import average_precision, f1, mean_average_precision
 from getam.running.commands.current import CurrentRun
-from getam.view.numbers import counted
 
 FEW = 5  # photos with, or without, a class, with which a good classifier may fail the test
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
-from getam.config.loading import load_config
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.errors import UserError
 from getam.running.commands.options import (
     artifacts_option,
-    config_option,
     device_option,
     exits_cleanly,
     json_option,
-    set_option,
     with_config,
     workers_option,
 )
 from getam.running.method import current_method
 from getam.view.lines import Reporter
-from getam.view.numbers import counted
+from getam.view.program import program
 from getam.view.progress import track
 from getam.view.shown import say
 
@@ -46,27 +45,43 @@ def config_command(config: Config, artifacts: Path, section: str | None) -> None
 
 
 @click.command("data", short_help="Check a data folder.")
-@config_option
-@set_option
+@with_config
 @click.option(
     "--deep", is_flag=True, help="Also decode every file, and look at all values of the masks."
 )
+@click.option(
+    "--write-splits",
+    is_flag=True,
+    help="If the folder has no splits/, write the lists splits/train.txt and splits/val.txt as the "
+    "photos are divided now. Then you can change them.",
+)
 @json_option
-@exits_cleanly
 def data_command(
-    configs: tuple[str, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+    config: Config, artifacts: Path, deep: bool, write_splits: bool, as_json: bool
 ) -> None:
     """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
 
     It says what to mend, and exits with 1 if something is wrong.
     """
-    from getam.running.opening import check_data
+    from getam.running.checking import check_data, write_lists
     from getam.view.data_report import data_report
 
-    found = check_data(load_config(configs, assignments), deep)
-    say(json.dumps(found, indent=1) if as_json else data_report(found))
+    if write_splits:
+        for file in write_lists(config):
+            say(f"written: {file}", err=True)
+    found = check_data(config, deep)
+    say(json.dumps(found, indent=1) if as_json else data_report(found, _run_command()))
     if found["problems"]:
-        raise UserError(f"{len(found['problems'])} problems with this data set.")
+        count = counted(len(found["problems"]), "problem", "problems")
+        raise UserError(f"{count} with this data set.")
+
+
+def _run_command() -> str:
+    """The command ``run`` with the options of this one."""
+    given = click.get_current_context().params
+    options = [("--config", given["configs"]), ("--set", given["assignments"])]
+    words = [word for option, values in options for v in values for word in (option, v)]
+    return f"{program()} run {shlex.join([*words, '--name', given['name'] or 'NAME'])}"
 
 
 @click.command(short_help="Compare map methods against masks.")
@@ -153,8 +168,8 @@ def choose(
 
     wanted = [*map(command.SettingList.parse, lists)] or command.default_lists(config)
     best, tried = command.choose(config, wanted, agreement)
-    click.echo(command.table(tried, best))
-    click.echo(f"Go on with the same command line and: run {command.options(tried, best)}")
+    say(command.table(tried, best))
+    say(f"Go on with the same command line and: run {command.options(tried, best)}")
 
 
 @click.command("runs", short_help="List the named runs.")

@@ -23,6 +23,8 @@ from getam.view.shown import say, shown_line
 def exits_cleanly(command: Callable) -> Callable:
     """What is no mistake of the program becomes one sentence and exit code 1.
 
+    A warning becomes a line ``note: ...`` without the place in the code.
+
     A command that is stopped ends with 130 (Ctrl-C) or 143 (SIGTERM).
     """
 
