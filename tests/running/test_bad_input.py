@@ -136,7 +136,9 @@ def test_unknown_config_key_in_file_and_option(folder):
     result = run(folder, arguments=("run", "--config", str(config)))
     assert_one_sentence(result, "maps.metod", "Did you mean maps.method?")
     assert_one_sentence(run(folder, "pseudolabel.rule=paper"), "Did you mean pseudolabels?")
-    assert_one_sentence(run(folder, "maps.method=gradcam"), "maps.method", "'grad_cam'")
+    assert_one_sentence(
+        run(folder, "maps.method=gradcam"), "maps.method: got 'gradcam'", "| grad_cam |"
+    )
 
 
 def test_config_file_that_is_missing_not_yaml_or_has_a_python_tag(folder):
