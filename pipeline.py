@@ -12,7 +12,7 @@ import click
 from getam import __version__
 from getam.config.schema import Config
 from getam.errors import UserError
-from getam.running.commands import cli_keep, cli_look
+from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
     device_option,
     json_option,
@@ -27,7 +27,7 @@ from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.program import program
 from getam.view.progress import duration, track
 from getam.view.shown import say
-from stages.chain import ORDER, TOGETHER, chain, comparison
+from stages.chain import ORDER, TOGETHER, chain, choice, comparison
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,7 +40,7 @@ def main(context: click.Context) -> None:
     --config and --set to each command, or name the run once (run --name NAME) and give the other
     commands only --name NAME.
     """
-    context.obj = Method(ORDER, TOGETHER, chain, comparison)
+    context.obj = Method(ORDER, TOGETHER, chain, comparison, choice)
 
 
 stage_name = click.Choice(ORDER)
@@ -91,9 +91,9 @@ def run(
     a kill, the same command continues the interrupted stage.
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
-    evaluation. Some settings add foreground or encoder_features; the embedded example and COCO
-    begin with data. Stages of the mode end-to-end: endtoend, predictions, evaluation. If
-    pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
+    COCO begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation.
+    If pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")
@@ -168,8 +168,9 @@ def explain(config: Config, artifacts: Path, stage: str) -> None:
         say(f"  {row.reason.sentence()}")
 
 
-for command in (*cli_look.COMMANDS, *cli_keep.COMMANDS):
-    main.add_command(command)
+for module in (cli_look, cli_review, cli_exchange, cli_keep):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 
 if __name__ == "__main__":

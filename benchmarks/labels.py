@@ -158,7 +158,7 @@ def timed_library(spent: list[float]) -> SimpleNamespace:
 
         return call
 
-    library = crf._import_pydensecrf()
+    library = crf._pydensecrf()
 
     class TimedCRF:
         def __init__(self, *args: int) -> None:
@@ -173,22 +173,27 @@ def timed_library(spent: list[float]) -> SimpleNamespace:
 def benchmark_crf(size: tuple[int, int], classes: int, rounds: int) -> dict:
     image, maps = photo(*size, classes)
     probabilities = torch.cat([1 - maps.amax(0, keepdim=True), maps]).softmax(0).numpy()
-    original, spent = crf._import_pydensecrf, []
-    library = timed_library(spent)
-    around, total = [], []
-    crf._import_pydensecrf = lambda: library
+    find, spent = crf._pydensecrf, []
+    library = find() and timed_library(spent)
+    around, total, alone = [], [], []
     try:
         for _ in range(rounds):
-            spent.clear()
-            total.append(seconds(lambda: dense_crf(image, probabilities)))
-            around.append(total[-1] - sum(spent))
+            crf._pydensecrf = lambda: None
+            alone.append(seconds(lambda: dense_crf(image, probabilities)))
+            if library:
+                spent.clear()
+                crf._pydensecrf = lambda: library
+                total.append(seconds(lambda: dense_crf(image, probabilities)))
+                around.append(total[-1] - sum(spent))
     finally:
-        crf._import_pydensecrf = original
-    return {
-        "labels": classes + 1,
-        "Python around the library, ms (median)": 1e3 * statistics.median(around),
-        "whole call, ms (best)": 1e3 * min(total),
-    }
+        crf._pydensecrf = find
+    told = {"labels": classes + 1, "without pydensecrf, ms (best)": 1e3 * min(alone)}
+    if library:
+        ratio = statistics.median(a / t for a, t in zip(alone, total))
+        told["Python around the library, ms (median)"] = 1e3 * statistics.median(around)
+        told["with pydensecrf, ms (best)"] = 1e3 * min(total)
+        told["ratio without/with pydensecrf (median)"] = ratio
+    return told
 
 
 def benchmark_labels(size: tuple[int, int], classes: int, rounds: int) -> dict:

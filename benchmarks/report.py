@@ -1,11 +1,11 @@
-"""Measures how large a report is, and how fast it opens in headless Chromium.
+"""Measures how large a report or a review page is, and how fast it opens in headless Chromium.
 
     python pipeline.py report -o report.html
     python benchmarks/report.py report.html
 
-A report is open when the page is loaded and the first canvas of the gallery is there. Each round
-opens a new page in a browser that already runs. The best round counts. Needs playwright and
-Chromium.
+A report is open when the page is loaded and the first canvas of the gallery is there, a review page
+when the first mask is drawn. Each round opens a new page in a browser that already runs. The best
+round counts. Needs playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def main(reports: tuple[Path, ...], rounds: int) -> None:
 
 
 def opening(browser, report: Path) -> float:
-    """Seconds until the first canvas is there."""
+    """Seconds until the first photo is there."""
     page = browser.new_page()
     start = time.perf_counter()
     page.goto(report.resolve().as_uri())
-    page.wait_for_selector("canvas")
+    page.wait_for_selector(".tiles canvas, #overlay[data-drawn]")
     seconds = time.perf_counter() - start
     page.close()
     return seconds

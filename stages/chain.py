@@ -25,6 +25,7 @@ ORDER = (
     "encoder_features",
     "deeplab",
     "predictions",
+    "doubt",
     "evaluation",
 )
 TOGETHER = (
@@ -37,6 +38,8 @@ TOGETHER = (
     "evaluation",
 )
 SPLITS = ("data.train", "data.val")
+CORRECTED = ("corrections", "sample")
+OF_THE_USER = ("labels", "splits", *CORRECTED)  # what a review and corrections change in any data
 ONLINE_LABELS = (
     "maps.method",
     "maps.start_block",
@@ -73,20 +76,39 @@ def _stages(config: Config) -> list[Stage]:
     to_network = _to_network(config)
     explained = to_network[-1].name
     if config.mode == "end-to-end":
-        predictions = _predictions(config, "endtoend")
-        return [*to_network, predictions, _evaluation(config, explained, "predictions")]
+        return [
+            *to_network,
+            *_predictions(config, "endtoend"),
+            _evaluation(config, explained, "predictions"),
+        ]
     supervised = config.deeplab.labels == "masks"
     encoder = [explained] if config.deeplab.weights == "classifier" else []
     fixed = ["encoder_features"] if config.deeplab.fixed_encoder else []
     deeplab_needs = [*encoder, *([] if supervised else ["pseudolabels"]), *fixed]
     own = ["foreground"] if _own_saliency(config) else []
-    encoder_features = Stage(
-        name="encoder_features",
-        function="stages.encoder_features:run",
-        needs=tuple(encoder),
-        reads=("data.train", *ENCODER),
-        data=("images", "splits"),
-    )
+    return [
+        *_to_pseudolabels(config, to_network),
+        *([_encoder_features(config, explained)] if fixed else []),
+        Stage(
+            name="deeplab",
+            function="stages.deeplab:run",
+            needs=tuple(deeplab_needs),
+            reads=("seed", "data.train", "deeplab", *(() if supervised else _learning(config))),
+            data=("images", "labels", *(["masks"] if supervised else _taught(config))),
+        ),
+        *_predictions(config, "deeplab"),
+        _evaluation(
+            config,
+            *(explained, "maps", *own, "pseudolabels", "predictions"),
+            reads=("deeplab.labels",),
+        ),
+    ]
+
+
+def _to_pseudolabels(config: Config, to_network: list[Stage]) -> list[Stage]:
+    """The stages up to the pseudo labels, in the mode multi-stage."""
+    explained = to_network[-1].name
+    own = ["foreground"] if _own_saliency(config) else []
     return [
         *to_network,
         _maps(explained),
@@ -98,21 +120,17 @@ def _stages(config: Config) -> list[Stage]:
             reads=("data.train", "pseudolabels"),
             data=("images", "labels", *_saliency(config)),
         ),
-        *([encoder_features] if fixed else []),
-        Stage(
-            name="deeplab",
-            function="stages.deeplab:run",
-            needs=tuple(deeplab_needs),
-            reads=("seed", "data.train", "deeplab"),
-            data=("images", "labels", *(["masks"] if supervised else [])),
-        ),
-        _predictions(config, "deeplab"),
-        _evaluation(
-            config,
-            *(explained, "maps", *own, "pseudolabels", "predictions"),
-            reads=("deeplab.labels",),
-        ),
     ]
+
+
+def _encoder_features(config: Config, explained: str) -> Stage:
+    return Stage(
+        name="encoder_features",
+        function="stages.encoder_features:run",
+        needs=(explained,) if config.deeplab.weights == "classifier" else (),
+        reads=("data.train", *ENCODER),
+        data=("images", "splits"),
+    )
 
 
 def _to_network(config: Config) -> list[Stage]:
@@ -136,8 +154,8 @@ def _to_network(config: Config) -> list[Stage]:
         name="endtoend",
         function="stages.endtoend:run",
         needs=("foreground",) if own else (),
-        reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS),
-        data=("images", "labels", "val_masks", *_saliency(config)),
+        reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS, *_learning(config)),
+        data=("images", "labels", "val_masks", *_saliency(config), *_taught(config)),
     )
     before = [classifier, _maps("classifier"), _foreground("classifier")] if own else []
     return [*before, endtoend]
@@ -163,14 +181,23 @@ def _foreground(explained: str) -> Stage:
     )
 
 
-def _predictions(config: Config, network: str) -> Stage:
-    return Stage(
+def _predictions(config: Config, network: str) -> list[Stage]:
+    """predictions, and doubt about the final masks if there are any."""
+    predictions = Stage(
         name="predictions",
         function="stages.predictions:run",
         needs=(network,),
         reads=(*SPLITS, "data.test", "predictions"),
         data=("images", "labels", *(["test"] if config.data.test else [])),
     )
+    doubt = Stage(
+        name="doubt",
+        function="stages.doubt:run",
+        needs=(network, "predictions"),
+        reads=(*SPLITS, "predictions.batch_size", "predictions.precision"),
+        data=("images", "labels"),
+    )
+    return [predictions, doubt] if config.predictions.masks else [predictions]
 
 
 def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Stage:
@@ -178,9 +205,26 @@ def _evaluation(config: Config, *needs: str, reads: tuple[str, ...] = ()) -> Sta
         name="evaluation",
         function="stages.evaluation:run",
         needs=needs,
-        reads=("mode", *SPLITS, "evaluation", *reads),
-        data=("images", "labels", "masks"),
+        reads=("mode", *SPLITS, "evaluation", *reads, *_learning(config)),
+        data=("images", "labels", "masks", *_measured(config)),
     )
+
+
+def _learning(config: Config) -> tuple[str, ...]:
+    """The setting that says which corrections are learnt from, if there are corrections."""
+    return () if config.data.corrections is None else ("data.learn_from_sample",)
+
+
+def _taught(config: Config) -> tuple[str, ...]:
+    """The data of the corrections that a network learns from."""
+    if config.data.corrections is None:
+        return ()
+    return CORRECTED if config.data.learn_from_sample else ("corrections",)
+
+
+def _measured(config: Config) -> tuple[str, ...]:
+    """The data of the corrections that measure."""
+    return () if config.data.corrections is None else ("sample",)
 
 
 def _own_saliency(config: Config) -> bool:
@@ -205,18 +249,40 @@ def comparison(config: Config) -> list[Stage]:
     return _over_data(config, [*to_network, compare])
 
 
+def choice(config: Config) -> list[Stage]:
+    """The stages of the command choose: up to the figure that ranks settings without masks."""
+    if config.mode == "end-to-end":
+        stages = _stages(config)
+        if not config.predictions.masks:
+            raise UserError(
+                "predictions.masks: got false, but choose needs the final masks in the mode "
+                "end-to-end. Set predictions.masks to true."
+            )
+        return _over_data(config, stages[:-1])
+    to_network = _to_network(config)
+    features = _encoder_features(config, to_network[-1].name)
+    agreement = Stage(
+        name="agreement",
+        function="stages.agreement:run",
+        needs=(*features.needs, "pseudolabels", "encoder_features"),
+        reads=("data.train", *ENCODER),
+        data=("images", "labels"),
+    )
+    return _over_data(config, [*_to_pseudolabels(config, to_network), features, agreement])
+
+
 def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
     """The stages for the kind of data that is set, after the data stage if this kind has one."""
     kind = config.data.kind
     if kind == "shapes":
         made = Stage(name="data", function="stages.data_shapes:run", reads=("data.shapes",))
-        return [made, *(_on(stage, "data") for stage in stages)]
+        return [made, *(_on(stage, "data", files=OF_THE_USER) for stage in stages)]
     if kind == "coco":
         reads = (*SPLITS, "data.test")
         made = Stage(
             name="data", function="stages.data_coco:run", reads=reads, data=("annotations",)
         )
-        files = ("images", "saliency", "test")
+        files = ("images", "saliency", "test", *OF_THE_USER)
         return [made, *(_on(stage, "data", files=files) for stage in stages)]
     return [_on(stage, files=stage.data) for stage in stages]
 

@@ -1,8 +1,9 @@
 """deeplab: trains a segmentation network on the pseudo labels.
 
 needs   train photos and their pseudo labels (with deeplab.labels: masks their masks instead, to
-        know what full supervision reaches); with deeplab.weights: classifier the network that the
-        maps explain; with deeplab.fixed_encoder the encoder_features
+        know what full supervision reaches); corrected masks, if there are any, in place of these
+        pseudo labels; with deeplab.weights: classifier the network that the maps explain; with
+        deeplab.fixed_encoder the encoder_features
 makes   network.safetensors, network.json, history.json
 costs   epochs x photos x one training step of the network; the longest stage
 """
@@ -30,7 +31,7 @@ from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import SEGMENTATION
 from stages.encoder_features import check_plain_vit, read_features
-from stages.shared import encoder_of, open_data
+from stages.shared import encoder_of, open_data, teaches
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -40,17 +41,20 @@ if TYPE_CHECKING:
 LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels add nothing
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
-MakeItem = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+MakeItem = Callable[[int], tuple[torch.Tensor, ...]]
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_masks, check_training, data_of, without_weights
+    from getam.running import preflight
+    from getam.running.preflight import check_training, data_of, without_weights
 
     settings, data = job.config.deeplab, data_of(job)
-    if data is not None and settings.labels == "masks":
+    if settings.labels == "pseudolabels":
+        preflight.check_corrections(job, lambda record: teaches(job, record))
+    elif data is not None:
         records = data.split(job.config.data.train)
         _labels_of(job, data, records)
-        check_masks(data, records)
+        preflight.check_masks(data, records)
     given = encoder_of(job)
     weights = given.pop("weights")
     network = without_weights(
@@ -121,13 +125,16 @@ def run(job: Job) -> dict[str, Any]:
         item = _over_features(job, network.stride, records, read)
     else:
         learner, item = network, _augmented(settings, network, records, read)
+    corrected = _corrected(job, records)
+    if any(corrected):
+        item = _weighted(item, corrected, settings.correction_weight)
 
     loss = SEGMENTATION[settings.loss]
     history = train(
         learner,
         len(records),
         item,
-        lambda learner, batch: loss(_sized_as(batch[1], learner(batch[0])), batch[1]),
+        lambda learner, batch: loss(_sized_as(batch[1], learner(batch[0])), *batch[1:]),
         settings,
         seed=job.config.seed,
         pieces=job.pieces,
@@ -141,7 +148,8 @@ def run(job: Job) -> dict[str, Any]:
         return {}
     save_network(job.folder, network, {"kind": "deeplab", **build}, data.classes, data.intensities)
     (job.folder / "history.json").write_text(json.dumps(history.epochs, indent=1))
-    return {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
+    figures = {"loss": history.epochs[-1]["loss"], "trained on": settings.labels}
+    return {**figures, **({"corrections": sum(corrected)} if any(corrected) else {})}
 
 
 def _augmented(
@@ -182,6 +190,16 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
     return item
 
 
+def _weighted(item: MakeItem, corrected: Sequence[bool], weight: float) -> MakeItem:
+    """The items, each with the weight of its labels in the loss.
+
+    The weight is on the loss, not on how often a photo is drawn: an epoch has the same steps and
+    takes the same time with corrections as without.
+    """
+    weights = torch.tensor([weight if own else 1.0 for own in corrected])
+    return lambda index: (*item(index), weights[index])
+
+
 def _sized_as(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return resize_maps(logits.float(), labels.shape[-2:])
 
@@ -189,8 +207,7 @@ def _sized_as(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 def _labels_of(job: Job, data: DataIndex, records: Sequence[Record]) -> ReadLabels:
     """The function that reads the training labels (H, W) of a photo."""
     if job.config.deeplab.labels == "pseudolabels":
-        folder = job.inputs["pseudolabels"] / "labels"
-        return lambda r, size: read_mask(folder / f"{r.id}.png", size, len(data.classes))
+        return _labels_or_corrections(job, data)
     missing = [r.id for r in records if r.mask is None]
     if missing:
         raise UserError(
@@ -199,3 +216,21 @@ def _labels_of(job: Job, data: DataIndex, records: Sequence[Record]) -> ReadLabe
             f"deeplab.labels to pseudolabels."
         )
     return data.read_mask
+
+
+def _labels_or_corrections(job: Job, data: DataIndex) -> ReadLabels:
+    folder, classes = job.inputs["pseudolabels"] / "labels", len(data.classes)
+
+    def read(record: Record, size: tuple[int, int]) -> np.ndarray:
+        if teaches(job, record):
+            return data.read_correction(record, size)
+        return read_mask(folder / f"{record.id}.png", size, classes)
+
+    return read
+
+
+def _corrected(job: Job, records: Sequence[Record]) -> list[bool]:
+    """Which train photos have a corrected mask that is learnt from."""
+    if job.config.deeplab.labels == "masks":
+        return [False] * len(records)
+    return [teaches(job, record) for record in records]

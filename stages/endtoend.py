@@ -2,7 +2,8 @@
 
 needs   train photos with image-level labels; saliency maps (from the data folder, an ONNX model or
         the stage foreground) unless pseudolabels.saliency is none; val photos with labels, to
-        measure the network; masks of val, if there are any, to measure it after each epoch
+        measure the network; masks of val, if there are any, to measure it after each epoch;
+        corrected masks of train, if there are any, in place of the labels that the network makes
 makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
 costs   first phase: as the stage classifier; second phase: a step takes about as long as two
         training steps of the whole network
@@ -34,7 +35,7 @@ from getam.training.joint import JointLoss
 from getam.training.loop import mix, train
 from getam.training.losses import multi_label_soft_margin
 from stages.classifier import score
-from stages.shared import multi_hot, open_data
+from stages.shared import multi_hot, open_data, teaches
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -42,20 +43,23 @@ if TYPE_CHECKING:
     from getam.networks.decoders import ViTEndToEnd
 
 Row = dict[str, Any]
+ReadMask = Callable[["Record", tuple[int, int]], np.ndarray]
 
 
 def check(job: Job) -> None:
     from getam.running.preflight import (
+        check_corrections,
         check_maps,
-        check_saliency,
         check_splits,
         check_training,
         data_of,
         without_weights,
     )
+    from getam.running.saliency_check import check_saliency
 
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
+    check_corrections(job, lambda record: teaches(job, record))
     if data is not None:
         records = data.labelled(job.config.data.train)
         check_saliency(_open_saliency(job, data, records), records)
@@ -107,13 +111,12 @@ def run(job: Job) -> dict[str, Any]:
 def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) -> list[Row]:
     """First phase: train the encoder alone, as the stage classifier does."""
     settings = job.config.endtoend.classification
-    item = Items(records, settings, job.config, network)
     return _train(
         job,
         "classification",
         network.encoder,
         len(records),
-        item.without_saliency,
+        Items(records, settings, job.config, network),
         lambda encoder, batch: multi_label_soft_margin(encoder(batch[0]), batch[1]),
         seed=job.config.seed,
     )
@@ -125,14 +128,17 @@ def _learn_jointly(
     """Second phase: the network labels each batch, then learns from all losses together."""
     settings, labels = job.config.endtoend.joint, job.config.pseudolabels
     network.requires_grad_(True)  # each phase freezes its own blocks
-    item = Items(records, settings, job.config, network)
+    masks = [] if labels.saliency == "none" else [_salient(labels.saliency_threshold)]
+    weight = None
+    if any(teaches(job, record) for record in records):
+        masks, weight = [*masks, _correction(job, data)], settings.correction_weight
     return _train(
         job,
         "joint",
         network,
         len(records),
-        item.without_saliency if labels.saliency == "none" else item,
-        JointLoss(network.encoder, settings.loss, job.config.maps, labels),
+        Items(records, settings, job.config, network, masks),
+        JointLoss(network.encoder, settings.loss, job.config.maps, labels, weight),
         seed=mix(job.config.seed, 1),
         measure=_validation(job, network, data),
     )
@@ -166,14 +172,21 @@ def _train(
 
 
 class Items:
-    """Training items: augmented photo (3, S, S), image-level labels (C,), salient pixels (S, S)."""
+    """Training items: augmented photo (3, S, S), image-level labels (C,), and ``masks`` (S, S).
+
+    ``masks`` are functions that read such of a photo; they are cropped and mirrored like the photo.
+    """
 
     def __init__(
-        self, records: Sequence[Record], settings: Any, config: Any, network: ViTEndToEnd
+        self,
+        records: Sequence[Record],
+        settings: Any,
+        config: Any,
+        network: ViTEndToEnd,
+        masks: Sequence[ReadMask] = (),
     ) -> None:
-        self.records = records
+        self.records, self.masks = records, masks
         self.labels = torch.from_numpy(multi_hot(records, network.encoder.num_classes)).float()
-        self.threshold = config.pseudolabels.saliency_threshold
         self.augment = training_transform(
             config.endtoend.image_size,
             settings.crop_scale,
@@ -182,17 +195,29 @@ class Items:
             normalisation(network),
         )
 
-    def __call__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, index: int) -> tuple[Tensor, ...]:
         record = self.records[index]
         image = read_photo(record)
-        salient = read_saliency(record.saliency, image.shape[:2]) > self.threshold
-        mask = tv_tensors.Mask(torch.from_numpy(salient.astype(np.uint8)))
-        image, mask = self.augment(to_image(image), mask)
-        return image, self.labels[index], mask
+        masks = [torch.from_numpy(read(record, image.shape[:2])) for read in self.masks]
+        changed = self.augment(to_image(image), *map(tv_tensors.Mask, masks))
+        image, *masks = changed if masks else (changed,)
+        return image, self.labels[index], *masks
 
-    def without_saliency(self, index: int) -> tuple[Tensor, Tensor]:
-        image = to_image(read_photo(self.records[index]))
-        return self.augment(image), self.labels[index]
+
+def _salient(threshold: float) -> ReadMask:
+    """Reads the salient pixels, 0 or 1."""
+    return lambda r, size: (read_saliency(r.saliency, size) > threshold).astype(np.uint8)
+
+
+def _correction(job: Job, data: DataIndex) -> ReadMask:
+    """Reads the corrected mask that is learnt from; -1 everywhere if a photo has none."""
+
+    def read(record: Record, size: tuple[int, int]) -> np.ndarray:
+        if teaches(job, record):
+            return data.read_correction(record, size).astype(np.int16)
+        return np.full(size, -1, np.int16)
+
+    return read
 
 
 def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
@@ -209,7 +234,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     for record, path in job.context.track(distributed.share(records)):
         if not job.pieces.has(path):
             image = read_photo(record)
-            soft = saliency.of(record, image)
+            soft = saliency.of(record, image, image.shape[:2])
             enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
             salient = salient_pixels(enlarged)[0].numpy()
             with job.pieces.write(path) as temporary:

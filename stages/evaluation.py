@@ -1,6 +1,7 @@
 """evaluation: measures the output of all stages, as one table.
 
-needs   the stages before it; masks of train and val. Without masks only the classifier is measured
+needs   the stages before it; masks of train and val; corrected masks of a sample. Without masks and
+        sample only the classifier is measured
 makes   metrics.json, table.txt
 costs   for each row of the table: reading the masks, and the output that is measured
 """
@@ -22,12 +23,13 @@ from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.transforms import resize_maps
 from getam.labels.patch_foreground import unstacked
 from getam.maps.file import MapFile
+from getam.metrics.bootstrap import class_areas, miou_interval
 from getam.metrics.classification import average_precision, f1, mean_average_precision
 from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 from getam.training import distributed
 from getam.view.table import evaluation_table
 from stages.predictions import FINAL, PLAIN, SMOOTHED
-from stages.shared import explained, open_data, per_class
+from stages.shared import explained, open_data, per_class, teaches
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
 SALIENT = 0.5
 MASKS_LOOKED_AT = 200  # train masks checked before a run; one found wrong later reruns only this
 TINY = 1e-12
+FEWEST = 2  # photos of a sample that give an interval
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_masks, data_of
+    from getam.running.preflight import check_corrections, check_masks, check_sample, data_of
 
     data, names = data_of(job), job.config.data
+    check_sample(job)
+    check_corrections(job, lambda record: record.in_sample)
     if data is not None:
         check_masks(data, data.split(names.val))
         check_masks(data, data.split(names.train), MASKS_LOOKED_AT)
@@ -64,6 +69,7 @@ def run(job: Job) -> dict[str, Any]:
             rows.append(_network(job, val, what, folder))
     if (job.inputs["predictions"] / FINAL).is_dir():
         rows += [_final_masks(job, masks) for masks in (train, val) if masks.labelled]
+    rows += _sample(job, data)
     contradictions = [said for masks in (train, val) if (said := masks.contradiction())]
     distributed.wait()
     if distributed.rank():
@@ -190,8 +196,14 @@ def _pseudo_labels(job: Job, masks: Masks) -> dict[str, Any]:
 def _network(job: Job, masks: Masks, what: str, folder: str) -> dict[str, Any]:
     confusion = _against_masks(job.inputs["predictions"] / folder, masks, masks.records)
     row = _row(what, masks, confusion, confusion.miou(), confusion.iou())
-    own = job.config.mode == "end-to-end"
-    return {**row, "trained on": "its own labels" if own else job.config.deeplab.labels}
+    return {**row, "trained on": _trained_on(job, masks.data)}
+
+
+def _trained_on(job: Job, data: DataIndex) -> str:
+    end_to_end = job.config.mode == "end-to-end"
+    labels = "its own labels" if end_to_end else job.config.deeplab.labels
+    learnt = sum(teaches(job, record) for record in data.split(job.config.data.train))
+    return labels + (f" and {learnt} corrections" if learnt and labels != "masks" else "")
 
 
 def _final_masks(job: Job, masks: Masks) -> dict[str, Any]:
@@ -222,3 +234,44 @@ def _against_masks(folder: Path, masks: Masks, records: Sequence[Record]) -> Con
         mask = masks.read(record)
         confusion.update(read_mask(folder / f"{record.id}.png", mask.shape), mask)
     return distributed.add_up(confusion)
+
+
+def _sample(job: Job, data: DataIndex) -> list[dict[str, Any]]:
+    """Final masks, and predictions without labels, against the corrected masks of the sample."""
+    splits = dict.fromkeys((job.config.data.train, job.config.data.val))
+    drawn = {r.id: (r, name) for name in splits for r in data.split(name) if r.in_sample}
+    rows = []
+    for what, folder, kind in (
+        ("final masks, sample", FINAL, "final mask"),
+        ("network, sample", PLAIN, "prediction"),
+    ):
+        made = job.inputs["predictions"] / folder
+        found = [(r, name) for r, name in drawn.values() if (made / f"{r.id}.png").is_file()]
+        if found:
+            of = [name for name in splits if any(name == own for _, own in found)]
+            measured = _against_corrections(data, [record for record, _ in found], made)
+            row = {"what": what, "split": ", ".join(of), "measure": "mIoU", "kind": kind}
+            rows.append({**row, **measured, "drawn": len(drawn)})
+    learnt = bool(drawn) and job.config.data.learn_from_sample
+    return [{**row, "learnt": True} for row in rows] if learnt else rows
+
+
+def _against_corrections(data: DataIndex, records: Sequence[Record], made: Path) -> dict[str, Any]:
+    """The mIoU of the photos that were drawn at random, and its interval."""
+    classes = len(data.classes) + 1
+    total, areas = ConfusionMatrix(classes), []
+    for record in distributed.share(records):
+        one, mask = ConfusionMatrix(classes), data.read_correction(record)
+        one.update(read_mask(made / f"{record.id}.png", mask.shape), mask)
+        total, areas = total + one, [*areas, class_areas(one)]
+    total, areas = distributed.add_up(total), distributed.gather(areas)
+    row = {"images": len(records)}
+    if not total.has_classes:
+        return {**row, "value": None, "per class": {}, "no class in masks": True}
+    row |= {
+        "value": total.miou(),
+        "per class": per_class(("background", *data.classes), total.iou()),
+    }
+    if len(records) < FEWEST:
+        return row
+    return {**row, "interval": [*miou_interval(np.stack(areas))[1:]]}

@@ -3,7 +3,8 @@
 needs   maps; saliency maps (from the data folder, an ONNX model or the stage foreground) unless
         pseudolabels.saliency is none
 makes   labels/ID.png: VOC palette, 0 background, 1..C, 255 ignore
-costs   per photo of 500 x 375 pixels and core: PAMR about half a second, dense CRF as much again
+costs   per photo of 500 x 375 pixels and core: PAMR about half a second, dense CRF as much again.
+        Photos with a side above pseudolabels.longest_side are labelled at that size: 1 megapixel
 
 With --workers dask://host:port a Dask cluster does the work; it must see the same paths.
 """
@@ -20,6 +21,7 @@ import torch
 
 from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
+from getam.data.transforms import enlarged_labels, reduced
 from getam.labels.crf import dense_crf
 from getam.labels.patch_foreground import unstacked
 from getam.labels.saliency import Saliency, open_saliency
@@ -36,7 +38,8 @@ CHUNK = 8  # photos that a worker gets at a time
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_saliency, data_of
+    from getam.running.preflight import data_of
+    from getam.running.saliency_check import check_saliency
 
     data = data_of(job)
     if data is not None:
@@ -103,6 +106,7 @@ class Labeller:
     ) -> None:
         self.maps, self.settings, self.saliency = maps, settings, saliency
         self.folder, self.pieces = folder, pieces
+        self.longest = settings.longest_side
         foreground = saliency.foreground
         self.classes = foreground and foreground.with_name("classes")
         self.own_classes = bool(self.classes and self.classes.is_dir())
@@ -114,7 +118,9 @@ class Labeller:
 
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one photo."""
-        image = read_photo(record)
+        photo = read_photo(record)
+        size = photo.shape[:2]
+        image = photo if self.longest is None else reduced(photo, self.longest)
         class_ids, maps, _ = self.maps.read(record.id)
         if self.own_classes and len(class_ids):
             own = read_scores(self.classes / f"{record.id}.png")
@@ -123,13 +129,13 @@ class Labeller:
             torch.from_numpy(maps)[None],
             torch.from_numpy(class_ids)[None],
             torch.from_numpy(image).permute(2, 0, 1)[None].float(),
-            self.saliency.of(record, image),
+            self.saliency.of(record, image, size),
             self.settings,
             shares=self.own_classes,
         )[0].numpy()
         if self.settings.crf.enabled and len(class_ids):
             labels = self.smooth(image, labels, class_ids)
-        return labels
+        return enlarged_labels(labels, size)
 
     def smooth(self, image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Smooth labels by dense CRF over background and the photo's own classes.

@@ -45,6 +45,13 @@ def encoder_of(job: Job) -> dict[str, Any]:
     }
 
 
+def teaches(job: Job, record: Record) -> bool:
+    """Whether a network learns from a corrected mask of this photo."""
+    if record.correction is None:
+        return False
+    return not record.in_sample or job.config.data.learn_from_sample
+
+
 def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:
     """Image-level labels as (N, C) bool; column c is class id c + 1."""
     labels = np.zeros((len(records), classes), bool)

@@ -33,8 +33,16 @@ LEARNING = (  # enough that classes are told apart, and a CRF that leaves them
     "pseudolabels.pamr.iterations=1",
     "predictions.crf={steps: 1, gaussian_compat: 0.1, bilateral_compat: 0.1}",
 )
-MULTI_STAGE = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
-END_TO_END = ["endtoend", "predictions", "evaluation"]
+MULTI_STAGE = [
+    "classifier",
+    "maps",
+    "pseudolabels",
+    "deeplab",
+    "predictions",
+    "doubt",
+    "evaluation",
+]
+END_TO_END = ["endtoend", "predictions", "doubt", "evaluation"]
 IDS = [*VOC_OBJECTS]
 VOC = {name: IDS[start:stop] for name, (start, stop) in VOC_SPLITS.items()}
 VOC_VALUES = [0, 12, 8, 15]  # dog, cat, person in the files of VOC

@@ -192,6 +192,11 @@ class PseudoLabels(Settings):
             raise ValueError("expected [low, high] with low not above high")
         return value
 
+    longest_side: Positive | None = Field(
+        1024,
+        description="A photo with a longer side, in pixels, is reduced to this side, labelled, and "
+        "its label enlarged to the size of the photo. null: label every photo at its own size.",
+    )
     crf: Crf = Crf()
     crf_confidence: Share = Field(
         0.9, description="Probability that the CRF gives to the label of a pixel at its start."

@@ -28,6 +28,7 @@ RENAMED = {
 REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
 PATHS = (
     "data.root",
+    "data.review",
     "classifier.weights",
     "deeplab.weights",
     "endtoend.weights",

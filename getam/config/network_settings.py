@@ -20,6 +20,11 @@ from getam.config.base import (
 )
 from getam.config.label_settings import Crf
 
+CORRECTION_WEIGHT = (
+    "How much a pixel of a corrected mask counts in the loss; a pixel of a pseudo label counts 1. "
+    "Only with data.corrections."
+)
+
 
 class Training(Settings):
     """The training of a network."""
@@ -119,6 +124,7 @@ class DeepLab(Training):
         description="cross_entropy: mean over all pixels. balanced: mean over background pixels "
         "plus mean over foreground pixels. class_balanced: mean of the means of each class.",
     )
+    correction_weight: float = Field(1, gt=0, description=CORRECTION_WEIGHT)
 
 
 class LossWeights(Settings):
@@ -148,6 +154,7 @@ class Joint(Training):
     """The second phase: the network is trained on the labels that it makes of each batch."""
 
     loss: LossWeights = LossWeights()
+    correction_weight: float = Field(1, gt=0, description=CORRECTION_WEIGHT)
 
 
 class EndToEnd(Settings):

@@ -81,6 +81,23 @@ class Data(Settings):
     saliency: str = Field(
         "saliency", description="Folder of saliency maps: a name below root, or a path."
     )
+    review: str | None = Field(
+        None,
+        description="Path of a review.csv, which the page of the command review writes "
+        "(docs/review.md). Its corrected classes replace those of the label table, and photos that "
+        "it rejects leave the train split. null: none.",
+    )
+    corrections: str | None = Field(
+        None,
+        description="Folder of corrected masks, ID.png: a name below root, or a path. Networks "
+        "learn from those of train photos instead of the pseudo label. The photos that are listed "
+        "in sample.txt there only measure (docs/corrections.md). null: none.",
+    )
+    learn_from_sample: bool = Field(
+        False,
+        description="Learn from the corrected masks of the sample too. The figures of the sample "
+        "then no longer say how good the network is on other photos.",
+    )
     intensity_range: tuple[float, float] | None = Field(
         None,
         description="For photos of more than 8 bits (16-bit, float, thermal): the values that "

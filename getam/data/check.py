@@ -51,8 +51,8 @@ def check(
         expected: images that a split has officially.
 
     Returns:
-        ``splits``, ``classes``, ``sizes``, ``masks``, ``problems`` (what will fail or mislead) and
-        ``notes`` (what is worth knowing), each with its remedy.
+        ``splits``, ``classes``, ``sizes``, ``masks``, ``corrections``, ``problems`` (what will fail
+        or mislead) and ``notes`` (what is worth knowing), each with its remedy.
     """
     problems = _missing_splits(index, used)
     used = [name for name in used if index.splits.get(name)]
@@ -78,6 +78,7 @@ def check(
             "colours": dict(Counter(one.colours for one in seen if one.colours)),
             "values": sorted(set().union(*(one.values for one in seen))) if deep else None,
         },
+        "corrections": _corrections(index, used),
         "problems": problems,
         "notes": notes,
     }
@@ -196,6 +197,17 @@ def _split_row(records: Sequence[Record], used: bool) -> dict[str, Any]:
     }
 
 
+def _corrections(index: DataIndex, used: Sequence[str]) -> dict[str, int]:
+    """Corrected masks: how many, how many only measure, and how many are learnt from."""
+    records = {r.id: r for name in used for r in index.split(name) if r.correction is not None}
+    learnt = {r.id for name in used[:1] for r in index.split(name) if not r.in_sample}
+    return {
+        "masks": len(records),
+        "sample": sum(record.in_sample for record in records.values()),
+        "learnt from": len(learnt & records.keys()),
+    }
+
+
 def _class_rows(index: DataIndex, used: Sequence[str]) -> list[dict[str, Any]]:
     counts = {
         name: Counter(label for record in index.split(name) for label in record.labels or ())
@@ -232,6 +244,11 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
         if record.mask is not None:
             colours = _mask_colours(record.mask, size)
             values = frozenset(values_of(index.read_mask(record, size))) if deep else values
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        if record.correction is not None:
+            index.read_correction(record, size)
     except UserError as error:
         problems.append(str(error))
     return Seen(size, colours, values, tuple(problems))

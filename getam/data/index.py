@@ -16,6 +16,8 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from getam.data.corrections import Corrections
+
 
 @dataclass(frozen=True)
 class Record:
@@ -23,6 +25,8 @@ class Record:
 
     ``()`` is an image with none of the classes: background alone. ``intensities`` are the values of
     a photo of more than 8 bits that become 0 and 255 (see ``getam.data.intensity``).
+    ``correction`` is a mask that was corrected by hand, ``in_sample`` whether the photo was drawn
+    at random to measure (see ``getam.data.corrections``).
     """
 
     id: str
@@ -31,6 +35,8 @@ class Record:
     mask: Path | None = None
     saliency: Path | None = None
     intensities: tuple[float, float] | None = None
+    correction: Path | None = None
+    in_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,20 @@ class DataIndex:
         }
         return replace(self, splits=splits, intensities=intensities)
 
+    def with_corrections(self, corrections: Corrections | None) -> DataIndex:
+        """The same images with their corrected masks; None: there are none."""
+        if corrections is None:
+            return self
+        files, sample = corrections.files, corrections.sample
+        splits = {
+            name: [
+                replace(record, correction=files.get(record.id), in_sample=record.id in sample)
+                for record in records
+            ]
+            for name, records in self.splits.items()
+        }
+        return replace(self, splits=splits, notes=(*self.notes, *corrections.notes))
+
     def without_records(self) -> DataIndex:
         """What is needed to read masks, and little to send to another process."""
         return replace(self, splits={})
@@ -152,6 +172,10 @@ class DataIndex:
         size = size or image_size(record.image)
         mask = read_mask(record.mask, size, len(self.mask_classes or self.classes))
         return self._class_ids[mask] if self.mask_classes else mask
+
+    def read_correction(self, record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The corrected mask of an image, with the arguments and errors of :meth:`read_mask`."""
+        return self.read_mask(replace(record, mask=record.correction), size)
 
     def mask_values(self, labels: np.ndarray) -> np.ndarray:
         """Class ids (no 255) as the values that the mask files have for these classes."""

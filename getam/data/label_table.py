@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,15 +73,22 @@ def split_cells(
     texts = set(cells.values())
     whole = {cell for cell in texts if clean_name(cell) in listed}
     separated = any(SEPARATORS.search(cell) for cell in texts - whole)
-    split = {cell: _split(cell, cell in whole, separated) for cell in texts}
+    split = {cell: _split(cell, cell in whole, separated, listed) for cell in texts}
     names = {image_id: split[cell] for image_id, cell in cells.items()}
     _refuse_two_readings(names, separated, listed, file)
     return names, [] if listed else _space_notes(cells, names, separated, file)
 
 
-def _split(cell: str, whole: bool, separated: bool) -> list[str]:
-    parts = [cell] if whole else SEPARATORS.split(cell) if separated else cell.split()
+def _split(cell: str, whole: bool, separated: bool, listed: Collection[str]) -> list[str]:
+    parts = [cell] if whole else _separated(cell, listed) if separated else cell.split()
     return [name for name in map(str.strip, parts) if name]
+
+
+def _separated(cell: str, listed: Collection[str]) -> list[str]:
+    """The parts between separators; a listed name keeps the separators that it has itself."""
+    own = sorted(filter(SEPARATORS.search, listed), key=len, reverse=True)
+    names = "|".join([*map(re.escape, own), r"[^,;|\t\r\n]*"])
+    return re.findall(rf"\s*({names})\s*(?:{SEPARATORS.pattern}|$)", cell)
 
 
 def _refuse_two_readings(
@@ -137,7 +145,7 @@ def _space_notes(
 
 def _read_json(file: Path, images: Collection[str]) -> dict[str, list[str]]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return _each_once(file, [(file, key, value) for key, value in pairs], images)
+        return each_once(file, [(file, key, value) for key, value in pairs], images)
 
     try:
         table = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
@@ -158,41 +166,52 @@ def _read_json(file: Path, images: Collection[str]) -> dict[str, list[str]]:
 def _read_csv(file: Path, images: Collection[str]) -> dict[str, str]:
     """Image id -> its cell of classes."""
     entries = []
-    for number, row in _rows(file):
+    for number, row in read_rows(file, HEADER):
         if len(row) != 2:
             raise UserError(
                 f"{file}, line {number}: got {len(row)} columns, expected image,classes. Separate "
                 f"several classes of an image by semicolons (cat;dog), or quote the cell."
             )
         entries.append((f"{file}, line {number}", row[0], row[1].strip()))
-    return _each_once(file, entries, images)
+    return each_once(file, entries, images)
 
 
-def _each_once(
-    file: Path, entries: list[tuple[Path | str, str, Any]], images: Collection[str]
+def each_once(
+    file: Path,
+    entries: list[tuple[Path | str, str, Any]],
+    images: Collection[str],
+    folder: str = "images/",
 ) -> dict[str, Any]:
-    """Image id -> value of (where, image id or file name, value)."""
+    """Image id -> value of (where, image id or file name, value).
+
+    Raises:
+        UserError: an id that is not among ``images`` (those of ``folder``), or one given twice.
+    """
     table: dict[str, Any] = {}
     for where, name, value in entries:
         image_id = clean_id(name.strip())
         if image_id not in images and os.path.splitext(image_id)[0] in images:
             image_id = os.path.splitext(image_id)[0]
         if image_id not in images:
-            raise UserError(no_such_image(where, image_id, "images/"))
+            raise UserError(no_such_image(where, image_id, folder))
         if image_id in table:
             raise UserError(f"{where}: image {image_id!r} has a line above already.")
         table[image_id] = value
     return table
 
 
-def _rows(file: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of each row below the header that is not blank."""
+def read_rows(file: Path, header: list[str]) -> list[tuple[int, list[str]]]:
+    """Line number and cells of each row below the header that is not blank.
+
+    Raises:
+        UserError: a file that cannot be read, or has another header.
+    """
     text = _text(file)
     first = next(iter(text.splitlines()), "")
-    delimiter = next((d for d in DELIMITERS if _cells(first, d) == HEADER), None)
+    delimiter = next((d for d in DELIMITERS if _cells(first, d) == header), None)
     if delimiter is None:
         raise UserError(
-            f"{file}, line 1: got {first or 'nothing'!r}, expected the header image,classes."
+            f"{file}, line 1: got {first or 'nothing'!r}, expected the header {','.join(header)}."
         )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:

@@ -63,6 +63,34 @@ def letterbox_size(size: tuple[int, int], side: int, multiple: int) -> tuple[int
     return -(-side // multiple) * multiple, tuple(max(1, round(s * scale)) for s in size)
 
 
+def reduced(image: np.ndarray, longest: int) -> np.ndarray:
+    """The image (H, W, 3), reduced so that its long side is ``longest`` pixels if it is longer."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def enlarged_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels (h, w) uint8 as (H, W): each pixel gets the value with the greatest bilinear share.
+
+    Outlines are smoother than by the nearest neighbour. Enlarges one value at a time.
+    """
+    if labels.shape == tuple(size):
+        return labels
+    best = np.zeros(size, np.float32)
+    enlarged = np.zeros(size, np.uint8)
+    for value in np.unique(labels):
+        share = resize_maps(torch.from_numpy(labels == value)[None, None].float(), size)[
+            0, 0
+        ].numpy()
+        wins = share > best
+        best[wins] = share[wins]
+        enlarged[wins] = value
+    return enlarged
+
+
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, K, h, w) to (B, K, H, W), bilinear: the one way maps and probabilities are resized."""
     if maps.shape[-2:] == size:

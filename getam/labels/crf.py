@@ -1,10 +1,13 @@
-"""Dense CRF of Krähenbühl & Koltun 2011, computed by the library `pydensecrf`."""
+"""Dense CRF of Krähenbühl & Koltun 2011."""
 
 from __future__ import annotations
 
 from types import ModuleType
 
 import numpy as np
+import torch
+
+from getam.labels.permutohedral import GaussianFilter
 
 __all__ = ["CRF_PRESETS", "dense_crf"]
 
@@ -15,6 +18,8 @@ CRF_PRESETS = {
 }
 
 _SMALLEST_PROBABILITY = 1e-5
+Gaussian = tuple[float, float]  # standard deviation of the position, weight
+Bilateral = tuple[float, float, float]  # standard deviation of position and of colour, weight
 
 
 def dense_crf(
@@ -30,11 +35,12 @@ def dense_crf(
 ) -> np.ndarray:
     """Smooth label probabilities along the edges of an image, by a fully connected CRF.
 
-    Mean-field inference of `pydensecrf`. The unary energy is `-log(max(p, 1e-5))`. There are two
-    Potts pairwise terms: a Gaussian kernel on position, and a bilateral kernel on position and
-    colour. Time grows with labels x pixels x steps, so pass only the background and the classes of
-    this image. `CRF_PRESETS` has the usual settings:
-    `dense_crf(image, p, **CRF_PRESETS["predictions"])`.
+    Mean-field inference: by the library `pydensecrf` if it is installed, else by
+    :class:`getam.labels.permutohedral.GaussianFilter`, with the same result up to rounding. The
+    unary energy is `-log(max(p, 1e-5))`. There are two Potts pairwise terms: a Gaussian kernel on
+    position, and a bilateral kernel on position and colour. Time grows with labels x pixels x
+    steps, so pass only the background and the classes of this image. `CRF_PRESETS` has the usual
+    settings: `dense_crf(image, p, **CRF_PRESETS["predictions"])`.
 
     Args:
         image: (H, W, 3) uint8.
@@ -51,29 +57,65 @@ def dense_crf(
 
     Raises:
         ValueError: a shape, a type or a value is not as described.
-        ImportError: `pydensecrf` is not installed.
 
     >>> image = np.zeros((4, 6, 3), dtype=np.uint8)
     >>> dense_crf(image, np.full((2, 4, 6), 0.5), steps=1).shape
     (2, 4, 6)
     """
-    unary = _unary(image, probabilities)
-    labels, height, width = probabilities.shape
-    if labels == 1:
-        return np.ones((1, height, width), dtype=np.float32)
-    crf = _import_pydensecrf().DenseCRF2D(width, height, labels)
-    crf.setUnaryEnergy(unary)
-    crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
+    start = _log_probabilities(image, probabilities)
+    if len(probabilities) == 1:
+        return np.ones(probabilities.shape, dtype=np.float32)
+    infer = _infer_by_lattice if _pydensecrf() is None else _infer_by_library
+    gaussian = gaussian_sxy, gaussian_compat
+    bilateral = bilateral_sxy, bilateral_srgb, bilateral_compat
+    return infer(image, start, gaussian, bilateral, steps).reshape(probabilities.shape)
+
+
+def _infer_by_library(
+    image: np.ndarray, start: np.ndarray, gaussian: Gaussian, bilateral: Bilateral, steps: int
+) -> np.ndarray:
+    height, width = image.shape[:2]
+    crf = _pydensecrf().DenseCRF2D(width, height, len(start))
+    crf.setUnaryEnergy(-start)
+    crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
     crf.addPairwiseBilateral(
-        sxy=bilateral_sxy,
-        srgb=bilateral_srgb,
+        sxy=bilateral[0],
+        srgb=bilateral[1],
         rgbim=np.require(image, requirements=["C", "W"]),  # pydensecrf refuses read-only arrays
-        compat=bilateral_compat,
+        compat=bilateral[2],
     )
-    return np.array(crf.inference(steps), dtype=np.float32).reshape(labels, height, width)
+    return np.array(crf.inference(steps), dtype=np.float32)
 
 
-def _unary(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+@torch.no_grad()
+def _infer_by_lattice(
+    image: np.ndarray, start: np.ndarray, gaussian: Gaussian, bilateral: Bilateral, steps: int
+) -> np.ndarray:
+    position = np.indices(image.shape[:2], dtype=np.float32)[::-1].reshape(2, -1)
+    colour = image.reshape(-1, 3).T.astype(np.float32)
+    both = np.concatenate([position / bilateral[0], colour / bilateral[1]])
+    near = GaussianFilter(position / gaussian[0])
+    alike = GaussianFilter(both)
+    given = torch.from_numpy(start)
+    probabilities = given.softmax(0)
+    for _ in range(steps):
+        columns = probabilities.T.contiguous()
+        support = near(columns).mul_(gaussian[1]).add_(alike(columns), alpha=bilateral[2])
+        probabilities = (given + support.T).softmax(0)
+    return probabilities.numpy()
+
+
+def _pydensecrf() -> ModuleType | None:
+    """The library, or None if it is not installed, as on Python 3.13, where it does not compile."""
+    try:
+        import pydensecrf.densecrf
+    except ImportError:
+        return None
+    return pydensecrf.densecrf
+
+
+def _log_probabilities(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(K, pixels) float32, contiguous."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"Got an image of shape {image.shape} and type {image.dtype}, "
@@ -95,18 +137,5 @@ def _unary(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
             "expected [0, 1] without NaN: apply a softmax to logits first."
         )
     clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1, dtype=np.float32, casting="unsafe")
-    np.negative(np.log(clipped, out=clipped), out=clipped)
     # `clip` keeps the order of the axes in memory, and the library takes one order only.
-    return np.ascontiguousarray(clipped).reshape(len(probabilities), -1)
-
-
-def _import_pydensecrf() -> ModuleType:
-    try:
-        import pydensecrf.densecrf
-    except ImportError as error:
-        raise ImportError(
-            "The dense CRF needs the module pydensecrf, which is not installed: pip install "
-            "pydensecrf2 (the package named pydensecrf does not build any more). Or switch the "
-            "dense CRF off (setting crf.enabled)."
-        ) from error
-    return pydensecrf.densecrf
+    return np.ascontiguousarray(np.log(clipped, out=clipped)).reshape(len(probabilities), -1)

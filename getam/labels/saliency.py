@@ -86,16 +86,27 @@ class Saliency:
         self.model = SaliencyModel(model) if "onnx" in self.sources else None
         self.foreground = foreground if "features" in self.sources else None
 
-    def of(self, record: Record, image: np.ndarray) -> SoftSaliency:
-        """The maps of one photo ``image`` (H, W, 3), as a batch of one."""
+    def of(self, record: Record, image: np.ndarray, size: tuple[int, int]) -> SoftSaliency:
+        """The maps of one photo as a batch of one.
+
+        Args:
+            image: (H, W, 3), the photo, or the photo reduced; the maps get its size.
+            size: (H, W) of the photo itself, which a map in a folder must have.
+        """
         on_grid, at_size = [], []
         if self.foreground is not None:
             on_grid.append(read_scores(self.foreground / f"{record.id}.png"))
         if self.model is not None:
             at_size.append(self.model(image))
         if "folder" in self.sources:
-            at_size.append(read_saliency(record.saliency, image.shape[:2]))
+            at_size.append(_sized(read_saliency(record.saliency, size), image.shape[:2]))
         return SoftSaliency(_batch_of_one(on_grid), _batch_of_one(at_size), self.threshold)
+
+
+def _sized(saliency: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if saliency.shape == tuple(size):
+        return saliency
+    return cv2.resize(saliency, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _batch_of_one(maps: list[np.ndarray]) -> torch.Tensor:

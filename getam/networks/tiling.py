@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
+from getam.data.transforms import reduced
 from getam.labels.crf import dense_crf
 from getam.networks.inference import Segmenter, enlarged, segment
 
@@ -110,15 +110,7 @@ def label_parts(
 def _crops(images: Iterable[tuple[Any, np.ndarray]], side: int) -> Iterator[tuple]:
     for name, image in images:
         for tile in tiles(image.shape[:2], side):
-            yield (name, image, tile), _reduce(image[tile.window])
-
-
-def _reduce(image: np.ndarray) -> np.ndarray:
-    scale = WORKING / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            yield (name, image, tile), reduced(image[tile.window], WORKING)
 
 
 def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf) -> np.ndarray:

@@ -16,23 +16,29 @@ from getam.errors import UserError
 from getam.training import distributed
 
 if TYPE_CHECKING:
+    from getam.data.corrections import Corrections
     from getam.data.index import DataIndex
+    from getam.data.review import Review
 
 
 @dataclass
 class Context:
     """The parts of a run on which no result depends: folders, device, workers, progress.
 
-    ``index`` is the user's data set, read once. For COCO it has only the photos.
+    ``index`` is the user's data set, read once, with the ``review`` of its photos and only the
+    classes of the run. ``on_disk`` is the same without both. For COCO they have only the photos.
     ``files`` maps a setting such as ``classifier.weights`` to the local file that it names. The
     setting itself then has the content digest of the file. ``intensities`` are those of photos with
-    more than 8 bits, if there are any.
+    more than 8 bits, if there are any. ``corrections`` are the masks of ``data.corrections``.
     """
 
     root: Path | None = None
     index: DataIndex | None = None
+    on_disk: DataIndex | None = None
+    review: Review | None = None
     saliency: Path | None = None
     intensities: tuple[float, float] | None = None
+    corrections: Corrections | None = None
     wanted_device: str | None = None
     wanted_workers: int | str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)

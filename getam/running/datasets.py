@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getam.data.folder import read_folder
+from getam.data.review import reviewed
 
 if TYPE_CHECKING:
     from getam.data.index import DataIndex
@@ -21,8 +22,16 @@ def open_index(context: Context, made: Path | None, classes: Sequence[str] | Non
     """
     if made is None:
         return context.index
-    if context.index is None:
-        return read_folder(made).subset(classes)
-    photos = [context.root / split for split in context.index.splits]
+    index = reviewed(unreviewed_index(context, made), context.review)
+    return index.with_corrections(context.corrections).subset(classes)
+
+
+def unreviewed_index(context: Context, made: Path | None) -> DataIndex:
+    """The data set of a run as it is on the disk: all classes, no review and no corrections."""
+    if made is None:
+        return context.on_disk
+    if context.on_disk is None:
+        return read_folder(made)
+    photos = [context.root / split for split in context.on_disk.splits]
     found = read_folder(made, context.saliency, photos)
-    return found.subset(classes).with_intensities(context.intensities)
+    return found.with_intensities(context.intensities)

@@ -13,6 +13,7 @@ from typing import Any
 from getam.cache import DataPart, FileDigests, Stage
 from getam.config.schema import Config, Data
 from getam.data.index import DataIndex, Record
+from getam.data.review import Review
 from getam.errors import UserError
 from getam.running.external_data import external_files
 
@@ -82,10 +83,12 @@ def data_parts(
     ``images`` (``photos`` are their :func:`photo_digests`), ``labels``, ``saliency`` and ``masks``
     belong to the photos of the train and val split, ``val_masks`` to the val split alone;
     ``splits`` are the lists of ids. ``test`` are the photos of the test split. ``annotations`` are
-    the files that the labels and masks of COCO are made from.
+    the files that the labels and masks of COCO are made from. ``corrections`` are the corrected
+    masks of train photos outside the sample, ``sample`` those of the sample.
     """
     splits = (data.train, data.val)
     of_splits = _used(index, data).values()
+    sample = [record for record in of_splits if record.in_sample]
     tables = {
         "images": lambda: _photo_items(index, photos),
         "labels": lambda: _label_items(index, splits, of_splits),
@@ -95,12 +98,36 @@ def data_parts(
         "val_masks": lambda: _file_items("val_masks", index.split(data.val), "mask", sources),
         "test": lambda: _file_items("test", index.split(data.test), "image", sources),
         "annotations": lambda: _annotation_items(index, data, sources),
+        "corrections": lambda: _correction_items(index, data, sources),
+        "sample": lambda: _file_items("sample", sample, "correction", sources),
     }
     lists = [index.root / index.lists / f"{name}.txt" for name in splits]
     for part, named in (("labels", [*lists, *label_files(index, of_splits)]), ("splits", lists)):
         if part in parts:
             sources.digest(part, [file for file in named if file.is_file()])
     return {part: DataPart.of_items(tables[part]()) for part in sorted(parts)}
+
+
+def review_parts(index: DataIndex, data: Data, review: Review | None) -> dict[str, DataPart]:
+    """What a review changes in the labels and splits that the stage ``data`` makes.
+
+    The labels themselves count through the key of that stage. A line with classes counts as a
+    change even if it says what the annotations say, which are not read here.
+
+    Args:
+        index: the photos before the review.
+    """
+    if review is None:
+        return {"labels": DataPart.of_items({}), "splits": DataPart.of_items({})}
+    train, val = ({r.id for r in index.splits.get(n, ())} for n in (data.train, data.val))
+    rejected = {i: review.verdicts[i] for i in train if not review.keeps(data.train, i)}
+    corrected = {
+        image_id: f"labelled {', '.join(names)}"
+        for image_id, names in review.classes.items()
+        if image_id in train | val
+    }
+    labels = DataPart.of_items(corrected | rejected)
+    return {"labels": labels, "splits": DataPart.of_items(rejected)}
 
 
 def label_files(index: DataIndex, records: Iterable[Record]) -> list[Path]:
@@ -129,6 +156,11 @@ def _file_items(
     paths = {image_id: path for image_id, path in paths.items() if path is not None}
     hashed = sources.digest(part, paths.values())
     return {image_id: hashed[path] for image_id, path in paths.items()}
+
+
+def _correction_items(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
+    records = [record for record in index.split(data.train) if not record.in_sample]
+    return _file_items("corrections", records, "correction", sources)
 
 
 def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, str]:

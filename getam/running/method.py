@@ -21,12 +21,14 @@ class Method:
         together: the stages that several processes run together.
         chain: gives the stages of a configuration.
         comparison: gives the stages of the command compare.
+        choice: gives the stages of the command choose.
     """
 
     names: tuple[str, ...]
     together: Collection[str]
     chain: Chain
     comparison: Chain
+    choice: Chain
 
 
 def current_method() -> Method:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,22 @@ from typing import Any
 from getam.cache import Event, Runner, Stage, Store, library_versions
 from getam.config.loading import recorded
 from getam.config.schema import Config, Data
+from getam.data.corrections import Corrections, read_corrections
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
+from getam.data.review import Review, reviewed
+from getam.data.review_table import read_review, review_notes
 from getam.errors import UserError
 from getam.running.context import Context
+from getam.running.example import drawn_index
 from getam.running.failures import in_a_sentence
-from getam.running.fingerprints import Sources, by_content, data_parts, photo_digests
+from getam.running.fingerprints import (
+    Sources,
+    by_content,
+    data_parts,
+    photo_digests,
+    review_parts,
+)
 from getam.running.intensities import Measured, intensity_range
 from getam.training import distributed
 
@@ -49,19 +60,32 @@ def open_runner(
     settings, files = by_content(config, sources)
     stages = chain(config)
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
-    data = {}
-    if config.data.kind != "shapes":
+    used = {part for stage in stages for part in stage.data}
+    if config.data.kind == "shapes":
+        index = drawn_index(config.data.shapes)
+        context.review = _review(config.data, index)
+        context.corrections = _corrections(config.data, Path(), index)
+        made = review_parts(index, config.data, context.review)
+        index = reviewed(index, context.review).with_corrections(context.corrections)
+        data = data_parts(index, config.data, used - made.keys(), sources, {}) | made
+    else:
         context.root = _root(config)
         context.saliency = context.root / config.data.saliency
-        index = read_data(config, context.root, context.saliency)
+        on_disk = read_data(config, context.root, context.saliency)
+        context.review = _review(config.data, on_disk)
+        index = reviewed(on_disk, context.review)
         check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
-        index = index.with_intensities(context.intensities)
+        context.on_disk = on_disk.with_intensities(context.intensities)
+        context.corrections = _corrections(config.data, context.root, on_disk)
+        index = index.with_intensities(context.intensities).with_corrections(context.corrections)
         options["report"] = _saving(measured, options.get("report"))
-        used = {part for stage in stages for part in stage.data}
-        data = data_parts(index, config.data, used, sources, photos)
+        made = {}
+        if config.data.kind == "coco":
+            made = review_parts(on_disk, config.data, context.review)
+        data = data_parts(index, config.data, used - made.keys(), sources, photos) | made
         context.index = index if config.data.kind == "coco" else index.subset(config.data.classes)
 
     @cache
@@ -72,7 +96,8 @@ def open_runner(
         return {"libraries": versions(), "device": context.device, "seed": config.seed}
 
     def circumstances() -> dict[str, Any]:
-        return {"libraries": versions(), "processes": distributed.count()}
+        sample = sorted(context.corrections.sample) if context.corrections else []
+        return {"libraries": versions(), "processes": distributed.count(), "sample": sample}
 
     call = options.pop("call", lambda function, job: function(job))
     options["call"] = in_a_sentence(call)
@@ -97,7 +122,7 @@ def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Calla
 
 
 def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
-    """Read the user's data set; for COCO only the photos.
+    """Read the user's data set; for COCO only the photos, and the classes if a review names some.
 
     Raises:
         UserError: a file that ``data.kind`` expects is missing or wrong.
@@ -110,8 +135,10 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         return read_voc(root, saliency, splits, data.difficult)
     if data.kind == "coco":
         from getam.data.coco import read_coco_photos
+        from getam.data.coco_classes import coco_classes
 
-        return read_coco_photos(root, saliency, splits)
+        photos = read_coco_photos(root, saliency, splits)
+        return replace(photos, classes=coco_classes(root, splits)) if data.review else photos
     from getam.data.folder import read_folder
 
     return read_folder(root, saliency)
@@ -145,6 +172,11 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         index = read_voc(root, root / data.saliency, difficult=data.difficult)
     else:
         index = read_data(config, root, root / data.saliency)
+    review = _review(data, index)
+    notes = review_notes(Path(data.review).name, review, index) if review else []
+    corrections = _corrections(data, root, index)
+    index = replace(reviewed(index, review), notes=(*index.notes, *notes))
+    index = index.with_corrections(corrections)
     return check(
         index.subset(data.classes).with_intensities(data.intensity_range),
         used,
@@ -152,6 +184,22 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
     )
+
+
+def _review(data: Data, index: DataIndex) -> Review | None:
+    """The review of the photos that ``data.review`` names; ``index`` has all classes."""
+    if data.review is None:
+        return None
+    return read_review(Path(data.review).expanduser(), index, data.train)
+
+
+def _corrections(data: Data, root: Path, index: DataIndex) -> Corrections | None:
+    """The masks of ``data.corrections``, if it is set; ``index`` has all photos."""
+    if data.corrections is None:
+        return None
+    given = Path(data.corrections).expanduser()
+    photos = {record.id for records in index.splits.values() for record in records}
+    return read_corrections(root / given if (root / given).is_dir() else given, photos)
 
 
 def _splits(data: Data) -> list[str]:

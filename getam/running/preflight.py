@@ -11,22 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from getam.cache import in_threads
-from getam.data.images import image_size
-from getam.data.label_values import IGNORE
+from getam.data.corrections import SAMPLE
+from getam.data.images import image_size, read_mask
+from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
+from getam.running.example import drawn_index
 from getam.training import distributed
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
-    from getam.labels.saliency import Saliency, SaliencyModel
 
-SALIENCY_LOOKED_AT = 1000  # saliency maps whose headers are read before a run
 READERS = 8  # threads: reading headers waits for the disk
 
 
@@ -148,38 +147,47 @@ def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = N
         )
 
 
-def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
-    """Saliency maps must have the size of their photos (by the headers of some, at equal
-    distances), and a saliency model must give one for a photo.
+def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
+    """The corrected masks of the photos ``which`` must have their size, and ids of classes.
 
     Raises:
-        UserError: one of these does not hold.
+        UserError: one cannot be read, has another size, or a value that is no class.
     """
-    if "folder" in saliency.sources:
-        some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
-        sizes = in_threads(lambda r: (image_size(r.image), image_size(r.saliency)), some, READERS)
-        for record, (photo, found) in zip(some, sizes):
-            if photo != found:
-                raise UserError(
-                    f"{record.saliency}: got a saliency map of {found[1]} x {found[0]} pixels "
-                    f"(width x height), expected {photo[1]} x {photo[0]} as its photo has. Make it "
-                    f"again at the size of the upright photo."
-                )
-    if saliency.model is not None:
-        _try_model(saliency.model)
+    corrections, data = job.context.corrections, job.context.index
+    if corrections is None:
+        return
+    drawn = data is None
+    data = data or drawn_index(job.config.data.shapes).with_corrections(corrections)
+    splits = (job.config.data.train, job.config.data.val)
+    records = {r.id: r for name in splits for r in data.split(name) if r.correction and which(r)}
+    side = job.config.data.shapes.size
+    classes = len(data.mask_classes or data.classes) or MOST_CLASSES  # of COCO: not known yet
+
+    def read(record: Record) -> None:
+        size = (side, side) if drawn else image_size(record.image)
+        read_mask(record.correction, size, classes)
+
+    in_threads(read, [*records.values()], READERS)
 
 
-def _try_model(model: SaliencyModel) -> None:
-    try:
-        model(np.zeros((8, 8, 3), np.uint8))
-    except UserError:
-        raise
-    except Exception as error:  # the exceptions of onnxruntime have no narrower base
-        reason = " ".join(str(error).split())[:160]
+def check_sample(job: Job) -> None:
+    """The photos of the sample must get a final mask: they are labelled, in train or in val.
+
+    Raises:
+        UserError: one is not.
+    """
+    data, corrections = data_of(job), job.context.corrections
+    if corrections is None or data is None:
+        return
+    names = (job.config.data.train, job.config.data.val)
+    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
+    others = sorted(corrections.sample - labelled)
+    if others:
         raise UserError(
-            f"pseudolabels.saliency_model: {model.path} gives no saliency map ({reason}). Expected "
-            f"a model with input (1, 3, S, S) and first output (1, 1, S, S), such as U2-Net."
-        ) from None
+            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
+            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
+            f"they get no final mask to measure. Draw the sample among the labelled photos."
+        )
 
 
 def named(setting: str, check: Callable[[], Any]) -> Any:

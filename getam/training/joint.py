@@ -39,30 +39,47 @@ class JointLoss:
         classifier: the encoder of the network that is trained; it makes the labels.
         weights: the fields of ``getam.config.schema.LossWeights``.
         maps, labels: as for :func:`online_labels`.
+        correction_weight: the weight of a pixel of a corrected mask; a pixel of the network's own
+            labels has the weight 1. None: batches have no corrected masks.
     """
 
-    def __init__(self, classifier: nn.Module, weights: Any, maps: Any, labels: Any) -> None:
+    def __init__(
+        self,
+        classifier: nn.Module,
+        weights: Any,
+        maps: Any,
+        labels: Any,
+        correction_weight: float | None = None,
+    ) -> None:
         self.classifier, self.weights, self.maps, self.labels = classifier, weights, maps, labels
+        self.correction_weight = correction_weight
 
     def __call__(self, network: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
         Args:
             network: the end-to-end network.
-            batch: images (B, 3, H, W), image-level labels (B, C) and, with saliency, salient
-                pixels (B, H, W).
+            batch: images (B, 3, H, W), image-level labels (B, C); with saliency, salient pixels
+                (B, H, W); with corrected masks, these as (B, H, W) integers, -1 everywhere in an
+                image without one.
 
         Returns:
             ``loss``, its terms (not weighted), and ``label share`` (C + 2,).
         """
-        images, targets = batch[:2]
-        saliency = objects(batch[2], targets) if len(batch) > 2 else None
+        images, targets, *others = batch
+        corrections = None if self.correction_weight is None else others.pop()
+        saliency = objects(others[0], targets) if others else None
         pixels = image_pixels(images, normalisation(self.classifier))
         labels = online_labels(
             self.classifier, images, pixels, targets, saliency, self.maps, self.labels
         )
+        weights = None
+        if corrections is not None:
+            labels, saliency, weights = self._corrected(corrections, labels, saliency)
         scores, logits = network(images, with_scores=True)
-        terms = self.terms(scores.float(), logits.float(), targets, labels, saliency, pixels)
+        terms = self.terms(
+            scores.float(), logits.float(), targets, labels, saliency, pixels, weights
+        )
         total = sum(getattr(self.weights, name) * term for name, term in terms.items())
         return {"loss": total, **terms, "label share": label_shares(labels, targets.shape[1])}
 
@@ -74,11 +91,16 @@ class JointLoss:
         labels: Tensor,
         saliency: Tensor | None,
         pixels: Tensor,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The terms of the loss, not weighted: scalars by name."""
+        """The terms of the loss, not weighted: scalars by name.
+
+        ``weights`` (B,): the weight of each image in the two cross-entropies; None: all count 1.
+        """
+        by_class = self.weights.class_balanced
         terms = {
-            "background": background_cross_entropy(logits, labels),
-            "foreground": foreground_cross_entropy(logits, labels, self.weights.class_balanced),
+            "background": background_cross_entropy(logits, labels, weights),
+            "foreground": foreground_cross_entropy(logits, labels, by_class, weights),
             "classification": multi_label_soft_margin(scores, targets),
         }
         if saliency is not None:
@@ -86,6 +108,17 @@ class JointLoss:
         if self.weights.energy:
             terms["energy"] = self._energy(logits, labels, pixels)
         return terms
+
+    def _corrected(
+        self, corrections: Tensor, labels: Tensor, saliency: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Labels and salient pixels as the corrected masks have them, and the weights (B,)."""
+        labels = torch.where(corrections >= 0, corrections, labels).to(labels.dtype)
+        if saliency is not None:
+            known = (corrections >= 0) & (corrections != IGNORE)
+            saliency = torch.where(known, corrections > 0, saliency)
+        is_corrected = (corrections >= 0).flatten(1).any(dim=1)
+        return labels, saliency, torch.where(is_corrected, float(self.correction_weight), 1.0)
 
     def _energy(self, logits: Tensor, labels: Tensor, pixels: Tensor) -> Tensor:
         """The energy at half resolution. A pixel counts by the share of it that has no label."""

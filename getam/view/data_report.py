@@ -47,4 +47,10 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
         facts.append(f"masks: {', '.join(f'{n} {kind}' for kind, n in colours.items())}")
     if found["masks"]["values"] is not None:
         facts.append(f"values in masks: {' '.join(map(str, found['masks']['values']))}")
+    corrected = found["corrections"]
+    if corrected["masks"]:
+        facts.append(
+            f"corrected masks: {corrected['masks']}; the networks learn from "
+            f"{corrected['learnt from']}, and {corrected['sample']} are the sample that measures"
+        )
     return facts

@@ -70,6 +70,31 @@ def _further(row: Mapping[str, Any]) -> str:
     if "ignored" in row:
         parts.append(f"{percent(row['ignored'])} % ignored")
         parts.append(f"{percent(row['foreground recall'])} % of the foreground found")
+    if "drawn" in row and row["value"] is not None:
+        parts += _sampled(row)
     if "trained on" in row:
         parts.append(f"trained on {row['trained on']}")
     return ", ".join(parts)
+
+
+def _sampled(row: Mapping[str, Any]) -> list[str]:
+    """What a random sample of photos tells about all photos.
+
+    >>> row = {"value": 0.713, "interval": [0.66, 0.759], "images": 50, "drawn": 50}
+    >>> row["kind"] = "final mask"
+    >>> _sampled(row)
+    ['71.3 [66.0, 75.9] (95 % by bootstrap, 50 photos drawn at random)']
+    >>> _sampled({**row, "images": 12, "learnt": True})[1:]
+    ['without a final mask: 38 of the sample', 'the network learnt from these masks']
+    """
+    if "interval" in row:
+        low, high = map(percent, row["interval"])
+        told = [
+            f"{percent(row['value'])} [{low}, {high}] (95 % by bootstrap, {row['images']} photos "
+            f"drawn at random)"
+        ]
+    else:
+        told = [f"{row['images']} photo gives no interval"]
+    if row["images"] < row["drawn"]:
+        told.append(f"without a {row['kind']}: {row['drawn'] - row['images']} of the sample")
+    return told + (["the network learnt from these masks"] if row.get("learnt") else [])

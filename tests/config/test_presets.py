@@ -116,7 +116,7 @@ def test_each_published_backbone_goes_through_one_step_end_to_end(name, roots, t
     settings = (f"data.root={roots['voc']}", *MICRO, f"endtoend.model={model}")
     overlaid = [ROOT / "configs" / name, ROOT / "configs" / "endtoend_paper.yaml"]
     made = run_all(overlaid, tmp_path / "artifacts", *settings)
-    assert [*made] == ["endtoend", "predictions", "evaluation"]
+    assert [*made] == ["endtoend", "predictions", "doubt", "evaluation"]
     assert json.loads((made["endtoend"] / "network.json").read_text())["model"] == model
     assert "network + CRF" in (made["evaluation"] / "table.txt").read_text()
 

@@ -25,7 +25,7 @@ from getam.running.opening import open_runner
 from stages.chain import chain
 from tests.conftest import TINY, pipeline
 
-ALL = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation")
+ALL = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation")
 
 
 def ramp(top: float, kind: type = np.uint16, size: tuple[int, int] = (48, 40)) -> np.ndarray:

@@ -81,6 +81,17 @@ def test_names_with_spaces_without_a_separator_are_said(root):
     )
 
 
+def test_a_listed_name_with_a_sign_is_one_class_also_beside_another(root):
+    (root / "classes.txt").write_text("bow, weapon\nweapon\nquiver\n")
+    several = ('"bow, weapon;quiver"', '"weapon, bow, weapon"', '"quiver, weapon"')
+    write(root, *several, '"bow, weapon"')
+    found = labels(root)
+    assert found["p0"] == ("bow, weapon", "quiver")
+    assert found["p1"] == ("bow, weapon", "weapon")
+    assert found["p2"] == ("weapon", "quiver")
+    assert found["p3"] == ("bow, weapon",)
+
+
 def test_classes_txt_says_which_names_have_spaces(root):
     (root / "classes.txt").write_text("polar bear\nbrown bear\n")
     found = labels(write(root, "polar bear", "brown bear"))

@@ -152,7 +152,7 @@ def test_another_test_split_redoes_predictions_and_evaluation(whole, place):
         chain, load_config((), settings(root, "data.test=val")), place / "artifacts"
     )
     changed = [a.stage for a, b in zip(made, other.plan()) if a.key != b.key]
-    assert changed == ["predictions", "evaluation"]
+    assert changed == ["predictions", "doubt", "evaluation"]
 
 
 def run_here(artifacts: Path, root: Path, *more: str) -> dict[str, Path]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
+import cv2
 import numpy as np
 import pytest
 
 from getam.labels import crf
 from getam.labels.crf import CRF_PRESETS, dense_crf
+
+
+@pytest.fixture(params=["pydensecrf", "lattice"])
+def _engine(request, monkeypatch):
+    """Runs a test with the library and without it."""
+    if request.param == "lattice":
+        monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    else:
+        pytest.importorskip("pydensecrf")
 
 
 def crf_case() -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +31,7 @@ def crf_case() -> tuple[np.ndarray, np.ndarray]:
     return image, np.stack([1 - foreground, foreground * 0.7, foreground * 0.3])
 
 
+@pytest.mark.usefixtures("_engine")
 @pytest.mark.parametrize("preset", [{}, *CRF_PRESETS.values()])
 def test_crf_finds_the_object(preset):
     image, probabilities = crf_case()
@@ -34,6 +45,7 @@ def test_crf_finds_the_object(preset):
     np.testing.assert_array_equal(probabilities, before[1])
 
 
+@pytest.mark.usefixtures("_engine")
 def test_crf_without_steps_returns_the_probabilities():
     image, probabilities = crf_case()
     np.testing.assert_allclose(dense_crf(image, probabilities, steps=0), probabilities, rtol=1e-4)
@@ -59,6 +71,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.usefixtures("_engine")
 @pytest.mark.parametrize("writeable", [True, False])
 @pytest.mark.parametrize("type_of", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -73,21 +86,34 @@ def test_crf_takes_arrays_in_any_memory_layout(layout, type_of, writeable):
 
 
 def test_crf_of_one_label_has_nothing_to_decide(monkeypatch):
-    monkeypatch.setattr(crf, "_import_pydensecrf", None)
+    monkeypatch.setattr(crf, "_infer_by_library", None)
+    monkeypatch.setattr(crf, "_infer_by_lattice", None)
     image, probabilities = crf_case()
     np.testing.assert_array_equal(dense_crf(image, probabilities[:1]), np.ones((1, 20, 30)))
 
 
-def test_missing_crf_library_says_what_to_install(monkeypatch):
-    def no_pydensecrf(name, *args, **kwargs):
-        if name.startswith("pydensecrf"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
+def smooth_noise(rng: np.random.Generator, channels: int, height: int, width: int) -> np.ndarray:
+    """(height, width, channels) float32 in [0, 1]: blobs of about 12 pixels."""
+    coarse = rng.random((height // 12, width // 12, channels), dtype=np.float32)
+    return cv2.resize(coarse, (width, height))
 
-    real_import = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", no_pydensecrf)
-    with pytest.raises(ImportError, match="pip install pydensecrf2"):
-        dense_crf(*crf_case())
+
+@pytest.mark.parametrize("labels", [2, 6])
+@pytest.mark.parametrize("size", [(72, 96), (61, 85)])
+@pytest.mark.parametrize("preset", CRF_PRESETS)
+def test_crf_without_pydensecrf_gives_the_same_numbers(preset, size, labels, monkeypatch):
+    pytest.importorskip("pydensecrf")
+    rng = np.random.default_rng(0)
+    noisy = 200 * smooth_noise(rng, 3, *size) + 20 * rng.random((*size, 3))
+    image = noisy.astype(np.uint8)
+    probabilities = np.moveaxis(smooth_noise(rng, labels, *size) + 0.01, -1, 0)
+    probabilities = np.ascontiguousarray(probabilities / probabilities.sum(0))
+    expected = dense_crf(image, probabilities, **CRF_PRESETS[preset])
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    found = dense_crf(image, probabilities, **CRF_PRESETS[preset])
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert (found != expected).any(), "both were computed by the same code"
+    assert np.abs(expected - probabilities).max() > 0.3, "the CRF changed next to nothing"
 
 
 @pytest.mark.parametrize(

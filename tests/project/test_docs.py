@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from pipeline import main
 from tests.conftest import ROOT, TINY, Result, make_folder
+from tests.data.test_corrections import correct
 
 PAGES = [
     ROOT / "README.md",
@@ -51,7 +52,7 @@ OURS = [c for c in COMMANDS if c.startswith(("python pipeline.py", "getam "))]
 def place(tmp_path_factory) -> Path:
     """Where a user stands: in a clone, with photos beside it, and both have run."""
     place = tmp_path_factory.mktemp("clone")
-    make_folder(place / "photos")
+    correct(make_folder(place / "photos"), {"photo00": 1, "photo08": 1}, ["photo08"])
     (place / "configs").symlink_to(ROOT / "configs")
     (place / "my.yaml").write_text("pseudolabels: {quantile: 0.95}\n")
     for arguments, settings in (("run", EXAMPLE), (MINE, ())):

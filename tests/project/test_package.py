@@ -174,10 +174,10 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(built):
 
 def test_the_metadata_tell_platforms_pythons_and_licence(wheel):
     told = PathDistribution(next(wheel.site.glob("getam-*.dist-info"))).metadata
-    pythons = [f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)]
+    pythons = [f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)]
     platforms = ["Operating System :: MacOS", "Operating System :: POSIX :: Linux"]
     assert {*pythons, *platforms} <= set(told.get_all("Classifier"))
-    assert set(told["Requires-Python"].split(",")) == {">=3.10", "<3.13"}
+    assert set(told["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
     assert (told["License"], told["License-File"]) == ("Apache-2.0", "LICENSE")
     assert told["Description"].startswith("# GETAM")
 

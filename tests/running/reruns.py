@@ -10,9 +10,9 @@ from getam.running.opening import open_runner
 from stages.chain import chain
 from tests.conftest import TINY
 
-ALL = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation")
+ALL = ("classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation")
 FROM = {stage: ALL[n:] for n, stage in enumerate(ALL)}
-END_TO_END = ("endtoend", "predictions", "evaluation")
+END_TO_END = ("endtoend", "predictions", "doubt", "evaluation")
 
 
 def keys(place: Path, *more: str, **options: Any) -> dict[str, str]:
@@ -22,4 +22,4 @@ def keys(place: Path, *more: str, **options: Any) -> dict[str, str]:
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> tuple[str, ...]:
-    return tuple(stage for stage in one if one[stage] != other[stage])
+    return tuple(stage for stage in one if one[stage] != other.get(stage))

@@ -195,4 +195,11 @@ def test_no_disk_space_left_loses_nothing(folder):
     assert_one_sentence(full, "No space left")
     again = run(folder)
     assert again.code == 0, again
-    assert again.stages_run() == ["maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
+    assert again.stages_run() == [
+        "maps",
+        "pseudolabels",
+        "deeplab",
+        "predictions",
+        "doubt",
+        "evaluation",
+    ]

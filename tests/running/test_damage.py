@@ -19,7 +19,7 @@ from tests.trees import make_coco
 
 ELSEWHERE = ("endtoend", "foreground", "encoder_features")
 MULTI_STAGE = [stage for stage in ORDER if stage not in ELSEWHERE]
-END_TO_END = ["data", "endtoend", "predictions", "evaluation"]
+END_TO_END = ["data", "endtoend", "predictions", "doubt", "evaluation"]
 COCO = (  # its data stage is another one, and its predictions stage writes results of a test split
     "mode=end-to-end",
     "data.kind=coco",
@@ -30,14 +30,14 @@ COCO = (  # its data stage is another one, and its predictions stage writes resu
 )
 CHAINS = {  # settings beside EXAMPLE, and the stages that no chain before it has made
     "multi-stage": ((), MULTI_STAGE),
-    "end-to-end": (("mode=end-to-end",), ["endtoend", "predictions", "evaluation"]),
+    "end-to-end": (("mode=end-to-end",), ["endtoend", "predictions", "doubt", "evaluation"]),
     "features": (
         ("pseudolabels.saliency=features",),
-        ["foreground", "pseudolabels", "deeplab", "predictions", "evaluation"],
+        ["foreground", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"],
     ),
     "fixed-encoder": (
         ("deeplab.fixed_encoder=true",),
-        ["encoder_features", "deeplab", "predictions", "evaluation"],
+        ["encoder_features", "deeplab", "predictions", "doubt", "evaluation"],
     ),
     "compare": (("compare.methods=[cam, getam]", "compare.refiners=[none, pamr]"), ["compare"]),
     "coco": (COCO, END_TO_END),

@@ -148,7 +148,7 @@ def test_the_end_to_end_network_killed_in_each_phase_ends_in_the_same_weights_an
     whole = tmp_path / "whole"
     whole.mkdir()
     assert attempt(whole, settings=settings) == 0
-    assert set(digests(whole)) == {"data", "endtoend", "predictions", "evaluation"}
+    assert set(digests(whole)) == {"data", "endtoend", "predictions", "doubt", "evaluation"}
     kills = {1: [1], 4: [4], 6: [4, 2], 8: [4, 4]}  # after this step, and where it goes on
     for step, goes_on_at in kills.items():
         place = tmp_path / str(step)

@@ -104,7 +104,7 @@ def test_masks_count_for_the_supervised_line(tmp_path):
     before = keys(tmp_path, "deeplab.labels=masks")
     mask_changed(tmp_path / "data")
     after = keys(tmp_path, "deeplab.labels=masks")
-    assert differing(before, after) == ("deeplab", "predictions", "evaluation")
+    assert differing(before, after) == ("deeplab", "predictions", "doubt", "evaluation")
 
 
 @pytest.mark.parametrize("saliency", ["folder", "none"])

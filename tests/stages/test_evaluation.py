@@ -14,6 +14,7 @@ import stages.endtoend
 import stages.evaluation
 from getam.cache.stage import ConfigView
 from getam.config.schema import Config
+from getam.data.corrections import Corrections
 from getam.data.folder import read_folder
 from getam.data.palette import write_label_png
 from getam.errors import UserError
@@ -130,3 +131,70 @@ def test_counts_know_whether_any_target_is_a_class():
         confusion.update(one, target)
         sweep.update(np.ones((1, 2, 2)), [1], target)
         assert (confusion.has_classes, sweep.has_classes) == (expected, expected)
+
+
+def draw_sample(job, values: dict[str, int], final: dict[str, int], **options) -> dict:
+    """The rows by what they are about, with corrected and final masks of one value each.
+
+    The data set has no other masks.
+    """
+    place, folder = job.context.root / "corrections", job.inputs["predictions"] / "masks"
+    for where, some in ((place, values), (folder, final)):
+        where.mkdir()
+        for image_id, value in some.items():
+            size = Image.open(job.context.root / "masks" / f"{image_id}.png").size[::-1]
+            write_label_png(where / f"{image_id}.png", np.full(size, value, np.uint8))
+    files = {image_id: place / f"{image_id}.png" for image_id in values}
+    sample = options.pop("sample", frozenset(files))
+    for file in (job.context.root / "masks").iterdir():
+        file.unlink()
+    data = read_folder(job.context.root)
+    job.context.index = data.with_corrections(Corrections(place, files, sample))
+    settings = Config().model_dump(mode="json")
+    settings["data"] |= options
+    job.config = ConfigView("evaluation", settings)
+    stages.evaluation.run(job)
+    rows = json.loads((job.folder / "metrics.json").read_text())
+    return {row["what"]: row for row in rows}
+
+
+def test_final_masks_of_the_sample_are_measured_in_train_and_in_val(job):
+    values = {"photo00": 1, "photo01": 2, "photo08": 1, "photo09": 2}
+    rows = draw_sample(job, values, {**values, "photo09": 0, "photo10": 2})
+    row = rows["final masks, sample"]
+    assert (row["split"], row["images"], row["drawn"]) == ("train, val", 4, 4)
+    assert row["per class"] == {"background": 0, "cat": 1, "dog": 0.5}
+    assert row["value"] == pytest.approx(0.5)
+    low, high = row["interval"]
+    assert low < 0.5 < high
+    line = lines(job)["final masks, sample"]
+    told = f"50.0 [{100 * low:.1f}, {100 * high:.1f}] (95 % by bootstrap, 4 photos drawn at random)"
+    assert line.endswith(told)
+    free = rows["network, sample"]
+    assert (free["split"], free["images"]) == ("val", 2)
+    assert lines(job)["network, sample"].endswith("without a prediction: 2 of the sample")
+
+
+def test_corrections_outside_the_sample_do_not_measure(job):
+    values = {"photo00": 1, "photo01": 1, "photo08": 1}
+    rows = draw_sample(job, values, values, sample=frozenset({"photo00"}))
+    row = rows["final masks, sample"]
+    assert (row["images"], row["value"]) == (1, 1)
+    assert lines(job)["final masks, sample"].endswith("1 photo gives no interval")
+    assert rows.keys() == {"classifier", "final masks, sample"}
+
+
+def test_a_sample_that_was_learnt_from_says_so(job):
+    rows = draw_sample(job, {"photo00": 1, "photo02": 1}, {"photo00": 1}, learn_from_sample=True)
+    assert rows["final masks, sample"]["learnt"] is True
+    line = lines(job)["final masks, sample"]
+    assert line.endswith(
+        "without a final mask: 1 of the sample, the network learnt from these masks"
+    )
+
+
+def test_a_sample_in_which_no_class_is_seen_has_no_figure(job):
+    values = {"photo00": 0, "photo02": 255}
+    rows = draw_sample(job, values, dict.fromkeys(values, 1))
+    assert rows["final masks, sample"]["value"] is None
+    assert "not measured: the masks show no class" in lines(job)["final masks, sample"]

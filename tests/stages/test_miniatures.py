@@ -161,16 +161,17 @@ def test_results_for_the_test_server_are_what_predict_says_in_the_values_of_the_
 @pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_export_writes_the_predictions_of_val(miniature, runs, mode, kind, tmp_path):
     pytest.importorskip("pycocotools")
-    words = ("--format", kind, "--what", "predictions", "-o", tmp_path / "exported")
+    place = tmp_path / {"voc": "exported", "coco": "exported.json"}[kind]
+    words = ("--format", kind, "--what", "predictions", "-o", place)
     done = miniature.about("export", mode, *words)
     assert done.code == 0, done
     predictions = miniature.made_by("predictions", mode) / "predictions"
     for image_id in miniature.splits["val"]:
         predicted = read_mask(predictions / f"{image_id}.png")
         if kind == "voc":
-            exported = read_mask(tmp_path / "exported" / "SegmentationClass" / f"{image_id}.png")
+            exported = read_mask(place / "SegmentationClass" / f"{image_id}.png")
         else:
-            exported = drawn(tmp_path / "exported", f"{image_id}.jpg")
+            exported = drawn(place, f"{image_id}.jpg")
         assert (exported == predicted).all()
 
 

@@ -13,7 +13,7 @@ import pytest
 from getam.data.images import read_mask
 from tests.conftest import TINY, make_folder, pipeline
 
-CHAIN = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
+CHAIN = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_compare_puts_methods_and_refiners_side_by_side(end_to_end, place, mode)
 def test_end_to_end_mode_trains_one_network_and_measures_it(end_to_end, place):
     made = end_to_end
     assert made.code == 0, made
-    assert made.stages_run() == ["endtoend", "predictions", "evaluation"]
+    assert made.stages_run() == ["endtoend", "predictions", "doubt", "evaluation"]
     rows = [line.split()[0] for line in made.out.splitlines()[1:]]
     assert rows == ["classifier", "network", "network"], made.out
     assert "trained on its own labels" in made.out
@@ -175,7 +175,14 @@ def test_status_and_explain_know_the_end_to_end_mode(end_to_end, place):
 def test_labels_and_deeplab_can_come_from_the_end_to_end_network(end_to_end, place):
     made = run(place, "--name", "both", more=("maps.source=endtoend",))
     assert made.code == 0, made
-    assert made.stages_run() == ["maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
+    assert made.stages_run() == [
+        "maps",
+        "pseudolabels",
+        "deeplab",
+        "predictions",
+        "doubt",
+        "evaluation",
+    ]
     rows = [line.split()[0] for line in made.out.splitlines()[1:]]
     assert rows == ["classifier", "seeds", "pseudo", "network", "network"], made.out
 

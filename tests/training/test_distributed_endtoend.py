@@ -87,7 +87,7 @@ def histories(places) -> tuple[list[dict], list[dict]]:
 
 
 def test_keys_are_the_same_and_measurements_agree(places):
-    for stage in ("data", "endtoend", "predictions", "evaluation"):
+    for stage in ("data", "endtoend", "predictions", "doubt", "evaluation"):
         assert artifact(places[0], stage).name == artifact(places[1], stage).name
     one, two = (
         json.loads((artifact(p, "evaluation") / "metrics.json").read_text()) for p in places

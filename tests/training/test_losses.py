@@ -163,3 +163,47 @@ def test_mean_loss_of_processes_is_that_of_all_their_pixels(loss, monkeypatch):
         loss(*half)
     monkeypatch.setattr(distributed, "mean", lambda _: sum(counts) / 2)
     assert torch.allclose(sum(loss(*half) for half in halves) / 2, whole)
+
+
+LOSSES = {
+    "cross entropy": cross_entropy,
+    "balanced": balanced_cross_entropy,
+    "class balanced": class_balanced_cross_entropy,
+    "foreground by class": lambda logits, labels, weights=None: foreground_cross_entropy(
+        logits, labels, True, weights
+    ),
+}
+
+
+@pytest.fixture
+def labelled():
+    draw = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, 5, 6, generator=draw, dtype=torch.float64)
+    labels = torch.randint(0, 4, (3, 5, 6), generator=draw)
+    labels[torch.rand(3, 5, 6, generator=draw) < 0.2] = 255
+    return logits, labels
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_an_image_of_weight_n_counts_as_n_images_of_weight_1(labelled, loss):
+    logits, labels = labelled
+    found = loss(logits, labels, torch.tensor([3.0, 1.0, 2.0]))
+    repeated = [0, 0, 0, 1, 2, 2]
+    assert torch.isclose(found, loss(logits[repeated], labels[repeated]))
+    assert not torch.isclose(found, loss(logits, labels))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_equal_weights_change_nothing_however_small_they_are(labelled, loss):
+    logits, labels = labelled
+    for weight in (1e-4, 1.0, 50.0):
+        assert torch.isclose(loss(logits, labels, torch.full((3,), weight)), loss(logits, labels))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_weighted_images_without_a_label_give_no_loss_and_no_gradient(labelled, loss):
+    logits = labelled[0].requires_grad_()
+    value = loss(logits, torch.full((3, 5, 6), 255), torch.tensor([3.0, 1.0, 2.0]))
+    value.backward()
+    assert value == 0
+    assert not logits.grad.any()

@@ -93,6 +93,60 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     say(f"Threshold curves: {made['compare'] / 'curves.png'}")
 
 
+@click.command(short_help="Recommend settings without masks.")
+@with_config
+@click.option(
+    "--set-list",
+    "lists",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE,VALUE",
+    help="Try these values of a setting. You can give it several times; the best value of a list "
+    "is kept for the next list.  [default: short lists of maps.method, of the section foreground "
+    "if it is used, and of the threshold]",
+)
+@device_option
+@workers_option
+def choose(
+    config: Config,
+    artifacts: Path,
+    lists: tuple[str, ...],
+    device: str | None,
+    workers: int | str | None,
+) -> None:
+    """Try short lists of settings, and recommend the best ones. It uses no masks.
+
+    For each value the stages up to the pseudo labels run (in the mode end-to-end, up to the stage
+    doubt); what is cached is not made again. The figure that decides is the agreement: how well
+    the pseudo labels of a photo can be predicted from those of other photos. 0: not at all; 1:
+    exactly. At the end it prints the options to add to the command run.
+    """
+    from getam.running.commands import choose as command
+    from getam.running.opening import open_runner
+
+    stages = current_method().choice
+
+    def agreement(tried: Config) -> float:
+        runner = open_runner(
+            stages,
+            tried,
+            artifacts,
+            device=device,
+            workers=workers,
+            track=track,
+            run_name="choose",
+            report=Reporter(sys.stderr),
+        )
+        plan = runner.plan()
+        runner.check(plan)
+        runner.run(plan)
+        return runner.status()[-1].metrics["agreement"]
+
+    wanted = [*map(command.SettingList.parse, lists)] or command.default_lists(config)
+    best, tried = command.choose(config, wanted, agreement)
+    say(command.table(tried, best))
+    say(f"Go on with the same command line and: run {command.options(tried, best)}")
+
+
 @click.command("runs", short_help="List the named runs.")
 @artifacts_option
 @json_option
@@ -153,6 +207,7 @@ COMMANDS = (
     config_command,
     data_command,
     compare,
+    choose,
     runs_command,
     verify_command,
     gc_command,

@@ -156,47 +156,4 @@ def predict(
     say(f"{count} photos: {output / 'areas.json'}")
 
 
-@click.command(short_help="Write labels for annotation tools, or the network.")
-@with_config
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["coco", "onnx", "voc"]),
-    required=True,
-    help="coco and voc: labels for annotation tools. onnx: the network for deployment.",
-)
-@click.option(
-    "-o",
-    "output",
-    type=file_argument,
-    help="File or folder to write.  [default: coco.json, network.onnx, or the folder voc]",
-)
-@click.option(
-    "--what",
-    type=click.Choice(["pseudolabels", "predictions", "predictions_crf"]),
-    default="pseudolabels",
-    show_default=True,
-    help="Labels to export with coco and voc. pseudolabels: of the train photos. predictions, "
-    "predictions_crf: of the val photos.",
-)
-def export(config: Config, artifacts: Path, kind: str, output: Path | None, what: str) -> None:
-    """Write labels for annotation tools (COCO or PASCAL VOC), or the network as an ONNX file.
-
-    One export has either the pseudo labels of the train photos or the predictions of the val
-    photos. To have both, export twice, with another -o.
-    """
-    from getam.running.commands import export as command
-    from getam.running.commands.current import CurrentRun
-
-    run = CurrentRun(current_method().chain, config, artifacts)
-    path = output or Path({"coco": "coco.json", "onnx": "network.onnx", "voc": "voc"}[kind])
-    if kind == "coco":
-        said = f"{command.export_coco(run, what, path, track)} annotations"
-    elif kind == "voc":
-        said = f"{command.export_voc(run, what, path, track)} images"
-    else:
-        said = command.export_network(run, path)
-    say(f"{path}: {said}")
-
-
-COMMANDS = (inspect, report, predict, export)
+COMMANDS = (inspect, report, predict)

@@ -121,6 +121,9 @@ class CurrentRun:
         for name, image_id in zip(ids, wanted):
             if image_id not in known:
                 hint = suggestion(name, known, f"Look into splits/{split}.txt.")
+                review = self.runner.context.review
+                if review and not review.keeps(split, image_id):
+                    hint = "It is rejected in the file that data.review names."
                 raise UserError(f"{name}: there is no such image in split {split!r}. {hint}")
         return [known[i] for i in wanted] if wanted else list(known.values())
 

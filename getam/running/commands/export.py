@@ -1,31 +1,41 @@
-"""export: labels for annotation tools (COCO, VOC), the network for deployment (ONNX)."""
+"""export: labels for annotation tools, the network for deployment (ONNX)."""
 
 from __future__ import annotations
 
-import json
+import csv
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from getam.cache import atomic_write_bytes
-from getam.data.images import read_image, read_mask
-from getam.data.index import Record
-from getam.data.intensity import Range
-from getam.data.label_values import BACKGROUND, IGNORE
-from getam.data.palette import voc_palette, write_label_png
+from getam.data.images import read_mask
 from getam.errors import UserError
+from getam.exchange.batch import Batch, Labelled
+from getam.exchange.coco_json import write_coco
+from getam.exchange.label_studio import write_label_studio
+from getam.exchange.voc_masks import write_cvat, write_voc
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
 
-JPEG = (".jpg", ".jpeg")
-UPRIGHT, ORIENTATION = 1, 0x0112  # of EXIF
+MADE_BY = {"masks": "predictions.masks", "predictions_crf": "predictions.crf.enabled"}
 
 
-def labelled(run: CurrentRun, what: str) -> tuple[str, list[tuple[Record, Path]]]:
-    """The split that ``what`` is about, and each of its images with the file of its labels.
+def default_labels(run: CurrentRun) -> tuple[str, str]:
+    """The labels to export if none are named, and a note if they are not the final masks."""
+    if run.has("predictions") or not run.has("pseudolabels"):
+        return "masks", ""
+    return "pseudolabels", (
+        "this run has no final masks, because the stage predictions has not run; the pseudo labels "
+        "of the train photos are exported."
+    )
+
+
+def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
+    """The splits that ``what`` is about, and their photos with what reads their labels.
+
+    A corrected mask (``data.corrections``) takes the place of a final mask.
 
     Raises:
         UserError: the stage has no artifact, or made no such labels.
@@ -34,110 +44,98 @@ def labelled(run: CurrentRun, what: str) -> tuple[str, list[tuple[Record, Path]]
     folder = run.folder(labels.stage) / labels.folder
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: the predictions stage made no such labels. Set "
-            f"predictions.crf.enabled=true, or export --what predictions."
+            f"{folder}: the stage {labels.stage} made no such labels. Set {MADE_BY[what]}=true, or "
+            f"export --what predictions."
         )
-    split = run.split(labels.stage)
-    return split, [(record, folder / f"{record.id}.png") for record in run.records(split)]
+    final = what == "masks"
+    splits = [run.config.data.train, run.config.data.val] if final else [run.split(labels.stage)]
+    records = {record.id: record for split in splits for record in run.records(split)}
+    found = []
+    for record in records.values():
+        file = folder / f"{record.id}.png"
+        if final and record.correction is not None:
+            found.append(Labelled(record, partial(run.data.read_correction, record)))
+        elif not final or file.exists():
+            read = partial(read_mask, file, classes=len(run.data.classes))
+            found.append(Labelled(record, read))
+    return splits, found
 
 
-def export_coco(run: CurrentRun, what: str, path: Path, track: Track) -> int:
-    """Write a COCO json with compressed RLE; how many annotations.
-
-    One annotation per image and class, as in COCO-Stuff: the labels do not tell objects of a class
-    apart, and a single mask is the easiest to correct. COCO cannot say "ignore": such pixels have
-    no annotation.
+def most_doubtful(run: CurrentRun, photos: list[Labelled], count: int) -> list[Labelled]:
+    """The photos that the stage doubt puts first, without those that have a corrected mask.
 
     Raises:
-        UserError: pycocotools is not installed, nothing to export, or ``path`` cannot be written.
+        UserError: the stage has no artifact.
     """
-    encode = _coco_encoder()
-    split, pairs = labelled(run, what)
-    output_file(path, run.artifacts)
-    images, annotations = [], []
-    for number, (record, file) in enumerate(track(pairs), start=1):
-        labels = read_mask(file, classes=len(run.data.classes))
-        height, width = labels.shape
-        name = f"{record.id}{record.image.suffix}"
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
-        for class_id in np.unique(labels[(labels != BACKGROUND) & (labels != IGNORE)]).tolist():
-            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": class_id}
-            annotations.append({**entry, "iscrowd": 0, **encode(labels == class_id)})
-    content = {
-        "info": {"description": f"{what} of split {split}, made by GETAM from image-level labels"},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": c, "name": n} for c, n in enumerate(run.data.classes, start=1)],
-    }
-    with writes(path):
-        atomic_write_bytes(path, json.dumps(content, ensure_ascii=False).encode())
-    return len(annotations)
+    with (run.folder("doubt") / "doubt.csv").open(encoding="utf-8", newline="") as file:
+        order = [row["image"] for row in csv.DictReader(file)]
+    known = {photo.record.id: photo for photo in photos if photo.record.correction is None}
+    return [known[i] for i in dict.fromkeys(order) if i in known][:count]
 
 
-def _coco_encoder() -> Callable[[np.ndarray], dict[str, Any]]:
+def at_random(photos: list[Labelled], count: int, seed: int) -> list[Labelled]:
+    """A random sample without replacement; the same for the same seed."""
+    order = np.random.default_rng(seed).permutation(len(photos))
+    return [photos[n] for n in order[:count].tolist()]
+
+
+def batch_of(
+    run: CurrentRun,
+    what: str,
+    track: Track,
+    *,
+    doubtful: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    with_photos: bool = True,
+) -> Batch:
+    """The labels to export: all, the most doubtful ones, or a random sample.
+
+    Raises:
+        UserError: as :func:`labelled` and :func:`most_doubtful`.
+    """
+    splits, photos = labelled(run, what)
+    if doubtful is not None:
+        photos = most_doubtful(run, photos, doubtful)
+    if sample is not None:
+        photos = at_random(photos, sample, seed)
+    return Batch(
+        classes=run.data.classes,
+        photos=photos,
+        told=f"{what} of {' and '.join(splits)}",
+        sample=tuple(photo.record.id for photo in photos) if sample is not None else (),
+        with_photos=with_photos,
+        track=track,
+    )
+
+
+WRITERS: dict[str, Callable[..., str]] = {
+    "coco": write_coco,
+    "voc": write_voc,
+    "cvat": write_cvat,
+    "label-studio": write_label_studio,
+}
+
+
+def export_labels(run: CurrentRun, kind: str, batch: Batch, path: Path, **options: Any) -> str:
+    """Write the labels; what was written, in words.
+
+    Raises:
+        UserError: the place cannot be written, is among the artifacts, or is a folder that is not
+            empty.
+    """
+    is_folder = kind != "coco" or path.suffix.lower() != ".json"
+    output_file(path / "file" if is_folder else path, run.artifacts)
+    if is_folder and any(path.iterdir()):
+        raise UserError(f"{path}: got a folder that is not empty. Choose another one with -o.")
+    batch.check_sample(path if is_folder else path.parent)
     try:
-        from pycocotools import mask
-    except ImportError:
-        raise UserError(
-            "export --format coco needs pycocotools, which is not installed: "
-            "pip install 'getam[export]'."
-        ) from None
-
-    def encode(chosen: np.ndarray) -> dict[str, Any]:
-        rle = mask.encode(np.asfortranarray(chosen, dtype=np.uint8))
-        box, area = mask.toBbox(rle).tolist(), int(mask.area(rle))
-        segmentation = {"size": list(chosen.shape), "counts": rle["counts"].decode("ascii")}
-        return {"bbox": box, "area": area, "segmentation": segmentation}
-
-    return encode
-
-
-def export_voc(run: CurrentRun, what: str, folder: Path, track: Track) -> int:
-    """Write a folder in VOC's layout; how many images.
-
-    ``JPEGImages/``, ``SegmentationClass/`` (palette PNG, 255 ignore),
-    ``ImageSets/Segmentation/SPLIT.txt`` and ``labelmap.txt``, which annotation tools read. Upright
-    JPEG files are copied, other photos are written anew as JPEG of quality 95.
-
-    Raises:
-        UserError: nothing to export, or the folder is not empty or cannot be written.
-    """
-    split, pairs = labelled(run, what)
-    output_file(folder / "labelmap.txt", run.artifacts)
-    if any(folder.iterdir()):
-        raise UserError(f"{folder}: got a folder that is not empty. Choose another one with -o.")
-    with writes(folder):
-        for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-            (folder / name).mkdir(parents=True)
-        for record, file in track(pairs):
-            target = folder / "JPEGImages" / f"{record.id}.jpg"
-            write_jpeg(record.image, target, record.intensities)
-            target = folder / "SegmentationClass" / f"{record.id}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_label_png(target, read_mask(file, classes=len(run.data.classes)))
-        ids = "".join(f"{record.id}\n" for record, _ in pairs)
-        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(ids, encoding="utf-8")
-        (folder / "labelmap.txt").write_text(_label_map(run.data.classes), encoding="utf-8")
-    return len(pairs)
-
-
-def write_jpeg(source: Path, target: Path, intensities: Range | None = None) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(source) as image:
-        as_is = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
-    if as_is and source.suffix.lower() in JPEG:
-        shutil.copyfile(source, target)
-    else:
-        Image.fromarray(read_image(source, intensities)).save(target, "JPEG", quality=95)
-
-
-def _label_map(classes: tuple[str, ...]) -> str:
-    palette = voc_palette()
-    lines = ["# label:color_rgb:parts:actions"]
-    for class_id, name in enumerate(("background", *classes)):
-        red, green, blue = palette[3 * class_id : 3 * class_id + 3]
-        lines.append(f"{name}:{red},{green},{blue}::")
-    return "\n".join(lines) + "\n"
+        with writes(path):
+            return WRITERS[kind](batch, path, **options)
+    except BaseException:
+        for entry in path.iterdir() if is_folder else ():  # half an export looks like a whole one
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        raise
 
 
 def export_network(run: CurrentRun, path: Path) -> str:

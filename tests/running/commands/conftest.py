@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from getam.view.review_page import render
 from pipeline import main
 from tests.conftest import TINY, Result, make_folder, pipeline
+from tests.running.commands.review_browser import Page, page_data
 
 
 class MicroRun:
@@ -54,6 +57,40 @@ def micro(tmp_path_factory) -> MicroRun:
             run.make()
             (shared / "micro.done").touch()
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the test is skipped where there is none."""
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if found is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def review_file(tmp_path) -> Path:
+    """The HTML file of a review page of four photos."""
+    path = tmp_path / "review.html"
+    path.write_text(render("Review: test", page_data()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def review_page(browser, review_file):
+    """A review page in the browser; it must not complain, nor load anything."""
+    opened = Page(browser, review_file)
+    yield opened
+    assert opened.problems == []
+    assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data", "blob"}
+    assert sum(url.startswith("file:") for url in opened.requests) == 1
+    opened.context.close()
 
 
 def assert_one_sentence(result: Result, *parts: str) -> None:

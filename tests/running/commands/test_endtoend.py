@@ -19,7 +19,12 @@ def test_report_has_its_stages_its_curves_and_its_predictions(joint, tmp_path):
     done = joint("report", "-o", tmp_path / "r.html")
     assert done.code == 0, done
     data = block(tmp_path / "r.html")
-    assert [row["stage"] for row in data["stages"]] == ["endtoend", "predictions", "evaluation"]
+    assert [row["stage"] for row in data["stages"]] == [
+        "endtoend",
+        "predictions",
+        "doubt",
+        "evaluation",
+    ]
     assert "endtoend: val mIoU of each epoch" in [chart["title"] for chart in data["charts"]]
     assert {entry["split"] for entry in data["gallery"]["entries"]} == {"val"}
     assert all(entry["layers"] for entry in data["gallery"]["entries"])

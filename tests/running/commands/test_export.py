@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 
 from getam.data.images import read_image, read_mask
+from getam.exchange.copies import write_jpeg
 from getam.networks.build import build_deeplab, load_network, save_network
 from getam.networks.onnx import Deployed
-from getam.running.commands.export import export_network, write_jpeg
+from getam.running.commands.export import export_network
 from tests.running.commands.conftest import assert_one_sentence
 
+PSEUDO = ("--what", "pseudolabels")
 SOURCES = [("pseudolabels", "labels", 8), ("predictions", "predictions", 4)]
 
 
@@ -28,7 +30,9 @@ def test_coco_masks_are_the_labels(micro, tmp_path, stage, folder, count):
     done = micro("export", "--format", "coco", "--what", what, "-o", path)
     assert done.code == 0, done
     loaded = coco.COCO(path)
-    assert [c["name"] for c in loaded.loadCats(loaded.getCatIds())] == ["cat", "dog"]
+    names = [c["name"] for c in loaded.loadCats(loaded.getCatIds())]
+    assert names[:2] == ["cat", "dog"]
+    values = {n: 255 if name == "ignored" else n for n, name in enumerate(names, start=1)}
     assert len(loaded.imgs) == count
     for image in loaded.imgs.values():
         labels = read_mask(micro.artifact(stage) / folder / image["file_name"])
@@ -38,18 +42,18 @@ def test_coco_masks_are_the_labels(micro, tmp_path, stage, folder, count):
         entries = loaded.loadAnns(loaded.getAnnIds(imgIds=image["id"]))
         for entry in entries:
             mask = loaded.annToMask(entry)
-            drawn[mask > 0] = entry["category_id"]
+            drawn[mask > 0] = values[entry["category_id"]]
             assert entry["area"] == mask.sum()
             left, top, width, height = (int(n) for n in entry["bbox"])
             assert mask[top : top + height, left : left + width].sum() == mask.sum()
-        assert (drawn == np.where(labels == 255, 0, labels)).all()
-        assert len(entries) == len(set(np.unique(labels)) - {0, 255})
+        assert (drawn == labels).all()
+        assert len(entries) == len(set(np.unique(labels)) - {0})
 
 
 def test_voc_folder(micro, tmp_path):
     done = micro("export", "--format", "voc", "--what", "predictions_crf", "-o", tmp_path / "voc")
     assert done.code == 0, done
-    ids = (tmp_path / "voc" / "ImageSets" / "Segmentation" / "val.txt").read_text().split()
+    ids = (tmp_path / "voc" / "ImageSets" / "Segmentation" / "default.txt").read_text().split()
     assert ids == ["photo08", "photo09", "photo10", "photo11"]
     for image_id in ids:
         made = tmp_path / "voc" / "SegmentationClass" / f"{image_id}.png"
@@ -59,7 +63,8 @@ def test_voc_folder(micro, tmp_path):
         image = read_image(tmp_path / "voc" / "JPEGImages" / f"{image_id}.jpg")
         assert image.shape[:2] == read_mask(made).shape
     lines = (tmp_path / "voc" / "labelmap.txt").read_text().splitlines()
-    assert lines[1:] == ["background:0,0,0::", "cat:128,0,0::", "dog:0,128,0::"]
+    classes = ["background:0,0,0::", "cat:128,0,0::", "dog:0,128,0::"]
+    assert lines[1:] == [*classes, "ignored:224,224,192::"]
 
 
 def test_upright_jpeg_is_copied_and_a_turned_one_is_turned(tmp_path):
@@ -125,29 +130,34 @@ def test_onnx_file_says_what_it_takes(exported):
     assert sorted(p.name for p in place.glob("network.onnx*")) == ["network.onnx"]
 
 
-@pytest.mark.parametrize(("kind", "library"), [("coco", "pycocotools"), ("onnx", "onnxscript")])
+@pytest.mark.parametrize(
+    ("kind", "library", "extra"),
+    [("coco", "pycocotools", "coco"), ("onnx", "onnxscript", "export")],
+)
 def test_missing_library_is_named_with_what_installs_it(
-    micro, tmp_path, monkeypatch, kind, library
+    micro, tmp_path, monkeypatch, kind, library, extra
 ):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"{library}.mask", raising=False)
-    result = micro("export", "--format", kind, "-o", tmp_path / "out")
-    assert_one_sentence(result, library, "pip install 'getam[export]'")
+    result = micro("export", "--format", kind, *PSEUDO, "-o", tmp_path / "out")
+    assert_one_sentence(result, library, f"pip install 'getam[{extra}]'")
 
 
 def test_folder_that_is_not_empty_or_place_that_cannot_be_written(micro, tmp_path):
     (tmp_path / "file").touch()
-    assert_one_sentence(micro("export", "--format", "voc", "-o", tmp_path), "not empty", "-o")
+    assert_one_sentence(
+        micro("export", "--format", "voc", *PSEUDO, "-o", tmp_path), "not empty", "-o"
+    )
     for kind in ("coco", "voc"):
-        result = micro("export", "--format", kind, "-o", tmp_path / "file" / "x")
+        result = micro("export", "--format", kind, *PSEUDO, "-o", tmp_path / "file" / "x")
         assert_one_sentence(result, "cannot be written")
-    result = micro("export", "--format", "voc", "-o", micro.artifacts / "voc")
+    result = micro("export", "--format", "voc", *PSEUDO, "-o", micro.artifacts / "voc")
     assert_one_sentence(result, "among the artifacts")
 
 
 def test_missing_artifact_or_labels(micro, tmp_path):
     words = ("export", "--format", "coco", "-o", tmp_path / "c.json")
-    result = micro(*words, more=("pseudolabels.opening=3",))
+    result = micro(*words, *PSEUDO, more=("pseudolabels.opening=3",))
     assert_one_sentence(result, "pseudolabels", "run --until pseudolabels")
     result = micro(*words, "--what", "predictions", more=("predictions.flip=false",))
     assert_one_sentence(result, "predictions", "run --until predictions")
@@ -157,3 +167,43 @@ def test_missing_artifact_or_labels(micro, tmp_path):
 def test_unknown_format_is_wrong_usage(micro):
     assert micro("export", "--format", "yolo").code == 2
     assert micro("export").code == 2
+
+
+def test_options_that_do_nothing_for_a_format_are_wrong_usage(micro, tmp_path):
+    for words in (
+        ("--format", "coco", "--doubtful", "1", "--sample", "1"),
+        ("--format", "voc", "--polygons", "1"),
+        ("--format", "cvat", "--address", "http://x/"),
+        ("--format", "coco", "--sample", "0"),
+        ("--format", "onnx", "--sample", "3"),
+    ):
+        assert micro("export", *words, "-o", tmp_path / "x").code == 2, words
+
+
+def test_sample_is_drawn_without_repetition_and_again_by_its_seed(micro, tmp_path):
+    lists = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        words = ("--format", "voc", *PSEUDO, "--sample", "5", "--seed", str(seed))
+        done = micro("export", *words, "--no-photos", "-o", tmp_path / name)
+        assert done.code == 0, done
+        lists[name] = (tmp_path / name / "sample.txt").read_text().split()
+        masks = {p.stem for p in (tmp_path / name / "SegmentationClass").iterdir()}
+        assert masks == set(lists[name])
+        assert len(masks) == 5
+    assert lists["a"] == lists["b"] != lists["c"]
+
+
+def test_list_of_another_sample_beside_a_json_file_is_not_overwritten(micro, tmp_path):
+    words = ("export", "--format", "coco", *PSEUDO, "--sample", "3", "-o")
+    assert micro(*words, tmp_path / "a.json").code == 0
+    assert micro(*words, tmp_path / "a.json").code == 0  # the same sample
+    kept = (tmp_path / "sample.txt").read_text()
+    result = micro(*words, tmp_path / "b.json", "--seed", "1")
+    assert_one_sentence(result, "sample.txt", "another sample", "-o")
+    assert (tmp_path / "sample.txt").read_text() == kept
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_without_the_stage_doubt_one_sentence_says_so(micro, tmp_path):
+    words = ("--format", "voc", *PSEUDO, "--doubtful", "2", "-o", tmp_path / "x")
+    assert_one_sentence(micro("export", *words), "doubt")

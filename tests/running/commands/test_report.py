@@ -35,7 +35,7 @@ def decoded(uri: str) -> Image.Image:
 
 def test_report_holds_the_chain_the_figures_and_both_splits(report, micro):
     data = block(report)
-    stages = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "evaluation"]
+    stages = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"]
     assert [row["stage"] for row in data["stages"]] == stages
     assert all(micro.artifact(row["stage"]).name == row["key"] for row in data["stages"])
     metrics = json.loads((micro.artifact("evaluation") / "metrics.json").read_text())

@@ -1,0 +1,208 @@
+"""Judges by masks what is made without masks: doubt, and the settings that choose recommends.
+
+    python benchmarks/doubt.py queue  --config ... --set data.root=FOLDER --artifacts DIR
+    python benchmarks/doubt.py plant  COPY --root FOLDER
+    python benchmarks/doubt.py queue  --planted COPY/planted.csv --masks FOLDER \
+        --set data.root=COPY ...
+    python benchmarks/doubt.py choice --set-list KEY=V1,V2 ... --config ... --set ...
+
+queue: runs the chain up to the stage doubt. It prints the rank correlation (Spearman) of the doubt
+with 1 - IoU of the final mask, and how many of the worst tenth of the photos are in the first tenth
+of the queue, compared with chance. The IoU of a photo is the mean over the classes that its mask or
+its final mask shows; 1 if neither shows one. With --planted it also prints the share of the planted
+tag errors in the first fifth of the queue.
+
+plant: copies a data folder without its masks, with links to its photos, and makes an error in the
+tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
+
+choice: makes the pseudo labels for each value of the lists, starting from the given settings each
+time. It prints their agreement and their mIoU, and what the best agreement loses in mIoU.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from scipy.stats import spearmanr
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from getam.config.loading import load_config, recorded  # noqa: E402
+from getam.config.schema import Config  # noqa: E402
+from getam.data.folder import read_folder  # noqa: E402
+from getam.data.images import read_mask  # noqa: E402
+from getam.data.index import DataIndex, Record  # noqa: E402
+from getam.data.label_values import IGNORE  # noqa: E402
+from getam.metrics.segmentation import ConfusionMatrix  # noqa: E402
+from getam.running.commands.choose import FIGURE, SettingList  # noqa: E402
+from getam.running.opening import Chain, open_runner  # noqa: E402
+from getam.view.lines import Reporter  # noqa: E402
+from getam.view.table import percent, text_table  # noqa: E402
+from stages.chain import chain, choice  # noqa: E402
+
+FIRST, FIFTH = 0.1, 0.2
+KINDS = ("wrong", "missing", "extra")
+config_options = [
+    click.option("--config", "configs", multiple=True, help="As of the command run."),
+    click.option("--set", "assignments", multiple=True, help="As of the command run."),
+    click.option("--artifacts", default="artifacts", type=click.Path(path_type=Path)),
+    click.option("--workers", type=int, default=1, show_default=True),
+]
+
+
+def with_config(command):
+    for option in config_options:
+        command = option(command)
+    return command
+
+
+@click.group(help=__doc__.partition("\n\n")[0])
+def main() -> None:
+    pass
+
+
+def made(stages: Chain, config: Config, artifacts: Path, workers: int) -> dict[str, Path]:
+    """Run the stages; the folder of each."""
+    report = Reporter(sys.stderr)
+    options = {"workers": workers, "run_name": "benchmark", "report": report}
+    runner = open_runner(stages, config, artifacts, **options)
+    return runner.run(runner.plan())
+
+
+def opened(config: Config) -> DataIndex:
+    root = Path(config.data.root)
+    return read_folder(root, root / config.data.saliency)
+
+
+def loss_of(data: DataIndex, record: Record, final: np.ndarray) -> float:
+    """1 - the mean IoU of the final mask of a photo."""
+    mask = data.read_mask(record)
+    final = np.where(mask == IGNORE, IGNORE, final)
+    ious = []
+    for label in range(1, len(data.classes) + 1):
+        one, other = mask == label, final == label
+        if one.any() or other.any():
+            ious.append((one & other).sum() / (one | other).sum())
+    return 1 - float(np.mean(ious)) if ious else 0.0
+
+
+@main.command()
+@with_config
+@click.option("--planted", type=click.Path(path_type=Path), help="planted.csv of a planted copy.")
+@click.option("--masks", type=click.Path(path_type=Path), help="Data folder that has the masks.")
+def queue(configs, assignments, artifacts, workers, planted, masks) -> None:
+    """Judge the order of doubt.csv by masks, and by planted tag errors."""
+    config = load_config(configs, assignments)
+    folders = made(chain, config, artifacts, workers)
+    data = opened(load_config(base={"data": {"root": str(masks or config.data.root)}}))
+    records = {r.id: r for split in data.splits.values() for r in split}
+    with (folders["doubt"] / "doubt.csv").open(encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    judged = [row for row in rows if records[row["image"]].mask is not None]
+    finals = folders["predictions"] / "masks"
+    losses = [
+        loss_of(data, records[row["image"]], read_mask(finals / f"{row['image']}.png"))
+        for row in judged
+    ]
+    if judged:
+        _print_order([float(row["doubt"]) for row in judged], losses)
+    if planted:
+        _print_planted([row["image"] for row in rows], planted)
+
+
+def _print_order(doubts: Sequence[float], losses: Sequence[float]) -> None:
+    """Both in the order of the queue."""
+    count = round(len(losses) * FIRST)
+    worst = set(np.argsort(-np.array(losses), kind="stable")[:count])
+    hits = len(worst & set(range(count)))
+    click.echo(f"photos with a mask: {len(losses)}; mean 1 - IoU: {np.mean(losses):.3f}")
+    click.echo(f"Spearman of doubt and 1 - IoU: {spearmanr(doubts, losses)[0]:.3f}")
+    click.echo(f"worst tenth in the first tenth: {hits / count:.0%}, {hits / count / FIRST:.1f}x")
+
+
+def _print_planted(queue: Sequence[str], planted: Path) -> None:
+    with planted.open(encoding="utf-8", newline="") as file:
+        kinds = {row["image"]: row["kind"] for row in csv.DictReader(file)}
+    first = set(queue[: round(len(queue) * FIFTH)])
+    for kind in (*KINDS, "all"):
+        chosen = [image for image, own in kinds.items() if kind in (own, "all")]
+        share = sum(image in first for image in chosen) / max(len(chosen), 1)
+        click.echo(f"planted {kind}: {share:.0%} of {len(chosen)} in the first fifth")
+
+
+@main.command()
+@click.argument("copy", type=click.Path(path_type=Path))
+@click.option("--root", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+def plant(copy: Path, root: Path, seed: int) -> None:
+    """Make COPY of the data folder --root, without masks and with errors in its tags."""
+    copy.mkdir(parents=True)
+    for name in ("images", "splits", "saliency", "classes.txt"):
+        if (root / name).exists():
+            (copy / name).symlink_to((root / name).absolute())
+    classes = (root / "classes.txt").read_text(encoding="utf-8").split()
+    with (root / "labels.csv").open(encoding="utf-8", newline="") as file:
+        tags = {row["image"]: row["classes"].split() for row in csv.DictReader(file)}
+    draw = random.Random(seed)
+    errors = []
+    for image in sorted(draw.sample([*tags], round(len(tags) / 10))):
+        kind = draw.choice(KINDS) if tags[image] else "extra"
+        absent = [name for name in classes if name not in tags[image]]
+        if not absent:
+            kind = "missing"
+        if kind != "extra":
+            tags[image].remove(draw.choice(tags[image]))
+        if kind != "missing":
+            tags[image].append(draw.choice(absent))
+        errors.append((image, kind))
+    _write(copy / "labels.csv", ("image", "classes"), ((i, " ".join(t)) for i, t in tags.items()))
+    _write(copy / "planted.csv", ("image", "kind"), errors)
+    click.echo(f"{copy}: {len(errors)} photos with an error in their tags")
+
+
+def _write(path: Path, header: Sequence[str], rows) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@main.command()
+@with_config
+@click.option("--set-list", "lists", multiple=True, required=True, help="As of choose.")
+def choice_by_masks(configs, assignments, artifacts, workers, lists) -> None:
+    """Compare the agreement of settings with the mIoU of their pseudo labels."""
+    config = load_config(configs, assignments)
+    data = opened(config)
+    records = [r for r in data.split(config.data.train) if r.mask is not None]
+    for one in map(SettingList.parse, lists):
+        rows, found = [], []
+        for value in one.values:
+            tried = load_config((), [f"{one.setting}={value}"], recorded(config))
+            folders = made(choice, tried, artifacts, workers)
+            confusion = ConfusionMatrix(len(data.classes) + 1)
+            for record in records:
+                labels = read_mask(folders["pseudolabels"] / "labels" / f"{record.id}.png")
+                confusion.update(labels, data.read_mask(record))
+            figure = _figure(folders["agreement"])
+            found.append((figure, confusion.miou()))
+            rows.append([one.setting, value, f"{figure:.4f}", percent(confusion.miou())])
+        click.echo(text_table(["setting", "value", FIGURE, "mIoU of the pseudo labels"], rows))
+        loss = max(miou for _, miou in found) - max(found)[1]
+        click.echo(f"the best agreement loses {percent(loss)}\n")
+
+
+def _figure(folder: Path) -> float:
+    return json.loads((folder / "agreement.json").read_text(encoding="utf-8"))[FIGURE]
+
+
+main.add_command(choice_by_masks, "choice")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Masks that were corrected by hand: a folder of ``ID.png``, and which of them only measure.
+
+ID.png, CLASS/NAME.png     masks with the class ids of the data set, as in ``masks/``; 255 is ignore
+sample.txt                 one ID a line: photos that were drawn at random, to measure
+
+A network learns from the masks of the train photos that are not in ``sample.txt``. Those in it give
+a figure with an interval, which says something about all photos only because chance chose them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from getam.data.files import MASKS, find_files, read_ids
+from getam.data.unread import unread_notes
+from getam.errors import UserError
+
+SAMPLE = "sample.txt"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Image id -> corrected mask, and the ids of ``sample.txt``."""
+
+    folder: Path
+    files: Mapping[str, Path]
+    sample: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
+    """Index a folder of corrected masks; opens no mask.
+
+    Args:
+        photos: the ids of all photos of the data set.
+
+    Raises:
+        UserError: no such folder, no mask in it, a mask or a line of ``sample.txt`` for a photo
+            that is not there, or a line without a mask.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"data.corrections: there is no folder {folder}. Expected a folder with a mask ID.png "
+            f"for each corrected photo. Give its absolute path or its name below data.root, or set "
+            f"data.corrections to null."
+        )
+    unread: list[str] = []
+    files = find_files(folder, MASKS, nested=True, unread=unread)
+    if not files:
+        raise UserError(
+            f"data.corrections: there is no mask in {folder}. Expected a file ID.png for each "
+            f"corrected photo. Put the masks there, or set data.corrections to null."
+        )
+    for image_id, file in files.items():
+        if image_id not in photos:
+            raise UserError(
+                f"{file}: got a corrected mask for {image_id!r}, but the data set has no such "
+                f"photo. Give the mask the name of its photo, or remove it."
+            )
+    others = [name for name in unread if name != SAMPLE]
+    sample = _read_sample(folder / SAMPLE, files, photos)
+    return Corrections(folder, files, sample, tuple(unread_notes(folder, others, MASKS)))
+
+
+def _read_sample(file: Path, files: Mapping[str, Path], photos: Collection[str]) -> frozenset[str]:
+    """The ids of ``sample.txt``; none without this file."""
+    if not file.is_file():
+        return frozenset()
+    sample = read_ids(file, photos, "the data set")
+    missing = [image_id for image_id in sample if image_id not in files]
+    if missing:
+        raise UserError(
+            f"{file}: {len(missing)} of {len(sample)} photos have no corrected mask, "
+            f"{missing[0]!r} first. The figure would be about the photos that someone chose to "
+            f"correct, not about a random sample: add {missing[0]}.png and the others, or draw a "
+            f"smaller sample."
+        )
+    return frozenset(sample)

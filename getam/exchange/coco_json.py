@@ -1,0 +1,183 @@
+"""COCO: one JSON file with a shape per photo and class.
+
+One annotation per photo and class, as in COCO-Stuff: the labels do not tell objects of a class
+apart, and a single shape is the easiest to correct. COCO has no word for ignored pixels: they are
+shapes of a category of their own, ``ignored``, which is there only if some pixel needs it.
+
+A reader of COCO takes ``iscrowd: 1`` for "ignore this region", but CVAT sets it for every mask that
+was drawn with the brush. Here it has no meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from getam.cache import atomic_write_bytes
+from getam.data.index import Record
+from getam.data.label_values import BACKGROUND, IGNORE
+from getam.errors import UserError
+from getam.exchange.batch import IGNORED_NAME, Batch
+from getam.exchange.copies import copy_photo, own_name
+from getam.exchange.drawn import Canvas, Drawn, Reading, read_json
+from getam.exchange.polygons import outlines
+
+SHORTEST = 6  # numbers of a polygon: x and y of three points
+ANNOTATIONS = Path("annotations", "instances_default.json")
+PHOTOS = Path("images", "default")
+
+
+def write_coco(batch: Batch, path: Path, tolerance: float | None = None) -> str:
+    """Write a JSON file, or a folder with it and copies of the photos; what, in words.
+
+    Args:
+        path: a file ``*.json``, or a folder that gets ``annotations/instances_default.json`` and
+            ``images/default/ID.jpg``.
+        tolerance: None: outlines are run lengths. A number of pixels: they are polygons (see
+            ``getam.exchange.polygons``).
+
+    Raises:
+        UserError: pycocotools is not installed.
+    """
+    coco = coco_masks()
+    is_file = path.suffix.lower() == ".json"
+    images, annotations = [], []
+    for number, photo in enumerate(batch.tracked(), start=1):
+        labels = photo.read()
+        height, width = labels.shape
+        name = _name(batch, photo.record, None if is_file else path / PHOTOS)
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        for value in np.unique(labels[labels != BACKGROUND]).tolist():
+            category = len(batch.classes) + 1 if value == IGNORE else value
+            shape = _shape(coco, labels == value, tolerance)
+            if shape is not None:
+                entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category}
+                annotations.append({**entry, "iscrowd": 0, **shape})
+    ignores = any(a["category_id"] > len(batch.classes) for a in annotations)
+    names = (*batch.classes, *([IGNORED_NAME] if ignores else []))
+    content = {
+        "info": {"description": f"{batch.told}, made by GETAM from image-level labels"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": c, "name": n} for c, n in enumerate(names, start=1)],
+    }
+    file = path if is_file else path / ANNOTATIONS
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(file, json.dumps(content, ensure_ascii=False).encode())
+    batch.write_sample(file.parent if is_file else path)
+    return f"{len(images)} photos, {len(annotations)} annotations"
+
+
+def _name(batch: Batch, record: Record, folder: Path | None) -> str:
+    """The photo's name in the file; with a folder it is copied there."""
+    if folder is None:
+        return own_name(record)
+    return copy_photo(record, folder) if batch.with_photos else f"{record.id}.jpg"
+
+
+def _shape(coco: ModuleType, chosen: np.ndarray, tolerance: float | None) -> dict[str, Any] | None:
+    """Outline, box and area of some pixels; None where no polygon is left of them."""
+    rle = coco.encode(np.asfortranarray(chosen, dtype=np.uint8))
+    outline: Any = {"size": list(chosen.shape), "counts": rle["counts"].decode("ascii")}
+    if tolerance is not None:
+        outline = outlines(chosen, tolerance)
+        if not outline:
+            return None
+        rle = coco.merge(coco.frPyObjects(outline, *chosen.shape))
+    box, area = coco.toBbox(rle).tolist(), int(coco.area(rle))
+    return {"bbox": box, "area": area, "segmentation": outline}
+
+
+def coco_masks() -> ModuleType:
+    """``pycocotools.mask``.
+
+    Raises:
+        UserError: pycocotools is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError:
+        raise UserError(
+            "--format coco needs pycocotools, which is not installed: pip install 'getam[coco]'."
+        ) from None
+    return mask
+
+
+def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
+    """The photos of the JSON files of a folder, or of one file.
+
+    A photo without any shape counts as not annotated: COCO does not tell it from one that shows
+    background alone.
+
+    Raises:
+        UserError: no such file, one that is not as COCO's, or a shape without an outline.
+    """
+    coco = coco_masks()
+    for file in _files(place):
+        content = read_json(file)
+        try:
+            names = {c["id"]: str(c["name"]) for c in content["categories"]}
+            shapes: dict[Any, list[dict[str, Any]]] = {p["id"]: [] for p in content["images"]}
+            for shape in content["annotations"]:
+                shapes[shape["image_id"]].append(shape)
+            for photo in content["images"]:
+                yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise UserError(
+                f"{file}: this is not a COCO file with the outlines of shapes "
+                f"({type(error).__name__}: {error}). Export it from the tool again, as COCO."
+            ) from None
+
+
+def _files(place: Path) -> list[Path]:
+    """The annotation files of a COCO folder: those in ``annotations/``, else all."""
+    if place.is_file():
+        return [place]
+    found = sorted(place.rglob("*.json"))
+    found = [file for file in found if file.parent.name == "annotations"] or found
+    if not found:
+        raise UserError(f"{place}: there is no JSON file, expected annotations/*.json of COCO.")
+    return found
+
+
+def _read_photo(
+    coco: ModuleType,
+    file: Path,
+    photo: dict[str, Any],
+    shapes: list[dict[str, Any]],
+    names: dict[Any, str],
+    reading: Reading,
+) -> Drawn:
+    """The shapes of a photo as a mask, in the order of the file."""
+    name, size = str(photo["file_name"]), (int(photo["height"]), int(photo["width"]))
+    canvas = Canvas(size)
+    for shape in shapes:
+        class_name, outline = names[shape["category_id"]], shape.get("segmentation")
+        if not outline:
+            raise UserError(
+                f"{file}: photo {name!r} has a shape of class {class_name!r} with a box and no "
+                f"outline, expected a mask or a polygon. Draw it again in the tool, or delete it."
+            )
+        canvas.draw(_filled(coco, outline, size), reading.names.value(class_name))
+    reading.overlaps += canvas.overlaps
+    return Drawn(name, canvas.labels if shapes else None, file)
+
+
+def _filled(coco: ModuleType, outline: Any, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool of polygons, or of run lengths, compressed or not."""
+    if isinstance(outline, list):
+        whole = [part for part in outline if len(part) >= SHORTEST]
+        if not whole:
+            return np.zeros(size, bool)
+        return coco.decode(coco.merge(coco.frPyObjects(whole, *size))).astype(bool)
+    if tuple(outline["size"]) != size:
+        raise ValueError(f"run lengths of {outline['size']} for a photo of {list(size)}")
+    if isinstance(outline["counts"], list):
+        outline = coco.frPyObjects(outline, *size)
+    return coco.decode(outline).astype(bool)

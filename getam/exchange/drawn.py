@@ -1,0 +1,138 @@
+"""Masks as they come back from a tool, in the label values of the data set."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from getam.data.class_names import clean_name
+from getam.data.label_values import BACKGROUND, IGNORE
+from getam.errors import UserError
+from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME
+
+_MEANINGS = {BACKGROUND_NAME: BACKGROUND, IGNORED_NAME: IGNORE, "ignore": IGNORE}
+
+
+class Drawn(NamedTuple):
+    """A photo in a tool's file: its name there, and its mask (H, W) uint8; None: not annotated.
+
+    ``where`` is the file that messages name.
+    """
+
+    name: str
+    labels: np.ndarray | None
+    where: Path
+    in_sample: bool = False
+
+
+class Names:
+    """Class names of a tool's file as label values of the data set. Tools number classes anew.
+
+    Args:
+        classes: those of the data set, by their values 1..C.
+        renamed: name in the tool's file -> name in the data set.
+
+    Raises:
+        UserError: ``renamed`` leads to a class that is not there.
+    """
+
+    def __init__(self, classes: Sequence[str], renamed: Mapping[str, str]) -> None:
+        self.classes = classes
+        self.values = {**_MEANINGS, **{name: v for v, name in enumerate(classes, start=1)}}
+        self.unknown: Counter[str] = Counter()
+        for old, new in renamed.items():
+            value = self._known(clean_name(new))
+            if value is None:
+                raise UserError(
+                    f"--rename {old}={new}: the data set has no class {new!r}. Known are "
+                    f"{', '.join(classes)}, background and ignored."
+                )
+            self.values[clean_name(old)] = value
+
+    def value(self, name: str) -> int:
+        """The value of a class; an unknown name is kept for ``check`` and gets 255."""
+        found = self._known(clean_name(name))
+        if found is None:
+            self.unknown[name] += 1
+            return IGNORE
+        return found
+
+    def _known(self, name: str) -> int | None:
+        return self.values.get(name, _MEANINGS.get(name.casefold()))
+
+    def check(self, file: Path) -> None:
+        """Refuse what had unknown names.
+
+        Raises:
+            UserError: there were some.
+        """
+        if not self.unknown:
+            return
+        name = next(iter(self.unknown))
+        near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0) or [self.classes[0]]
+        raise UserError(
+            f"{file}: got shapes of the unknown classes {', '.join(map(repr, self.unknown))}; the "
+            f"classes of the data set are {', '.join(self.classes)}. If a class has another name "
+            f"in the tool, say so: --rename '{name}={near[0]}' (background and ignored are "
+            f"possible as well)."
+        )
+
+
+class Canvas:
+    """Shapes drawn over each other: where two overlap, the later one counts."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.labels = np.zeros(size, np.uint8)
+        self._drawn = np.zeros(size, bool)
+        self.overlaps = False
+
+    def draw(self, shape: np.ndarray, value: int) -> None:
+        """Give the pixels of a shape (H, W) bool a value."""
+        before = self.labels[shape & self._drawn]
+        self.overlaps = self.overlaps or bool((before != value).any())
+        self.labels[shape] = value
+        self._drawn |= shape
+
+
+class Reading:
+    """What a reader needs, and what it counts for the notes at the end."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.overlaps = self.several = 0
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self.overlaps:
+            notes.append(
+                f"{self.overlaps} photos have shapes of different classes that overlap: the shape "
+                f"that was drawn last counts there."
+            )
+        if self.several:
+            notes.append(
+                f"{self.several} photos have several annotations: the one that was changed last "
+                f"counts."
+            )
+        return notes
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{file}: this is no JSON file ({error}). Export it from the tool again."
+        ) from None

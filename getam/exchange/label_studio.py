@@ -1,0 +1,151 @@
+"""Label Studio: tasks with brush masks, and the labelling interface for them.
+
+images/ID.jpg     the photos
+tasks.json        the tasks to import: address and id of the photo, and its mask as a prediction
+config.xml        the labelling interface
+
+A mask is a prediction, not an annotation: a photo is corrected when someone has submitted it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import numpy as np
+
+from getam.cache import atomic_write_bytes
+from getam.data.index import Record
+from getam.data.label_values import BACKGROUND, IGNORE
+from getam.errors import UserError
+from getam.exchange import brush
+from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME, Batch, colours, hexadecimal
+from getam.exchange.copies import copy_photo, own_name
+from getam.exchange.drawn import Canvas, Drawn, Reading, read_json
+
+LOCAL = "/data/local-files/?d="  # Label Studio's address of files below its document root
+IMAGE, LABEL = "image", "label"  # names of the tags of the labelling interface
+MODEL = "GETAM"
+
+
+def write_label_studio(batch: Batch, folder: Path, address: str | None = None) -> str:
+    """Write the tasks, the labelling interface and the photos; what, in words.
+
+    Args:
+        address: what stands before the name of a photo; None: the address of ``images/`` where
+            Label Studio serves the folder above ``folder``.
+    """
+    address = f"{LOCAL}{quote(folder.resolve().name)}/images/" if address is None else address
+    tasks = [_task(batch, photo.record, photo.read(), address) for photo in batch.tracked()]
+    if batch.with_photos:
+        for photo in batch.photos:
+            copy_photo(photo.record, folder / "images")
+    atomic_write_bytes(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False).encode())
+    atomic_write_bytes(folder / "config.xml", labelling_interface(batch.classes))
+    batch.write_sample(folder)
+    return f"{len(tasks)} photos"
+
+
+def labelling_interface(classes: tuple[str, ...]) -> bytes:
+    """The XML that Label Studio asks for: a photo, and a brush for each class."""
+    view = ElementTree.Element("View")
+    tools = {"zoom": "true", "zoomControl": "true", "rotateControl": "false"}
+    ElementTree.SubElement(view, "Image", name=IMAGE, value="$image", **tools)
+    labels = ElementTree.SubElement(view, "BrushLabels", name=LABEL, toName=IMAGE)
+    for name, colour in colours(classes).items():
+        if name != BACKGROUND_NAME:
+            shown = hexadecimal(colour)
+            ElementTree.SubElement(labels, "Label", value=name, background=shown)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="utf-8") + b"\n"
+
+
+def _task(batch: Batch, record: Record, labels: np.ndarray, address: str) -> dict[str, Any]:
+    names = dict(enumerate(batch.classes, start=1))
+    names[IGNORE] = IGNORED_NAME
+    name = f"{record.id}.jpg" if batch.with_photos else own_name(record)
+    data = {IMAGE: address + quote(name), "photo": record.id}
+    if batch.sample:
+        data["sample"] = "yes"  # comes back with the annotations
+    result = [
+        _region(names[value], labels == value, f"{record.id}-{value}")
+        for value in np.unique(labels[labels != BACKGROUND]).tolist()
+    ]
+    return {"data": data, "predictions": [{"model_version": MODEL, "result": result}]}
+
+
+def _region(name: str, chosen: np.ndarray, region_id: str) -> dict[str, Any]:
+    height, width = chosen.shape
+    value = {"format": "rle", "rle": brush.encode(chosen), "brushlabels": [name]}
+    return {
+        "id": region_id,
+        "type": "brushlabels",
+        "from_name": LABEL,
+        "to_name": IMAGE,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": value,
+    }
+
+
+def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
+    """The photos of an export in the format JSON. One that nobody submitted is not annotated.
+
+    Raises:
+        UserError: a file that is not such an export, or shapes that are not drawn with the brush.
+    """
+    for file in [place] if place.is_file() else sorted(place.rglob("*.json")):
+        content = read_json(file)
+        tasks = content if isinstance(content, list) else [content]
+        try:
+            for task in tasks:
+                yield _read_task(file, task, reading)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise UserError(
+                f"{file}: this is not what Label Studio exports in the format 'JSON' "
+                f"({type(error).__name__}: {error}). Export again as JSON, not as JSON-MIN, CSV, "
+                f"PNG or NumPy."
+            ) from None
+
+
+def _read_task(file: Path, task: dict[str, Any], reading: Reading) -> Drawn:
+    data = task["data"]
+    name = str(data["photo"]) if "photo" in data else _name_in(str(data[IMAGE]))
+    made = [one for one in task["annotations"] if not one.get("was_cancelled")]
+    reading.several += len(made) > 1
+    last = max(made, key=lambda one: str(one.get("updated_at") or ""), default=None)
+    labels = None if last is None else _draw(file, name, last["result"], reading)
+    return Drawn(name, labels, file, "sample" in data)
+
+
+def _name_in(address: str) -> str:
+    """The path of a photo in its address."""
+    _, local, path = address.partition("?d=")
+    return path if local else address.partition("?")[0]
+
+
+def _draw(file: Path, name: str, result: list[dict[str, Any]], reading: Reading) -> np.ndarray:
+    """The regions of an annotation; an empty (0, 0) mask where there is none."""
+    canvas = None
+    for region in result:
+        value = region.get("value", {})
+        if "rle" not in value:
+            if str(region.get("type", "")).endswith("labels"):
+                raise UserError(
+                    f"{file}: photo {name!r} has a shape of the type {region['type']}, expected "
+                    f"shapes that are drawn with the brush. Draw it with the brush, or delete it."
+                )
+            continue
+        size = int(region["original_height"]), int(region["original_width"])
+        canvas = canvas or Canvas(size)
+        named = value.get("brushlabels") or value["labels"]
+        canvas.draw(brush.decode(value["rle"], size), reading.names.value(named[0]))
+    if canvas is None:
+        return np.zeros((0, 0), np.uint8)
+    reading.overlaps += canvas.overlaps
+    return canvas.labels

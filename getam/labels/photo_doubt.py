@@ -1,0 +1,134 @@
+"""How doubtful the final mask and the labels of a photo are, judged without any ground truth.
+
+Two witnesses are heard: the trained network, and a readout that has not seen the photo
+(:mod:`getam.labels.readout`). For each class that the photo is labelled with they say how well the
+mask fits (:func:`soft_iou` with the probabilities of the network, IoU with the answer of the
+readout). For each other class they say how clearly they see it (:func:`presence`); it counts only
+if both see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Evidence", "doubt_of", "evidence", "iou", "presence", "soft_iou"]
+
+TOP = 0.01  # share of the pixels of a photo in which a class must be seen
+CLEAR = 0.25  # a doubt below this value is called small
+
+
+class Evidence(NamedTuple):
+    """What one witness says about the classes 1..C of a photo, each (C,) float32 in [0, 1].
+
+    Attributes:
+        fit: how well the pixels that the mask gives to the class fit the answer of the witness; 0
+            where the mask has no such pixel.
+        presence: how clearly the witness sees the class.
+    """
+
+    fit: np.ndarray
+    presence: np.ndarray
+
+
+def evidence(scores: np.ndarray, mask: np.ndarray, *, soft: bool) -> Evidence:
+    """The evidence of a witness.
+
+    Args:
+        scores: (C + 1, H, W), background first.
+        mask: (H, W), 0 background, 1..C, 255 ignore.
+        soft: True for probabilities, which are compared as they are. False: only the label with the
+            highest score of each pixel is compared.
+    """
+    answer = None if soft else scores.argmax(axis=0)
+    count = len(scores)
+    fit, seen = np.zeros(count - 1, np.float32), np.zeros(count - 1, np.float32)
+    for label in range(1, count):
+        own = mask == label
+        if own.any():
+            exact = soft_iou(scores[label], own) if soft else iou(answer == label, own)
+            fit[label - 1] = exact
+        seen[label - 1] = presence(scores[label])
+    return Evidence(fit, seen)
+
+
+def soft_iou(probability: np.ndarray, mask: np.ndarray) -> float:
+    """The IoU of a mask (H, W) bool that its probability (H, W) makes us expect.
+
+    ``sum of p in the mask / (pixels of the mask + sum of p outside)``.
+
+    >>> soft_iou(np.array([[1.0, 0.5, 0.5]]), np.array([[True, True, False]]))
+    0.6
+    """
+    inside = float(probability[mask].sum())
+    return inside / (float(mask.sum()) + float(probability.sum()) - inside)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W) bool, at least one of them not empty."""
+    return float((one & other).sum() / (one | other).sum())
+
+
+def presence(scores: np.ndarray) -> float:
+    """How clearly a class is seen in its scores (H, W): their mean in the highest hundredth.
+
+    >>> presence(np.array([[0.2, 0.9], [0.0, 0.1]]))
+    0.9
+    """
+    values = scores.ravel()
+    count = max(1, int(len(values) * TOP))
+    return float(np.clip(np.partition(values, -count)[-count:].mean(), 0, 1))
+
+
+def doubt_of(
+    labels: Sequence[int],
+    network: Evidence,
+    readout: Evidence,
+    names: Sequence[str],
+) -> tuple[float, str]:
+    """The doubt of a photo in [0, 1], and its strongest reason, as a sentence.
+
+    The doubt of the mask is the mean over the classes of the photo of ``1 - (fit to the network +
+    fit to the readout) / 2``; 0 for a photo without a class. The doubt of the labels is the largest
+    product ``presence for the network x presence for the readout`` of a class that is not among the
+    labels. Together: ``1 - (1 - doubt of the mask) x (1 - doubt of the labels)``.
+
+    Args:
+        labels: the class ids 1..C of the photo.
+        names: the class names, id 1 first.
+    """
+    own = np.array(labels, int) - 1
+    misfit = 1 - (network.fit[own] + readout.fit[own]) / 2
+    of_mask = float(misfit.mean()) if len(own) else 0.0
+    foreign = network.presence * readout.presence
+    foreign[own] = 0
+    of_labels = float(foreign.max(initial=0))
+    doubt = 1 - (1 - of_mask) * (1 - of_labels)
+    if of_labels > of_mask:
+        reason = _foreign(names[int(foreign.argmax())], doubt)
+    elif len(own):
+        worst = own[int(misfit.argmax())]
+        reason = _misfit(names[worst], network, readout, int(worst), doubt)
+    else:
+        reason = "The photo has no class, and no class is seen."
+    return doubt, reason
+
+
+def _foreign(name: str, doubt: float) -> str:
+    clearly = "" if doubt >= CLEAR else " faintly"
+    return f"The network{clearly} sees {name}, which is not among the labels."
+
+
+def _misfit(name: str, network: Evidence, readout: Evidence, column: int, doubt: float) -> str:
+    """The sentence about the class of the photo whose pixels fit worst."""
+    if not network.fit[column] and not readout.fit[column]:
+        return f"{name} has no pixel in the mask."
+    if doubt < CLEAR:
+        return f"The mask fits well; most doubtful is the outline of {name}."
+    if network.presence[column] < 0.5:
+        return f"The network hardly sees {name}, which is among the labels."
+    if network.fit[column] < readout.fit[column]:
+        return f"The network is not sure which pixels are {name}."
+    return f"A readout that learnt from other photos draws {name} differently."

@@ -1,0 +1,124 @@
+"""Tries short lists of settings, and recommends those whose labels agree best. It reads no masks.
+
+The lists are tried one after the other. The best value of a list is kept for the lists after it. So
+the number of runs is the sum of the lengths of the lists, not their product.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from getam.config.loading import load_config, recorded
+from getam.config.schema import Config
+from getam.errors import UserError
+from getam.view.table import text_table
+
+FIGURE = "agreement"
+
+Measure = Callable[[Config], float]
+
+
+@dataclass(frozen=True)
+class SettingList:
+    """The values of one setting that are tried.
+
+    >>> SettingList.parse("foreground.rounds=3,10")
+    SettingList(setting='foreground.rounds', values=('3', '10'))
+    """
+
+    setting: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> SettingList:
+        """The list in ``SECTION.FIELD=VALUE,VALUE``.
+
+        Raises:
+            UserError: it is not such a list.
+        """
+        setting, _, values = text.partition("=")
+        given = tuple(value.strip() for value in values.split(",") if value.strip())
+        if not setting.strip() or not given:
+            raise UserError(
+                f"--set-list {text}: expected SECTION.FIELD=VALUE,VALUE, such as "
+                f"pseudolabels.saliency_threshold=0.15,0.25,0.4."
+            )
+        return cls(setting.strip(), given)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A value that was tried, and the agreement of the labels that were made with it."""
+
+    setting: str
+    value: str
+    agreement: float
+
+
+def default_lists(config: Config) -> list[SettingList]:
+    """The lists that are tried if none are given: those that this configuration reads."""
+    texts = ["maps.method=getam,attention_gradient,grad_cam"]
+    if "features" in config.pseudolabels.saliency:
+        texts += ["foreground.rounds=1,5,10", "foreground.classes=maps,patch_classifier"]
+    if config.pseudolabels.saliency == "none":
+        texts.append("pseudolabels.background_power=32,100,300")
+    else:
+        texts.append("pseudolabels.saliency_threshold=0.15,0.25,0.4")
+    return [SettingList.parse(text) for text in texts]
+
+
+def choose(
+    config: Config, lists: Sequence[SettingList], measure: Measure
+) -> tuple[Config, list[Tried]]:
+    """Try each value of each list, and keep the best value of a list for the next one.
+
+    The value that the configuration has is tried too. It is kept unless another one is better.
+
+    Args:
+        measure: makes the labels of a configuration, and gives their agreement.
+
+    Returns:
+        the best configuration, and what was tried, in this order.
+    """
+    best, tried = config, []
+    for one in lists:
+        configs = [load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values]
+        candidates = dict(zip(one.values, configs))
+        if best not in configs:
+            candidates = {_value(best, one.setting): best, **candidates}
+        figures = {value: measure(config) for value, config in candidates.items()}
+        tried += [Tried(one.setting, value, figure) for value, figure in figures.items()]
+        top = max(figures.values())
+        if any(figures[v] == top and c == best for v, c in candidates.items()):
+            continue
+        best = next(c for v, c in candidates.items() if figures[v] == top)
+    return best, tried
+
+
+def _value(config: Config, setting: str) -> str:
+    value: Any = config
+    for name in setting.split("."):
+        value = getattr(value, name)
+    return str(value)
+
+
+def table(tried: Iterable[Tried], best: Config) -> str:
+    """One line per value; a star marks the recommended ones."""
+    rows = [
+        [one.setting, one.value, f"{one.agreement:.3f}", "*" if _is_in(best, one) else ""]
+        for one in tried
+    ]
+    return text_table(["setting", "value", "agreement", "best"], rows)
+
+
+def _is_in(best: Config, one: Tried) -> bool:
+    return load_config((), [f"{one.setting}={one.value}"], recorded(best)) == best
+
+
+def options(tried: Iterable[Tried], best: Config) -> str:
+    """The recommended values as options of the command line."""
+    kept = dict.fromkeys(f"{one.setting}={one.value}" for one in tried if _is_in(best, one))
+    return " ".join(f"--set {shlex.quote(text)}" for text in kept)

@@ -1,0 +1,88 @@
+"""What may be wrong with an export of Label Studio, and what its annotations mean."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from getam.data.images import read_mask
+from getam.exchange import brush
+from getam.exchange.label_studio import write_label_studio
+from tests.exchange.conftest import assert_same, refused
+
+ONE = "zebra_01"
+
+
+@pytest.fixture
+def tasks(own, tmp_path):
+    (tmp_path / "ls").mkdir()
+    write_label_studio(own.batch(sample=(ONE,)), tmp_path / "ls")
+    return json.loads((tmp_path / "ls" / "tasks.json").read_text())
+
+
+def annotated(tmp_path, tasks, annotations):
+    done = [{"data": t["data"], "annotations": annotations(t)} for t in tasks]
+    (tmp_path / "out.json").write_text(json.dumps(done))
+    return tmp_path / "out.json"
+
+
+def test_tasks_that_nobody_submitted_are_left_out(own, tasks, tmp_path):
+    skipped = {"was_cancelled": True, "result": []}
+    file = annotated(tmp_path, tasks, lambda task: [skipped])
+    refused(own, "label-studio", file, tmp_path, f"none of its {len(tasks)} photos is annotated")
+
+
+def test_submitted_task_without_shapes_is_background(own, tasks, tmp_path):
+    file = annotated(tmp_path, tasks[:1], lambda task: [{"result": []}])
+    (image_id,) = own.bring("label-studio", file, tmp_path / "back").ids
+    assert not read_mask(tmp_path / "back" / f"{image_id}.png").any()
+
+
+def test_last_of_several_annotations_counts(own, tasks, tmp_path):
+    def twice(task):
+        new = {"result": task["predictions"][0]["result"], "updated_at": "2024-02-01T00:00:00Z"}
+        return [new, {"result": [], "updated_at": "2024-01-31T00:00:00Z"}]
+
+    done = own.bring("label-studio", annotated(tmp_path, tasks, twice), tmp_path / "back")
+    assert_same(tmp_path / "back", own.masks)
+    assert any("several annotations" in note for note in done.notes)
+
+
+def test_shape_that_is_no_brush(own, tasks, tmp_path):
+    shape = {"type": "polygonlabels", "value": {"points": [], "polygonlabels": ["ant"]}}
+    file = annotated(tmp_path, tasks, lambda task: [{"result": [shape]}])
+    refused(own, "label-studio", file, tmp_path, "polygonlabels", "brush")
+
+
+@pytest.mark.parametrize("rle", [[], [0, 0, 0, 4, 56, 1], [1] * 50, [-1, 300], "x"])
+def test_broken_runs(own, tasks, tmp_path, rle):
+    def broken(task):
+        region = json.loads(json.dumps(task["predictions"][0]["result"]))
+        for one in region:
+            one["value"]["rle"] = rle
+        return [{"result": region}]
+
+    file = annotated(tmp_path, [t for t in tasks if t["data"]["photo"] == ONE], broken)
+    refused(own, "label-studio", file, tmp_path, "out.json", "again as JSON")
+
+
+def test_random_sample_comes_back_in_the_tasks_of_label_studio(own, tasks, tmp_path):
+    file = annotated(tmp_path, tasks, lambda t: [{"result": t["predictions"][0]["result"]}])
+    done = own.bring("label-studio", file, tmp_path / "back")
+    assert set(done.sample) == set(own.masks)
+    assert set((tmp_path / "back" / "sample.txt").read_text().split("\n")) - {""} == set(own.masks)
+
+
+# A thin stroke on a photo of 53 x 37 pixels in the page of Label Studio 1.23.2, as it was exported.
+STROKE = bytes.fromhex(
+    "00001ea4391bff051b008c86307d960119f47211956cb008c8e3808daa303d96011a3c7391a7"
+    "6cf008d9639c8db2335d8e01185468b1bd47351b5c66fb1c0230a8d223838d9767804607c4e1"
+    "c000"
+)
+
+
+def test_stroke_of_the_page_covers_the_pixels_that_are_at_least_half_opaque():
+    drawn = np.argwhere(brush.decode([*STROKE], (37, 53))).tolist()
+    assert drawn == [[7, 10], [8, 11], [9, 13], [10, 15], [11, 18], [12, 20]]

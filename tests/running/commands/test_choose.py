@@ -1,0 +1,93 @@
+"""The command choose: lists of settings are tried, and the best ones are recommended."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from getam.config.loading import load_config
+from getam.config.schema import Config
+from getam.errors import UserError
+from getam.running.commands.choose import SettingList, choose, default_lists, options, table
+from pipeline import main
+from tests.conftest import TINY, make_folder
+
+THRESHOLD, ROUNDS = "pseudolabels.saliency_threshold", "foreground.rounds"
+
+
+def agreement_of(figures: dict[tuple[float, int], float], asked: list[tuple[float, int]]):
+    def measure(config: Config) -> float:
+        asked.append((config.pseudolabels.saliency_threshold, config.foreground.rounds))
+        return figures.get(asked[-1], 0.1)
+
+    return measure
+
+
+def test_the_best_value_of_a_list_is_kept_for_the_next_list():
+    asked = []
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2,0.3"), SettingList.parse(f"{ROUNDS}=1,5")]
+    measure = agreement_of({(0.3, 3): 0.6, (0.3, 5): 0.7}, asked)
+    best, tried = choose(load_config(), lists, measure)
+    assert asked == [(0.5, 3), (0.2, 3), (0.3, 3), (0.3, 3), (0.3, 1), (0.3, 5)]
+    assert (best.pseudolabels.saliency_threshold, best.foreground.rounds) == (0.3, 5)
+    assert options(tried, best) == f"--set {THRESHOLD}=0.3 --set {ROUNDS}=5"
+    stars = [line.split()[1] for line in table(tried, best).splitlines() if line.endswith("*")]
+    assert stars == ["0.3", "5"]
+
+
+def test_the_given_value_stays_unless_another_is_better():
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2,0.5,0.8")]
+    best, _ = choose(load_config(), lists, lambda config: 0.4)
+    assert best == load_config()
+
+
+def test_the_default_lists_are_those_that_the_settings_read():
+    def names(*settings: str) -> list[str]:
+        return [one.setting for one in default_lists(load_config((), settings))]
+
+    assert THRESHOLD in names()
+    assert ROUNDS not in names()
+    assert {THRESHOLD, ROUNDS} <= set(names("pseudolabels.saliency=features"))
+    assert THRESHOLD not in names("pseudolabels.saliency=none")
+    for settings in ((), ("pseudolabels.saliency=features",), ("pseudolabels.saliency=none",)):
+        for one in default_lists(load_config((), settings)):
+            for value in one.values:
+                load_config((), (*settings, f"{one.setting}={value}"))
+
+
+@pytest.mark.parametrize("text", ["maps.method", "maps.method=", "=1,2", "maps.method= , "])
+def test_a_list_that_is_none_is_refused(text):
+    with pytest.raises(UserError, match=r"expected SECTION\.FIELD=VALUE,VALUE"):
+        SettingList.parse(text)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """The command on a folder without masks, twice."""
+    place = tmp_path_factory.mktemp("choose")
+    root = make_folder(place / "data")
+    for mask in (root / "masks").iterdir():
+        mask.unlink()
+    words = ["choose", "--artifacts", str(place / "artifacts"), "--workers", "1"]
+    for setting in ("data.kind=folder", f"data.root={root}", *TINY):
+        words += ["--set", setting]
+    words += ["--set-list", f"{THRESHOLD}=0.3,0.7"]
+    return [CliRunner().invoke(main, words) for _ in range(2)]
+
+
+def test_the_command_prints_a_table_and_the_options_to_go_on_with(chosen):
+    assert chosen[0].exit_code == 0, chosen[0].output
+    lines = chosen[0].stdout.splitlines()
+    assert lines[0].split() == ["setting", "value", "agreement", "best"]
+    assert [line.split()[1] for line in lines[1:4]] == ["0.5", "0.3", "0.7"]
+    assert sum(line.endswith("*") for line in lines) == 1
+    assert lines[-1].startswith(f"Go on with the same command line and: run --set {THRESHOLD}=")
+
+
+def test_only_the_labels_are_made_for_each_value_and_nothing_twice(chosen):
+    ran = [
+        [line.split()[0] for line in done.stderr.splitlines() if " runs: " in line]
+        for done in chosen
+    ]
+    once = ["classifier", "maps", "pseudolabels", "encoder_features", "agreement"]
+    assert ran == [once + 2 * ["pseudolabels", "agreement"], []]

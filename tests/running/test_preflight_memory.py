@@ -1,0 +1,52 @@
+"""Checks before the first stage that found nothing wrong are remembered, and not for long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, make_folder
+from tests.running.test_preflight import FOLDERS, assert_refused, run
+
+BEGIN = (
+    "import os; from getam.cache import Runner; Runner._bring = lambda *_: os._exit(0); "
+    "from pipeline import main; main()"
+)
+PLAIN = "from pipeline import main; main()"
+
+
+def modules_of(place: Path, code: str, *options: str) -> set[str]:
+    """The modules that a run in a process of its own imports."""
+    every = ("data.kind=folder", f"data.root={place / 'data'}", *TINY)
+    sets = [word for setting in every for word in ("--set", setting)]
+    words = [sys.executable, "-X", "importtime", "-c", code, "run", *sets, *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+
+
+def test_once_a_run_has_begun_a_dry_run_needs_no_torch(tmp_path):
+    make_folder(tmp_path / "data")
+    assert "torch" in modules_of(tmp_path, PLAIN, "--dry-run")
+    modules_of(tmp_path, BEGIN)
+    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run")
+    other = ("--set", "classifier.lr_head=0.5", "--set", "pseudolabels.quantile=0.7")
+    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *other)
+    wrong = ("--set", "maps.start_block=7")
+    with pytest.raises(AssertionError, match=r"maps\.start_block"):
+        modules_of(tmp_path, PLAIN, "--dry-run", *wrong)
+
+
+@pytest.mark.parametrize("change", FOLDERS, ids=lambda change: change.__name__)
+def test_a_folder_that_changes_after_a_run_has_begun_is_refused(tmp_path, change, monkeypatch):
+    make_folder(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr("getam.cache.Runner._bring", lambda *_: (_ for _ in ()).throw(SystemExit(0)))
+        assert run(tmp_path).exit_code == 0
+    change(tmp_path / "data")
+    assert_refused(run(tmp_path, *FOLDERS[change][0]), tmp_path, FOLDERS[change][1])
