@@ -11,6 +11,7 @@ import click
 
 from getam import __version__
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.errors import UserError
 from getam.running.commands import cli_exchange, cli_keep, cli_look, cli_review
 from getam.running.commands.options import (
@@ -20,8 +21,10 @@ from getam.running.commands.options import (
     with_new_config,
     workers_option,
 )
+from getam.running.hints import hints
 from getam.running.method import Method
 from getam.running.opening import open_runner
+from getam.running.pretrained import fetch_needed
 from getam.running.team import open_team
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.program import program
@@ -36,9 +39,9 @@ from stages.chain import ORDER, TOGETHER, chain, choice, comparison
 def main(context: click.Context) -> None:
     """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
-    Without options every command is about the embedded example. For your own photos, add the same
-    --config and --set to each command, or name the run once (run --name NAME) and give the other
-    commands only --name NAME.
+    Without options every command is about the embedded example. For your own photos, give --config,
+    --set and --name NAME to run. The other commands that are about this run then need only --name
+    NAME. runs, verify and gc are about all runs.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison, choice)
 
@@ -67,9 +70,10 @@ stage_name = click.Choice(ORDER)
 @click.option(
     "--name",
     help="Name of this run. Other commands find its settings by this name, and gc keeps its "
-    "artifacts. If you give only the name of an earlier run, that run continues with its own "
-    "settings. With --config, --set or --mode, only these are used, and they replace the settings "
-    "of the earlier run.  [default: default]",
+    "artifacts. The name of an earlier run alone continues that run with its own settings; --set "
+    "and --mode change them. With --config, the settings of the earlier run do not count. A new "
+    "name needs --config, or a setting of data such as --set data.kind=shapes, the embedded "
+    "example.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."
@@ -85,10 +89,11 @@ def run(
     name: str | None,
     dry_run: bool,
 ) -> None:
-    """Run all stages that are not up to date, and print the table of figures.
+    """Run all stages that are not up to date, and print the table of results.
 
     A stage is skipped if its artifact is cached: made from the same settings, data and code. After
-    a kill, the same command continues the interrupted stage.
+    Ctrl-C or a kill, the same command continues the interrupted stage. Pretrained weights are
+    downloaded before the first stage.
 
     Stages of the mode multi-stage: classifier, maps, pseudolabels, deeplab, predictions,
     doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
@@ -118,10 +123,16 @@ def run(
         if dry_run:
             say("\n".join(plan_lines(plan)))
             return
+        running = [decision.stage for decision in plan if decision.runs]
+        found = runner.context.device if running and device is None else None
+        for hint in hints(config, running, found):
+            reporter.note(hint)
+        fetch_needed(config, running, reporter.note)
         with warnings.catch_warnings():
             warnings.showwarning = reporter.warning
             made = runner.run(plan)
-    say(f"{reporter.ran} stages run in {duration(reporter.seconds)}.", err=True)
+    count = counted(reporter.ran, "stage", "stages")
+    say(f"{count} run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
         say((made["evaluation"] / "table.txt").read_text("utf-8"), nl=False)
 

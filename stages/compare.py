@@ -103,7 +103,10 @@ def _measure(
     )
     sweeps = [ThresholdSweep(len(data.classes) + 1, thresholds) for _ in settings.refiners]
     done = workers(context.workers)(joblib.delayed(refine)(*chunk) for chunk in chunks)
-    for partial in context.track(done, total=len(chunks), unit=f"{method} chunk"):
+    tracked = context.track(
+        zip(chunks, done), total=len(records), unit=f"{method} photo", size=lambda p: len(p[0][0])
+    )
+    for _, partial in tracked:
         sweeps = [whole + part for whole, part in zip(sweeps, partial)]
     if not all(sweep.has_classes for sweep in sweeps):
         raise UserError(

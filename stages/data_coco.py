@@ -69,7 +69,8 @@ def _draw(job: Job, photos: Sequence[Photo], numbers: dict[int, int]) -> None:
     todo = [photo for photo in photos if not job.pieces.has(draw.file(photo))]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     done = workers(job.context.workers)(joblib.delayed(draw)(chunk) for chunk in chunks)
-    for _ in job.context.track(done, total=len(chunks), unit=f"chunk of {CHUNK} image"):
+    there = len(photos) - len(todo)
+    for _ in job.context.track(done, total=len(photos), initial=there, size=int):
         pass
 
 
@@ -82,8 +83,10 @@ class MaskWriter:
     def file(self, photo: Photo) -> Path:
         return self.folder / f"{photo.id}.png"
 
-    def __call__(self, photos: Sequence[Photo]) -> None:
+    def __call__(self, photos: Sequence[Photo]) -> int:
+        """Their number."""
         for photo in photos:
             mask = draw_mask(photo.annotations, photo.size, self.numbers)
             with self.pieces.write(self.file(photo)) as temporary:
                 write_label_png(temporary, mask)
+        return len(photos)

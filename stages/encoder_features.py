@@ -43,7 +43,9 @@ def run(job: Job) -> dict[str, Any]:
     network.to(context.device).eval()
 
     parts = [*enumerate(batches(records, SHARD))]
-    for number, part in context.track(distributed.share(parts), unit="shard"):
+    own = distributed.share(parts)
+    total = sum(len(part) for _, part in own)
+    for number, part in context.track(own, total=total, size=lambda item: len(item[1])):
         path = shard_path(job.folder, number)
         if not job.pieces.has(path):
             found = [look(network, some, settings, context.device) for some in batches(part, 16)]

@@ -50,16 +50,18 @@ def check(job: Job) -> None:
     from getam.running.preflight import (
         check_corrections,
         check_maps,
+        check_photos,
+        check_saliency,
         check_splits,
         check_training,
         data_of,
         without_weights,
     )
-    from getam.running.saliency_check import check_saliency
 
     settings, data = job.config.endtoend, data_of(job)
     check_splits(job)
     check_corrections(job, lambda record: teaches(job, record))
+    check_photos(job)
     if data is not None:
         records = data.labelled(job.config.data.train)
         check_saliency(_open_saliency(job, data, records), records)

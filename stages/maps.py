@@ -47,7 +47,9 @@ def run(job: Job) -> dict[str, Any]:
 
     parts = [*batches(records, SHARD)]
     shards = [job.scratch / f"{number:05}.h5" for number in range(len(parts))]
-    for path, part in context.track(distributed.share([*zip(shards, parts)]), unit="shard"):
+    own = distributed.share([*zip(shards, parts)])
+    total = sum(len(part) for _, part in own)
+    for path, part in context.track(own, total=total, size=lambda item: len(item[1])):
         if not job.pieces.has(path):
             with job.pieces.write(path) as temporary:
                 write_shard(temporary, explain(part), explain.grid)

@@ -38,8 +38,7 @@ CHUNK = 8  # photos that a worker gets at a time
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import data_of
-    from getam.running.saliency_check import check_saliency
+    from getam.running.preflight import check_saliency, data_of
 
     data = data_of(job)
     if data is not None:
@@ -65,8 +64,9 @@ def run(job: Job) -> dict[str, Any]:
     label = OncePerProcess(labeller)
     with processes(context) as parallel:
         done = parallel(joblib.delayed(label)(chunk) for chunk in batches(todo, CHUNK))
-        chunks = -(-len(todo) // CHUNK)
-        for _ in context.track(done, total=chunks, unit=f"chunk of {CHUNK} image"):
+        for _ in context.track(
+            done, total=len(records), initial=len(records) - len(todo), size=int
+        ):
             pass
     return {"images": len(records), "saliency": settings.saliency}
 
@@ -111,10 +111,12 @@ class Labeller:
         self.classes = foreground and foreground.with_name("classes")
         self.own_classes = bool(self.classes and self.classes.is_dir())
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Sequence[Record]) -> int:
+        """Their number."""
         for record in records:
             with self.pieces.write(self.folder / f"{record.id}.png") as temporary:
                 write_label_png(temporary, self.label(record))
+        return len(records)
 
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one photo."""

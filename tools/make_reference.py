@@ -22,7 +22,12 @@ sys.path.insert(0, str(ROOT))  # python tools/make_reference.py also works witho
 
 from getam.config.loading import load_config  # noqa: E402
 from getam.config.schema import Config  # noqa: E402
-from getam.running.commands.settings import Setting, all_settings, as_typed  # noqa: E402
+from getam.running.commands.settings import (  # noqa: E402
+    Setting,
+    all_settings,
+    as_typed,
+    stage_readers,
+)
 from pipeline import main as command_line  # noqa: E402
 from stages.chain import ORDER, chain, comparison  # noqa: E402
 
@@ -67,7 +72,8 @@ same in a terminal.
 
 In a clone, type `python pipeline.py COMMAND`. After `pip install`, `getam COMMAND` does the same.
 The exit code is 0 if the command did its work, 1 if it failed (it prints one sentence that says
-why), and 2 if the command line is wrong.
+why), 2 if the command line is wrong, 130 if Ctrl-C stopped it, and 143 if SIGTERM (`kill PID`)
+stopped it.
 """
 
 
@@ -86,7 +92,7 @@ def pages() -> dict[str, str]:
 
 def settings_page() -> str:
     """A table per section, in the order of the schema."""
-    readers, blocks = stage_readers(), [SETTINGS.format(orders=_orders())]
+    readers, blocks = stage_readers(chain, comparison), [SETTINGS.format(orders=_orders())]
     settings = all_settings(load_config([ROOT / "configs" / "folder.yaml"]))
     for section, group in groupby(settings, lambda setting: setting.name.rpartition(".")[0]):
         if section:
@@ -113,28 +119,12 @@ def _about(section: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
-def _setting_row(setting: Setting, readers: Mapping[str, set[str]]) -> list[str]:
+def _setting_row(setting: Setting, readers: Mapping[str, Sequence[str]]) -> list[str]:
     own = "" if setting.value == setting.default else f"`{as_typed(setting.value)}`"
-    found = {s for path, stages in readers.items() if _covers(path, setting.name) for s in stages}
-    order = [stage for stage in (*ORDER, "compare") if stage in found]
+    order = [stage for stage in (*ORDER, "compare") if stage in readers[setting.name]]
     default = f"`{as_typed(setting.default)}`"
     reruns = OTHER_STAGES.get(setting.name, ", ".join(order))
     return [f"`{setting.name}`", default, own, setting.allowed, setting.about, reruns]
-
-
-def _covers(path: str, name: str) -> bool:
-    return name == path or name.startswith(f"{path}.")
-
-
-def stage_readers() -> dict[str, set[str]]:
-    """Name of a setting or section -> the stages that read it, over all kinds of runs."""
-    features = ("pseudolabels.saliency=features", "deeplab.fixed_encoder=true")
-    found: dict[str, set[str]] = {}
-    for config in (load_config((), features), load_config((), ("mode=end-to-end",))):
-        for stage in (*chain(config), *comparison(config)):
-            for path in stage.reads:
-                found.setdefault(path, set()).add(stage.name)
-    return found
 
 
 def commands_page() -> str:

@@ -72,20 +72,21 @@ class Change:
         what = self._noun()
         if self.items is not None:
             return f"{what}: {self.items.sentence()}"
+        if self.group == "config":
+            return f"{what} {_as_typed(self.old)} -> {_as_typed(self.new)}"
         if self.old is ABSENT:
-            return f"{what} is new{self._shown(self.new)}"
+            return f"{what} is used now"
         if self.new is ABSENT:
-            return f"{what} is gone{self._shown(self.old)}"
+            return f"{what} is not used any more"
         if self.group in ("code", "data"):
             return f"{what} changed"
-        return f"{what} {_as_typed(self.old)} -> {_as_typed(self.new)}"
+        return f"{what} {self.old} -> {self.new}"
 
     def _noun(self) -> str:
-        nouns = {"inputs": "the artifact of", "code": "the code of", "data": "the data"}
+        if self.group == "data":
+            return f"the {self.name} of the data"
+        nouns = {"inputs": "the artifact of", "code": "the code of"}
         return f"{nouns.get(self.group, '')} {self.name}".strip()
-
-    def _shown(self, value: Any) -> str:
-        return f" ({_as_typed(value)})" if self.group == "config" else ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,12 @@ class Reason:
         if self.kind is Kind.CHANGED:
             shown = [change.sentence() for change in self.changes[:_SHOWN]]
             more = len(self.changes) - len(shown)
-            return "because " + "; ".join(shown) + (f"; and {more} more" if more else "")
+            if more:  # a first run, or other data, rather than a change of one's own
+                return (
+                    f"no artifact of these settings yet; the nearest one differs in "
+                    f"{len(self.changes)} points: {'; '.join(shown)}; and {more} more"
+                )
+            return "because " + "; ".join(shown)
         words = {
             Kind.INTERRUPTED: "interrupted; goes on from what it has",
             Kind.FAILED: f"failed: {self.detail}",
@@ -151,9 +157,11 @@ def compare_items(old: Mapping[str, str], new: Mapping[str, str]) -> ItemChanges
 def _as_typed(value: Any) -> str:
     """A setting as a config file has it.
 
-    >>> _as_typed("cam"), _as_typed(None), _as_typed([1, 2])
-    ('cam', 'null', '[1, 2]')
+    >>> _as_typed("cam"), _as_typed(None), _as_typed([1, 2]), _as_typed(ABSENT)
+    ('cam', 'null', '[1, 2]', 'not set')
     """
+    if value is ABSENT:
+        return "not set"
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 

@@ -26,6 +26,8 @@ from .stage import ConfigView, DataPart, Job, Stage, plain, plain_metrics, selec
 from .store import Presence, Store
 from .verdicts import Verdicts, sources_digest
 
+_TOLD = ("UserError", "CacheError")  # their text is a whole sentence
+
 
 @dataclass(frozen=True)
 class Event:
@@ -271,7 +273,8 @@ class Runner(Planner):
         except Exception as error:
             full = is_disk_full(error)
             failure = disk_full(f"running {stage}", self.store.root) if full else error
-            message = str(failure) if full else f"{type(error).__name__}: {error}"
+            told = full or type(error).__name__ in _TOLD
+            message = str(failure) if told else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # the disk may be full; the failure itself matters more
                 self.store.fail(stage, key, message)
             self._report(Event("failed", stage, key, detail=message))

@@ -8,14 +8,16 @@ over the files. An unknown name is an error that suggests the nearest known name
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from getam.config.mistakes import expected
+from getam.config.nearest import did_you_mean, nearest
 from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
 from getam.config.schema import Config
 from getam.errors import UserError
@@ -58,11 +60,12 @@ def load_config(
     for assignment in assignments:
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
+    # Sections are filled over the defaults of Config, not over those of their own class.
+    values = _merge(Config().model_dump(mode="json"), merged)
     try:
-        # Sections are filled over the defaults of Config, not over those of their own class.
-        return Config.model_validate(_merge(Config().model_dump(mode="json"), merged))
+        return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(_explain(error, values)) from None
 
 
 def presets() -> dict[str, Path]:
@@ -82,10 +85,10 @@ def config_file(name: str | Path) -> Path:
     if str(name) in known:
         return known[str(name)]
     why = "This is no regular file" if os.path.exists(name) else "No such file or preset"
-    near = difflib.get_close_matches(Path(name).stem.lower(), known, n=1, cutoff=0.5)
+    hint = did_you_mean(nearest(Path(name).stem.lower(), known))
     raise UserError(
-        f"--config {name}: {why}. Give a YAML file, or the name of a preset: {', '.join(known)}."
-        + (f" Did you mean {near[0]}?" if near else "")
+        f"--config {name}: {why}. Give a YAML file, or the name of a preset: {', '.join(known)}. "
+        f"{hint}".strip()
     )
 
 
@@ -183,10 +186,10 @@ def _check_names(model: type[BaseModel], values: Mapping[str, Any], at: tuple[st
 
 def _check_renamed(here: str, value: Any) -> None:
     if here in RENAMED:
-        raise UserError(f"Config key {here} has a new name: use {RENAMED[here]}.")
+        raise UserError(f"The setting {here} has a new name: use {RENAMED[here]}.")
     new = RENAMED_VALUES.get((here, value)) if isinstance(value, str) else None
     if new:
-        raise UserError(f"Config key {here}: the value {value!r} has a new name: use {new!r}.")
+        raise UserError(f"{here}: the value {value!r} has a new name: use {new!r}.")
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -196,19 +199,29 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.5)
-    if near:
-        hint = f"did you mean {'.'.join((*at, near[0]))}?"
-    else:
-        hint = f"known here: {', '.join(model.model_fields)}."
-    return f"Unknown config key {here}: {hint}"
+    near = [".".join((*at, one)) for one in nearest(name, model.model_fields)]
+    hint = did_you_mean(near) or f"Known here: {', '.join(model.model_fields)}."
+    return f"Unknown setting {here}. {hint}"
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    remedy = " Put it in quotes." if first["type"] == "string_type" else ""
-    return f"Config key {where}: got {_short(first['input'])}; {first['msg']}.{remedy}"
+    where = _setting_at(first["loc"])
+    got = reduce(lambda section, name: section[name], where.split("."), values)
+    remedy = " Put text in quotes." if first["type"] == "string_type" else ""
+    return f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
+
+
+def _setting_at(places: Iterable[Any]) -> str:
+    """The setting that an error is about: without the place in its list and the kind of value."""
+    model: type[BaseModel] | None = Config
+    names = []
+    for place in places:
+        if model is None or place not in model.model_fields:
+            break
+        names.append(str(place))
+        model = _section(model.model_fields[place].annotation)
+    return ".".join(names)
 
 
 def _short(value: Any) -> str:

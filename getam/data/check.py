@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from getam.cache import in_threads
-from getam.data.class_names import name_notes
+from getam.data.broken_off import may_break_off
+from getam.data.class_names import counted, name_notes
 from getam.data.deep_photos import in_its_range
 from getam.data.heic import check_readable, is_heic
 from getam.data.images import image_size, read_photo, read_saliency
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.palette import voc_palette
-from getam.data.teaching import label_notes, label_problems, unlabelled
+from getam.data.set_notes import size_notes, split_notes
+from getam.data.teaching import label_problems, unlabelled
 from getam.errors import UserError
 
 READERS = 8  # threads: reading headers waits for the disk
@@ -39,22 +41,25 @@ def check(
     deep: bool = False,
     needs_saliency: bool = False,
     expected: Mapping[str, int] | None = None,
+    problems: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a data set has and what is wrong with it, as JSON values.
 
-    Reads the headers of the images, masks and saliency maps of the splits ``used`` (0.35 ms a file
-    on one core of a busy machine), with ``deep`` all their pixels.
+    Reads the headers of the photos, masks and saliency maps of the splits ``used`` (0.35 ms a file
+    on one core of a busy machine), with ``deep`` all their pixels. Photos that seem to break off
+    are decoded always.
 
     Args:
         used: the splits to learn from, to measure on, and to predict, in this order.
         needs_saliency: a missing saliency map of the first split is a problem.
-        expected: images that a split has officially.
+        expected: photos that a split has officially.
+        problems: what reading the data set has found already.
 
     Returns:
         ``splits``, ``classes``, ``sizes``, ``masks``, ``corrections``, ``problems`` (what will fail
         or mislead) and ``notes`` (what is worth knowing), each with its remedy.
     """
-    problems = _missing_splits(index, used)
+    problems = [*problems, *_missing_splits(index, used)]
     used = [name for name in used if index.splits.get(name)]
     unreadable = _unreadable(record for name in used for record in index.split(name))
     index, told = in_its_range(index, used[:2], deep)
@@ -67,7 +72,8 @@ def check(
     problems += [sentence for sentence, systematic in against if systematic]
     problems += _coverage(index, used[:1], needs_saliency)
     problems += _labels(index, used)
-    notes = [*index.notes, *name_notes(index.classes), *_notes(index, used, expected or {})]
+    notes = [*index.notes, *name_notes(index.classes), *split_notes(index, used, expected or {})]
+    notes += size_notes({r.id: one.size for r, one in zip(looked, seen) if one.size})
     notes += [*told, *(sentence for sentence, systematic in against if not systematic)]
     return {
         "root": str(index.root),
@@ -128,8 +134,8 @@ def _overlap(index: DataIndex, used: Sequence[str]) -> list[str]:
     if not both:
         return []
     return [
-        f"{len(both)} images are in {used[0]} and in {used[1]}, {both[0]!r} first: what is "
-        f"learnt from cannot be measured on. Take them out of one list."
+        f"{counted(len(both), 'photo is', 'photos are')} in {used[0]} and in {used[1]}, "
+        f"{both[0]!r} first: what is learnt from cannot be measured on. Take them out of one list."
     ]
 
 
@@ -150,40 +156,19 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
         absent = [c for n, c in enumerate(index.classes, start=1) if not counts[n]]
         if absent:
             problems.append(
-                f"{name} has no image of {', '.join(absent)}: these cannot be learnt. Add images, "
-                f"or name the others in data.classes."
+                f"{name} has no photo of {', '.join(absent)}, so no network can learn "
+                f"{'it' if len(absent) == 1 else 'them'}. Add photos, or leave "
+                f"{'this class' if len(absent) == 1 else 'these classes'} out: --set "
+                f"data.classes='[{', '.join(c for c in index.classes if c not in absent)}]'"
             )
         missing = [record.id for record in records if record.saliency is None]
         if needs_saliency and missing:
             problems.append(
-                f"{name} has no saliency map for {len(missing)} of {len(records)} images, "
+                f"{name} has no saliency map for {len(missing)} of {len(records)} photos, "
                 f"{missing[0]!r} first. Put ID.png for each into the folder data.saliency (made "
                 f"by any saliency model), or set pseudolabels.saliency to onnx, features or none."
             )
     return problems
-
-
-def _notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
-    notes = []
-    for name in used[:1]:
-        notes += label_notes(name, index.split(name), index.classes)
-    for name in used:
-        records = index.split(name)
-        if expected.get(name, len(records)) != len(records):
-            notes.append(f"{name} has {len(records)} images, officially {expected[name]}.")
-        unlabelled = sum(record.labels is None for record in records)
-        if unlabelled and name == used[0]:
-            notes.append(
-                f"{unlabelled} of {len(records)} images of {name} are not labelled: the "
-                f"classifier does not learn from them, and they get maps of predicted classes."
-            )
-        without = sum(record.mask is None for record in records)
-        if without and name in used[:2]:
-            notes.append(
-                f"{without} of {len(records)} images of {name} have no mask: nothing is measured "
-                f"on them."
-            )
-    return notes
 
 
 def _split_row(records: Sequence[Record], used: bool) -> dict[str, Any]:
@@ -232,7 +217,8 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     problems: list[str] = []
     size, colours, values = None, None, frozenset()
     try:
-        size = read_photo(record).shape[:2] if deep else image_size(record.image)
+        decoded = deep or may_break_off(record.image)
+        size = read_photo(record).shape[:2] if decoded else image_size(record.image)
     except UserError as error:
         return Seen(None, None, values, (str(error),))
     try:
@@ -258,8 +244,8 @@ def _same_size(path: Path, size: tuple[int, int]) -> None:
     found = image_size(path)
     if found != size:
         raise UserError(
-            f"{path}: got {found[1]} x {found[0]}, expected {size[1]} x {size[0]} as its image "
-            f"has (width x height). Make it again at the size of the image."
+            f"{path}: got {found[1]} x {found[0]}, expected {size[1]} x {size[0]} as its photo "
+            f"has (width x height). Make it again at the size of the photo."
         )
 
 

@@ -67,13 +67,18 @@ def check_classes(classes: Sequence[str], where: Path | str) -> tuple[str, ...]:
             f"byte for each pixel. Leave out classes, or put some of them together."
         )
     for name in classes:
-        _check_name(name, where)
+        check_name(name, where)
         if classes.count(name) > 1:
             raise UserError(f"{where}: class {name!r} stands there twice, expected once.")
     return tuple(classes)
 
 
-def _check_name(name: str, where: Path | str) -> None:
+def check_name(name: str, where: Path | str) -> None:
+    """Whether a class can be called so.
+
+    Raises:
+        UserError: it is empty, a reserved name, a list or in quotes.
+    """
     if not name:
         raise UserError(f"{where}: got a class with an empty name, expected a name.")
     if name.casefold() in RESERVED:
@@ -87,6 +92,15 @@ def _check_name(name: str, where: Path | str) -> None:
             f"{where}: got {name}, a list or a quoted text, where a class name is expected. Write "
             f"the names themselves, separated by semicolons: cat;dog."
         )
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """A count and what is counted, in the right number.
+
+    >>> counted(1, "photo is", "photos are"), counted(3, "photo is", "photos are")
+    ('1 photo is', '3 photos are')
+    """
+    return f"{count} {one if count == 1 else several}"
 
 
 def name_notes(classes: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ How the annotations of an image become its mask and its labels:
 - **Crowds** (``iscrowd: 1``) are drawn first, as 255: ignored, as COCO's own evaluation ignores
   them, except where a single object lies over them. Their class counts as a label all the same.
 - An annotation without an outline gives a label and no pixels, as does a polygon of fewer than
-  three points. An image without annotations is background alone.
+  three points. An image without annotations is background only.
 
 Outlines are filled by pycocotools, as ``COCO.annToMask`` does.
 """

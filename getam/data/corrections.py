@@ -56,8 +56,9 @@ def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
     for image_id, file in files.items():
         if image_id not in photos:
             raise UserError(
-                f"{file}: got a corrected mask for {image_id!r}, but the data set has no such "
-                f"photo. Give the mask the name of its photo, or remove it."
+                f"{file}: got a corrected mask for {image_id!r}, but no split of this run has "
+                f"such a photo. Give the mask the name of its photo, add the photo to a split, or "
+                f"remove the mask."
             )
     others = [name for name in unread if name != SAMPLE]
     sample = _read_sample(folder / SAMPLE, files, photos)

@@ -31,9 +31,9 @@ def in_its_range(index: DataIndex, used: Sequence[str], deep: bool) -> tuple[Dat
     few = [image_id for image_id, own in known.items() if loses_levels(own, whole)]
     measured = "as set" if index.intensities else f"measured over {len(known)} of them"
     notes = [
-        f"{len(found)} of {len(photos)} photos have more than 8 bits, {found[0].id!r} first. Their "
-        f"values from {whole[0]:g} to {whole[1]:g} become 0 to 255, in all photos alike "
-        f"(data.intensity_range, {measured})."
+        f"{len(found)} of {len(photos)} photos {'has' if len(found) == 1 else 'have'} more than 8 "
+        f"bits, {found[0].id!r} first. Their values from {whole[0]:g} to {whole[1]:g} become 0 to "
+        f"255, in all photos alike (data.intensity_range, {measured})."
     ]
     if few:
         notes.append(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from getam.errors import UserError
+from getam.errors import UserError, collected
 
 HEIC = (".heic", ".heif")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *HEIC)
@@ -15,6 +16,7 @@ SALIENCY = (".png", ".jpg", ".jpeg")
 MASKS = (".png",)
 RESERVED = ("classes.txt", "data.intensity_range")  # what tables by id have beside the ids
 LONGEST = 255  # bytes of a file name, on nearly every disk
+LISTED = 20  # lines of a list that a sentence names
 SUFFIX = ".png"  # of the files that are written for an image
 
 
@@ -59,24 +61,65 @@ def find_files(
         image_id = _checked_id("_".join((*parents, stem)), entry.path)
         if image_id in found:
             raise UserError(
-                f"{entry.path}: got a second file for image {image_id!r} beside "
+                f"{entry.path}: got a second file for photo {image_id!r} beside "
                 f"{found[image_id].name}, expected one. Rename or remove one of them."
             )
         found[image_id] = Path(entry.path)
     return found
 
 
-def no_such_image(where: Path | str, image_id: str, folder: str) -> str:
-    """The sentence for an id in a list that there is no photo of."""
-    if is_hidden(image_id) and "/" not in image_id:
-        return (
-            f"{where}: got {image_id!r}, but files whose names begin with . or @ are passed over, "
-            f"as they are notes of the system. Rename the image and its line, or remove the line."
-        )
-    return (
-        f"{where}: got {image_id!r}, but {folder} has no such image. Add the image or remove the "
-        f"line."
+def refuse_lost(
+    file: Path,
+    lost: Mapping[str, str],
+    folder: str,
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Refuse the ids in a list that there is no photo of, all in one sentence.
+
+    Args:
+        lost: id -> where it stands in the file, such as ``line 4``; empty where that has no name.
+        folder: where the photos should be.
+        elsewhere: id -> the path of a photo in a sub-folder that is not read.
+
+    Raises:
+        UserError: there are such ids.
+    """
+    if not lost:
+        return
+    image_id, place = next(iter(lost.items()))
+    hidden = [i for i in lost if is_hidden(i) and "/" not in i]
+    found = [elsewhere[i] for i in lost if i in elsewhere]
+    hints = [
+        hidden
+        and "Files whose names begin with . or @ are passed over, as they are notes of the "
+        "system: rename such a photo and its line.",
+        found
+        and f"{len(found)} of these photos are in sub-folders, {found[0]!r} first. With a "
+        f"label table no sub-folder is read: move all photos into {folder} itself.",
+        len(found) + len(hidden) < len(lost) and "Add each photo, or remove its line.",
+    ]
+    remedy = " ".join(hint for hint in hints if hint)
+    if len(lost) == 1:
+        where = f"{file}, {place}" if place else file
+        raise UserError(f"{where}: got {image_id!r}, but {folder} has no such photo. {remedy}")
+    listed = ", ".join(f"{place} {i!r}".strip() for i, place in [*lost.items()][:LISTED])
+    more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
+    raise UserError(
+        f"{file}: {len(lost)} lines name photos that {folder} does not have: {listed}{more}. "
+        f"{remedy}"
     )
+
+
+def known_id(name: str, photos: Collection[str]) -> str:
+    """The id that a line of a list names: an id, or the file name of a photo.
+
+    >>> known_id("IMG_0.JPEG", {"IMG_0"}), known_id("IMG_0.1", {"IMG_0.1"})
+    ('IMG_0', 'IMG_0.1')
+    """
+    image_id = clean_id(name.strip())
+    stem, ending = os.path.splitext(image_id)
+    is_file = image_id not in photos and ending.lower() in IMAGES and stem in photos
+    return stem if is_file else image_id
 
 
 def clean_id(name: str) -> str:
@@ -109,7 +152,7 @@ def _checked_id(name: str, path: str) -> str:
         )
     if image_id in RESERVED:
         raise UserError(
-            f"{path}: got an image with the id {image_id!r}, which has a meaning of its own. "
+            f"{path}: got a photo with the id {image_id!r}, which has a meaning of its own. "
             f"Rename the file."
         )
     length = len((image_id + SUFFIX).encode())
@@ -164,22 +207,34 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
 
 
 def read_ids(
-    file: Path, photos: Collection[str], folder: str, id_of: Callable[[str], str] = str
+    file: Path,
+    photos: Collection[str],
+    folder: str,
+    id_of: Callable[[str], str] = str,
+    problems: list[str] | None = None,
 ) -> list[str]:
-    """The image ids of a split list; ``id_of`` takes the id from a line.
+    """The image ids of a split list; ``id_of`` takes the id, or the file name, from a line.
+
+    Args:
+        problems: gets each mistake, whose line is then left out; None: it is raised.
 
     Raises:
-        UserError: an id that is not among ``photos`` (those of ``folder``), or one given twice.
+        UserError: a line that is not among ``photos`` (those of ``folder``), or one given twice.
     """
     seen: dict[str, int] = {}
+    lost: dict[str, str] = {}
     for number, line in read_lines(file):
-        image_id = id_of(line)
+        image_id = known_id(id_of(line), photos)
         if image_id not in photos:
-            raise UserError(no_such_image(f"{file}, line {number}", image_id, folder))
-        if image_id in seen:
-            raise UserError(
-                f"{file}: image {image_id!r} stands there twice (lines {seen[image_id]} and "
-                f"{number}), expected once."
-            )
-        seen[image_id] = number
+            lost.setdefault(image_id, f"line {number}")
+            continue
+        with collected(problems):
+            if image_id in seen:
+                raise UserError(
+                    f"{file}: photo {image_id!r} stands there twice (lines {seen[image_id]} and "
+                    f"{number}), expected once. Remove one of the lines."
+                )
+            seen[image_id] = number
+    with collected(problems):
+        refuse_lost(file, lost, folder)
     return list(seen)

@@ -10,7 +10,8 @@ classes.txt                     one class name a line, ids 1..C in this order
                                 (without it: the names in the table, in their natural order:
                                 9 before 10)
 splits/NAME.txt                 one ID a line (without the folder: every image is in
-                                ``train``, and every fifth one of them in ``val`` instead)
+                                ``train`` or, about every fifth, in ``val``; see
+                                ``getam.data.splits``)
 masks/ID.png                    palette or grey PNG, 0 background, 1..C, 255 ignore
 saliency/ID.png                 grey, 0..255
 
@@ -25,61 +26,81 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from getam.data.class_names import check_classes, clean_name, ordered
+from getam.data.class_names import check_classes, check_name, clean_name, ordered
 from getam.data.files import (
     IMAGES,
     MASKS,
     SALIENCY,
+    clean_id,
     find_files,
     is_hidden,
     printable,
-    read_ids,
     read_lines,
 )
 from getam.data.index import DataIndex, Record
 from getam.data.label_table import LabelTable, read_table
+from getam.data.splits import default_splits, default_splits_note, read_splits
 from getam.data.unread import find_matching, left_out_note, unread_notes
-from getam.errors import UserError
+from getam.errors import UserError, collected, raise_first
 
 
 def read_folder(
-    root: Path, saliency: Path | None = None, images: Sequence[Path] | None = None
+    root: Path,
+    saliency: Path | None = None,
+    images: Sequence[Path] | None = None,
+    problems: list[str] | None = None,
 ) -> DataIndex:
     """Index a data folder; opens no image.
 
     Args:
         saliency: folder of the saliency maps, instead of ``saliency/``.
         images: folders of the photos, instead of ``images/``.
+        problems: gets each mistake in a line of the table or of a list, which is then left out.
+            None: the first one is raised.
 
     Raises:
-        UserError: a missing folder or table, an unknown class, a label or a split line for an
-            image that is not there, an id that leaves the folder.
+        UserError: a missing folder or table, an unknown class, a label or a split line for a
+            photo that is not there, an id that leaves the folder.
     """
     root = Path(root)
+    mistakes: list[str] = []
     tables = [root / name for name in ("labels.csv", "labels.json") if (root / name).is_file()]
     if len(tables) == 2:
         raise UserError(f"{root}: got labels.csv and labels.json, expected one. Remove the other.")
     nested = not tables and _has_folders(root / "images")
-    photos, notes = _photos(root, images, nested)
+    photos, notes, elsewhere = _photos(root, images, nested)
     masks, more = find_matching(root / "masks", MASKS, nested, photos, "masks")
     salient, other = find_matching(
         saliency or root / "saliency", SALIENCY, nested, photos, "saliency maps"
     )
     file = root / "images" if nested else tables[0] if tables else root / "labels.csv"
     listed = _read_class_list(root / "classes.txt")
-    table = _table_of_folders(file, photos) if nested else read_table(file, photos, listed)
-    classes = listed or _classes_of(table, file)
-    _check_known(table, classes, file)
+    table = (
+        _table_of_folders(file, photos)
+        if nested
+        else read_table(file, photos, listed, elsewhere, mistakes)
+    )
+    classes = listed or _classes_of(table, file, mistakes)
+    if listed:
+        _refuse_unknown(table, classes, file, mistakes)
     numbers = {name: number for number, name in enumerate(classes, start=1)}
 
     def record(image_id: str) -> Record:
         names = table.names.get(image_id)
-        labels = None if names is None else tuple(sorted({numbers[name] for name in names}))
+        ids = {numbers[name] for name in names or () if name in numbers}
+        labels = None if names is None else tuple(sorted(ids))
         return Record(
             image_id, photos[image_id], labels, masks.get(image_id), salient.get(image_id)
         )
 
-    lists = _read_splits(root, photos)
+    lists = read_splits(root / "splits", photos, mistakes)
+    if lists is None:
+        lists = default_splits(photos, table.names)
+        notes += default_splits_note(lists)
+    if problems is None:
+        raise_first(mistakes)
+    else:
+        problems += mistakes
     splits = {name: [*map(record, ids)] for name, ids in lists.items()}
     used = {image_id for ids in lists.values() for image_id in ids}
     notes += [*more, *other, *table.notes, *left_out_note([*photos], used, "splits/")]
@@ -95,10 +116,11 @@ def _has_folders(folder: Path) -> bool:
 
 def _photos(
     root: Path, folders: Sequence[Path] | None, nested: bool
-) -> tuple[dict[str, Path], list[str]]:
-    """Id -> photo, and what is not read."""
+) -> tuple[dict[str, Path], list[str], dict[str, str]]:
+    """Id -> photo; what is not read; and id -> path of each photo in a folder that is not read."""
     found: dict[str, Path] = {}
     notes: list[str] = []
+    elsewhere: dict[str, str] = {}
     for folder in folders or [root / "images"]:
         if not folder.is_dir():
             raise UserError(
@@ -110,7 +132,9 @@ def _photos(
         notes += unread_notes(folder, unread, IMAGES)
         if not found and not folders:
             raise UserError(" ".join([f"{folder}: got no photos, expected some.", *notes]))
-    return found, notes
+        deeper = [path for path in unread if "/" in path]
+        elsewhere |= {clean_id(Path(path).stem): f"{folder.name}/{path}" for path in deeper}
+    return found, notes, elsewhere
 
 
 def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:
@@ -120,8 +144,8 @@ def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:
     if loose:
         raise UserError(
             f"{images}: got {len(loose)} photos beside folders, {printable(loose[0])!r} first, and "
-            f"no labels.csv; expected every photo in the folder of its class. Move them there, or "
-            f"write a labels.csv with all photos in images/ itself."
+            f"no labels.csv; expected every photo in the folder of its class. Move them there. Or "
+            f"put all photos into images/ itself, and write their classes into a labels.csv."
         )
     return LabelTable({i: [clean_name(parts[0])] for i, parts in paths.items()}, [])
 
@@ -133,31 +157,34 @@ def _read_class_list(file: Path) -> tuple[str, ...]:
     return check_classes([clean_name(name) for _, name in read_lines(file)], file)
 
 
-def _classes_of(table: LabelTable, file: Path) -> tuple[str, ...]:
-    return check_classes(ordered({name for some in table.names.values() for name in some}), file)
+def _classes_of(table: LabelTable, file: Path, problems: list[str]) -> tuple[str, ...]:
+    """The classes in the table, without those that no class may be called."""
+    names = ordered({name for some in table.names.values() for name in some})
+    fit = []
+    for name in names:
+        with collected(problems):
+            check_name(name, file)
+            fit.append(name)
+    return check_classes(fit, file) if fit or not problems else ()
 
 
-def _check_known(table: LabelTable, classes: Sequence[str], file: Path) -> None:
-    known = set(classes)
+def _refuse_unknown(
+    table: LabelTable, classes: Sequence[str], file: Path, problems: list[str]
+) -> None:
+    """Each name in the table that is no class is a problem, at the first photo that has it."""
+    first: dict[str, str] = {}
     for image_id, names in table.names.items():
         for name in names:
-            if name not in known:
-                raise UserError(_unknown_class(file, image_id, name, classes))
+            first.setdefault(name, image_id)
+    for name in first.keys() - set(classes):
+        with collected(problems):
+            raise UserError(_unknown_class(file, first[name], name, classes))
 
 
 def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, classes, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Add it to classes.txt or mend the table."
     return (
-        f"{file}: image {image_id!r} has the class {name!r}, expected one of classes.txt "
+        f"{file}: photo {image_id!r} has the class {name!r}, expected one of classes.txt "
         f"({', '.join(classes)}). {hint}"
     )
-
-
-def _read_splits(root: Path, images: Mapping[str, Path]) -> dict[str, list[str]]:
-    folder = root / "splits"
-    if not folder.is_dir():
-        ids = list(images)
-        return {"train": [i for n, i in enumerate(ids) if n % 5 != 4], "val": ids[4::5]}
-    files = sorted(f for f in folder.iterdir() if f.suffix == ".txt" and not is_hidden(f.name))
-    return {file.stem: read_ids(file, images, "images/") for file in files}

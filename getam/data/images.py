@@ -185,10 +185,14 @@ def _open(path: Path) -> Image.Image:
 
 def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"{path}: this file is missing. Put it back, or remove the image from the lists."
+        return (
+            f"{path}: this file is missing. Put it back, or delete its lines in labels.csv and in "
+            f"splits/ if it has any."
+        )
     return (
-        f"{path}: cannot read this image ({error}). Expected a whole JPEG, PNG, BMP, TIFF, "
-        f"WebP or HEIC file: replace it, or remove the image from the lists."
+        f"{path}: cannot read this file ({error}). Expected a whole JPEG, PNG, BMP, TIFF, WebP or "
+        f"HEIC file. Replace the file, or delete it and its lines in labels.csv and in splits/ if "
+        f"it has any."
     )
 
 

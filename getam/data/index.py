@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Record:
     """One image. ``labels`` are class ids 1..C in rising order; None: not labelled.
 
-    ``()`` is an image with none of the classes: background alone. ``intensities`` are the values of
+    ``()`` is an image with none of the classes: background only. ``intensities`` are the values of
     a photo of more than 8 bits that become 0 and 255 (see ``getam.data.intensity``).
     ``correction`` is a mask that was corrected by hand, ``in_sample`` whether the photo was drawn
     at random to measure (see ``getam.data.corrections``).
@@ -69,13 +69,13 @@ class DataIndex:
         if name not in self.splits:
             known = ", ".join(self.splits) or "none"
             remedy = self.hints.get(name) or (
-                f"Add {self.lists}/{name}.txt with one image id per line, or set data.train and "
+                f"Add {self.lists}/{name}.txt with one photo ID per line, or set data.train and "
                 f"data.val."
             )
             raise UserError(f"{self.root}: there is no split {name!r} (known: {known}). {remedy}")
         if not self.splits[name]:
             raise UserError(
-                f"{self.root}: split {name!r} is empty, expected at least one image id in "
+                f"{self.root}: split {name!r} is empty, expected at least one photo ID in "
                 f"{self.lists}/{name}.txt."
             )
         return self.splits[name]
@@ -89,7 +89,7 @@ class DataIndex:
         records = [r for r in self.split(name) if r.labels is not None]
         if not records:
             raise UserError(
-                f"{self.root}: no image of split {name!r} has a line in the label table; "
+                f"{self.root}: no photo of split {name!r} has a line in the label table; "
                 f"expected image-level labels for at least one."
             )
         return records
@@ -98,7 +98,7 @@ class DataIndex:
         """The same images with only the classes ``names``, whose ids are 1.. in that order.
 
         The other classes vanish from the labels, and are ignored (255) in the masks. An image
-        that is left without a label stays, as one of background alone. None: all classes.
+        that is left without a label stays, as one of background only. None: all classes.
 
         Raises:
             UserError: a name that is no class, or one twice.

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from getam.data.class_names import clean_name
 from getam.data.index import DataIndex
-from getam.data.label_table import each_once, read_rows, split_cells
+from getam.data.label_lines import each_once, read_rows
+from getam.data.label_table import split_cells
 from getam.data.review import ACCEPTED, REJECTED, Review
 from getam.errors import UserError
 

@@ -22,7 +22,7 @@ def unlabelled(split: str, records: Sequence[Record]) -> str | None:
     if any(record.labels is not None for record in records):
         return None
     return (
-        f"{split}: no image is labelled. Give each image a line in the label table, with an empty "
+        f"{split}: no photo is labelled. Give each photo a line in the label table, with an empty "
         f"cell where it shows none of the classes."
     )
 
@@ -34,13 +34,13 @@ def label_problems(split: str, records: Sequence[Record], classes: Sequence[str]
     problems = []
     if always:
         problems.append(
-            f"{split}: all {count} labelled images show {_listed(always)}, so nothing teaches how "
-            f"an image without it looks. Add images that do not show it; where they show no class "
+            f"{split}: all {count} labelled photos show {_listed(always)}, so nothing teaches how "
+            f"a photo without it looks. Add photos that do not show it; where they show no class "
             f"at all, leave their cell in the label table empty."
         )
     return problems + [
-        f"{split}: {' and '.join(names)} are always labelled together (in {number} images), so "
-        f"labels cannot tell them apart. Add images that show one without the other, or make them "
+        f"{split}: {' and '.join(names)} are always labelled together (in {number} photos), so "
+        f"labels cannot tell them apart. Add photos that show one without the other, or make them "
         f"one class."
         for names, number in _together(found)
     ]
@@ -59,7 +59,7 @@ def label_notes(split: str, records: Sequence[Record], classes: Sequence[str]) -
         return []
     return [
         f"{split}: some classes are labelled only together with another one: {_listed(pairs)}. "
-        f"Their maps may cover both. Images that show the first without the second would help."
+        f"Their maps may cover both. Photos that show the first without the second would help."
     ]
 
 

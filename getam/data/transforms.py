@@ -95,6 +95,6 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, K, h, w) to (B, K, H, W), bilinear: the one way maps and probabilities are resized."""
     if maps.shape[-2:] == size:
         return maps
-    if not maps.shape[1]:  # an image of background alone
+    if not maps.shape[1]:  # an image of background only
         return maps.new_zeros((*maps.shape[:2], *size))
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

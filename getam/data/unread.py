@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from getam.data.class_names import counted
 from getam.data.files import find_files, printable
 
 SYSTEM = ("thumbs.db", "desktop.ini")  # of Windows, in any folder
@@ -25,9 +26,10 @@ def unread_notes(folder: Path, unread: Sequence[str], suffixes: Collection[str])
     kinds = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in unread)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     return [
-        f"{folder.name}/: {len(unread)} files are not read, {printable(unread[0])!r} first "
-        f"({told}). Files that lie in this folder itself, or in the folder of a class, and end in "
-        f"{', '.join(suffixes)} are read: convert or move the others if they are meant."
+        f"{folder.name}/: {counted(len(unread), 'file is', 'files are')} not read, "
+        f"{printable(unread[0])!r} first ({told}). With a label table only files in this folder "
+        f"itself are read, not those in sub-folders. Their names end in {', '.join(suffixes)}. "
+        f"Convert or move the others if you need them."
     ]
 
 
@@ -43,8 +45,8 @@ def find_matching(
     lost = [path for image_id, path in found.items() if image_id not in photos]
     if lost:
         notes.append(
-            f"{folder.name}/: {len(lost)} of {len(found)} {what} match no photo, {lost[0].name!r} "
-            f"first. Give each the name of its photo."
+            f"{folder.name}/: {len(lost)} of {len(found)} {what} {_match(lost)} no photo, "
+            f"{lost[0].name!r} first. Give each the name of its photo."
         )
     return found, notes
 
@@ -55,6 +57,14 @@ def left_out_note(photos: Sequence[str], used: Collection[str], lists: str) -> l
     if not unused:
         return []
     return [
-        f"{len(unused)} of {len(photos)} photos are not in {lists} and are left out, "
-        f"{unused[0]!r} first."
+        f"{len(unused)} of {len(photos)} photos {_are(unused)} not in {lists} and {_are(unused)} "
+        f"left out, {unused[0]!r} first."
     ]
+
+
+def _are(items: Sequence[object]) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+def _match(items: Sequence[object]) -> str:
+    return "matches" if len(items) == 1 else "match"

@@ -93,7 +93,7 @@ def doubt_of(
     The doubt of the mask is the mean over the classes of the photo of ``1 - (fit to the network +
     fit to the readout) / 2``; 0 for a photo without a class. The doubt of the labels is the largest
     product ``presence for the network x presence for the readout`` of a class that is not among the
-    labels. Together: ``1 - (1 - doubt of the mask) x (1 - doubt of the labels)``.
+    labels. The doubt of the photo is the larger of the two.
 
     Args:
         labels: the class ids 1..C of the photo.
@@ -105,7 +105,7 @@ def doubt_of(
     foreign = network.presence * readout.presence
     foreign[own] = 0
     of_labels = float(foreign.max(initial=0))
-    doubt = 1 - (1 - of_mask) * (1 - of_labels)
+    doubt = max(of_mask, of_labels)
     if of_labels > of_mask:
         reason = _foreign(names[int(foreign.argmax())], doubt)
     elif len(own):

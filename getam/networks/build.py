@@ -17,6 +17,7 @@ from torch import nn
 from getam.errors import UserError
 from getam.networks.decoders import ViTDeepLab, ViTEndToEnd
 from getam.networks.description import NAME, read_description, write_description
+from getam.networks.downloads import check_tag, fetch_weights
 from getam.networks.weights import check_arguments, load_weights, only_weights
 
 
@@ -209,12 +210,15 @@ def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, .
 def _is_vit(name: str) -> bool:
     if not timm.is_model(name):
         raise _unknown_model(name)
+    check_tag(name)
     entry = timm.model_entrypoint(name.split(".")[0])
     return entry.__module__.rsplit(".", 1)[-1].startswith(("vision_transformer", "deit", "eva"))
 
 
 def _create(name: str, weights: str, **args: Any) -> nn.Module:
     check_arguments(f"arguments of {name}", args)
+    if weights == "timm":
+        fetch_weights(name)
     try:
         with only_weights():
             network = timm.create_model(name, pretrained=weights == "timm", **args)
@@ -243,6 +247,8 @@ def _build_convolutional(
     weights: str,
 ) -> nn.Module:
     check_arguments(f"arguments of {encoder}", args)
+    if weights == "timm":
+        fetch_weights(encoder)
     try:
         with only_weights():
             network = smp.DeepLabV3Plus(

@@ -171,7 +171,7 @@ def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, st
 
 
 def _split_items(index: DataIndex, splits: Sequence[str]) -> dict[str, str]:
-    return {f"splits/{n}.txt": " ".join(r.id for r in index.split(n)) for n in splits}
+    return {f"split {n}": " ".join(r.id for r in index.split(n)) for n in splits}
 
 
 def _label_items(

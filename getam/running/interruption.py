@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from getam.running.same_run import command_to_go_on
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -70,7 +72,9 @@ def _interrupted(number: int) -> None:
         signal.signal(other, signal.SIG_IGN)  # the end is near, and clean
     _end_workers()
     with suppress(OSError):  # the terminal may be gone
-        click.echo("Interrupted: run again to go on.", err=True)
+        command = command_to_go_on()
+        how = f"'{command}' goes on" if command else "Run the same command again to go on"
+        click.echo(f"Interrupted. {how}.", err=True)
     try:
         _flush_output()
     except OSError:

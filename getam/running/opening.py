@@ -16,7 +16,7 @@ from getam.data.corrections import Corrections, read_corrections
 from getam.data.heic import check_readable
 from getam.data.index import DataIndex
 from getam.data.review import Review, reviewed
-from getam.data.review_table import read_review, review_notes
+from getam.data.review_table import read_review
 from getam.errors import UserError
 from getam.running.context import Context
 from getam.running.example import drawn_index
@@ -63,23 +63,24 @@ def open_runner(
     used = {part for stage in stages for part in stage.data}
     if config.data.kind == "shapes":
         index = drawn_index(config.data.shapes)
-        context.review = _review(config.data, index)
-        context.corrections = _corrections(config.data, Path(), index)
+        context.review = review_of(config.data, index)
+        context.corrections = corrections_of(config.data, Path(), index)
         made = review_parts(index, config.data, context.review)
         index = reviewed(index, context.review).with_corrections(context.corrections)
         data = data_parts(index, config.data, used - made.keys(), sources, {}) | made
     else:
-        context.root = _root(config)
+        context.root = root_of(config)
         context.saliency = context.root / config.data.saliency
         on_disk = read_data(config, context.root, context.saliency)
-        context.review = _review(config.data, on_disk)
+        context.review = review_of(config.data, on_disk)
         index = reviewed(on_disk, context.review)
-        check_readable(r.image for name in _splits(config.data) for r in index.splits.get(name, ()))
+        named = used_splits(config.data)
+        check_readable(r.image for name in named for r in index.splits.get(name, ()))
         photos = photo_digests(index, config.data, sources)
         measured = Measured(store.hidden / "intensities")
         context.intensities = intensity_range(index, config.data, photos, measured, track)
         context.on_disk = on_disk.with_intensities(context.intensities)
-        context.corrections = _corrections(config.data, context.root, on_disk)
+        context.corrections = corrections_of(config.data, context.root, on_disk)
         index = index.with_intensities(context.intensities).with_corrections(context.corrections)
         options["report"] = _saving(measured, options.get("report"))
         made = {}
@@ -121,14 +122,19 @@ def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Calla
     return tell
 
 
-def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
+def read_data(
+    config: Config, root: Path, saliency: Path, problems: list[str] | None = None
+) -> DataIndex:
     """Read the user's data set; for COCO only the photos, and the classes if a review names some.
+
+    Args:
+        problems: of a folder, gets the mistakes in its table and lists; None: they are raised.
 
     Raises:
         UserError: a file that ``data.kind`` expects is missing or wrong.
     """
     data = config.data
-    splits = _splits(data)
+    splits = used_splits(data)
     if data.kind == "voc":
         from getam.data.voc import read_voc
 
@@ -141,59 +147,17 @@ def read_data(config: Config, root: Path, saliency: Path) -> DataIndex:
         return replace(photos, classes=coco_classes(root, splits)) if data.review else photos
     from getam.data.folder import read_folder
 
-    return read_folder(root, saliency)
+    return read_folder(root, saliency, problems=problems)
 
 
-def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
-    """Count what a data set has, and find what is wrong with it (see ``getam.data.check``).
-
-    Raises:
-        UserError: the data set cannot be read at all.
-    """
-    from getam.data.check import check
-
-    data = config.data
-    if data.kind == "shapes":
-        raise UserError(
-            "data.kind: got shapes, the embedded example, which needs no check. Expected folder, "
-            "voc or coco: add --set data.kind=folder and --set data.root=FOLDER."
-        )
-    root = _root(config)
-    used = _splits(data)
-    expected = {}
-    if data.kind == "coco":
-        from getam.data.coco import read_coco
-
-        index = read_coco(root, root / data.saliency, used)
-    elif data.kind == "voc":
-        from getam.data.voc import SIZES, read_voc
-
-        expected = SIZES
-        index = read_voc(root, root / data.saliency, difficult=data.difficult)
-    else:
-        index = read_data(config, root, root / data.saliency)
-    review = _review(data, index)
-    notes = review_notes(Path(data.review).name, review, index) if review else []
-    corrections = _corrections(data, root, index)
-    index = replace(reviewed(index, review), notes=(*index.notes, *notes))
-    index = index.with_corrections(corrections)
-    return check(
-        index.subset(data.classes).with_intensities(data.intensity_range),
-        used,
-        deep=deep,
-        needs_saliency="folder" in config.pseudolabels.saliency,
-        expected=expected,
-    )
-
-
-def _review(data: Data, index: DataIndex) -> Review | None:
+def review_of(data: Data, index: DataIndex) -> Review | None:
     """The review of the photos that ``data.review`` names; ``index`` has all classes."""
     if data.review is None:
         return None
     return read_review(Path(data.review).expanduser(), index, data.train)
 
 
-def _corrections(data: Data, root: Path, index: DataIndex) -> Corrections | None:
+def corrections_of(data: Data, root: Path, index: DataIndex) -> Corrections | None:
     """The masks of ``data.corrections``, if it is set; ``index`` has all photos."""
     if data.corrections is None:
         return None
@@ -202,12 +166,12 @@ def _corrections(data: Data, root: Path, index: DataIndex) -> Corrections | None
     return read_corrections(root / given if (root / given).is_dir() else given, photos)
 
 
-def _splits(data: Data) -> list[str]:
+def used_splits(data: Data) -> list[str]:
     """The splits that a run uses."""
     return [name for name in (data.train, data.val, data.test) if name]
 
 
-def _root(config: Config) -> Path:
+def root_of(config: Config) -> Path:
     if config.data.root is None:
         raise UserError(
             "data.root is not set, expected the path of the data folder. Add --set "

@@ -14,43 +14,36 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from getam.cache import in_threads
-from getam.data.corrections import SAMPLE
-from getam.data.images import image_size, read_mask
-from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
-from getam.running.example import drawn_index
+from getam.networks.downloads import pretrained_source
+from getam.running.preflight_data import (
+    check_corrections,
+    check_masks,
+    check_photos,
+    check_saliency,
+    check_sample,
+    check_splits,
+    data_of,
+)
 from getam.training import distributed
 
 if TYPE_CHECKING:
     from getam.cache import Job
-    from getam.data.index import DataIndex, Record
 
-READERS = 8  # threads: reading headers waits for the disk
-
-
-def data_of(job: Job) -> DataIndex | None:
-    """The user's data set; None where the stage ``data`` makes it."""
-    return None if "data" in job.inputs else job.context.index
-
-
-def check_splits(job: Job) -> None:
-    """Train and val must be there, have image-level labels, and share no photo.
-
-    Raises:
-        UserError: one of these does not hold.
-    """
-    data, names = data_of(job), job.config.data
-    if data is None:
-        return
-    train, val = data.labelled(names.train), data.labelled(names.val)
-    both = {record.id for record in train} & {record.id for record in val}
-    if both:
-        raise UserError(
-            f"{data.root}: {len(both)} photos are in train and in val, {min(both)!r} first; "
-            f"expected none. Figures on photos that the network learnt from say nothing: take them "
-            f"out of one of {data.lists}/{names.train}.txt and {data.lists}/{names.val}.txt."
-        )
+__all__ = [
+    "check_corrections",
+    "check_maps",
+    "check_masks",
+    "check_photos",
+    "check_saliency",
+    "check_sample",
+    "check_splits",
+    "check_training",
+    "data_of",
+    "explained_network",
+    "named",
+    "without_weights",
+]
 
 
 def without_weights(build: Callable[..., nn.Module], weights: str, **options: Any) -> nn.Module:
@@ -59,18 +52,22 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     Weights of a local file are loaded once into a network that is then forgotten.
 
     Raises:
-        UserError: an unknown model, arguments it does not take, or weights that do not fit.
+        UserError: an unknown model, arguments it does not take, weights that do not fit, or a model
+            that timm has no weights for.
     """
     if weights not in ("timm", "none"):
         build(**options, weights=weights)
     try:
         with torch.device("meta"):
-            return build(**options, weights="none")
+            network = build(**options, weights="none")
     except (RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"This network cannot be built ({reason}). Lower its channels, or mend its arguments."
         ) from None
+    if weights == "timm":
+        pretrained_source(options["model"] if "model" in options else options["encoder"])
+    return network
 
 
 def check_training(
@@ -120,74 +117,6 @@ def _section(config: Any, path: str) -> Any:
     for name in path.split("."):
         config = getattr(config, name)
     return config
-
-
-def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = None) -> None:
-    """Masks must have the size of their photos (by the headers), and one of them a labelled pixel.
-
-    With ``most`` only so many masks are looked at, at equal distances.
-
-    Raises:
-        UserError: a mask of another size, or masks that are 255 everywhere.
-    """
-    measured = [record for record in records if record.mask is not None]
-    measured = measured[:: max(1, len(measured) // most)] if most else measured
-    sizes = in_threads(lambda r: (image_size(r.image), image_size(r.mask)), measured, READERS)
-    for record, (photo, mask) in zip(measured, sizes):
-        if photo != mask:
-            raise UserError(
-                f"{record.mask}: got a mask of {mask[1]} x {mask[0]} pixels (width x height), "
-                f"expected {photo[1]} x {photo[0]} as its photo has. Draw it at the size of the "
-                f"upright photo, or remove it."
-            )
-    if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
-        raise UserError(
-            f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
-            f"nothing can be measured. Set their pixels to class ids, or remove the masks."
-        )
-
-
-def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
-    """The corrected masks of the photos ``which`` must have their size, and ids of classes.
-
-    Raises:
-        UserError: one cannot be read, has another size, or a value that is no class.
-    """
-    corrections, data = job.context.corrections, job.context.index
-    if corrections is None:
-        return
-    drawn = data is None
-    data = data or drawn_index(job.config.data.shapes).with_corrections(corrections)
-    splits = (job.config.data.train, job.config.data.val)
-    records = {r.id: r for name in splits for r in data.split(name) if r.correction and which(r)}
-    side = job.config.data.shapes.size
-    classes = len(data.mask_classes or data.classes) or MOST_CLASSES  # of COCO: not known yet
-
-    def read(record: Record) -> None:
-        size = (side, side) if drawn else image_size(record.image)
-        read_mask(record.correction, size, classes)
-
-    in_threads(read, [*records.values()], READERS)
-
-
-def check_sample(job: Job) -> None:
-    """The photos of the sample must get a final mask: they are labelled, in train or in val.
-
-    Raises:
-        UserError: one is not.
-    """
-    data, corrections = data_of(job), job.context.corrections
-    if corrections is None or data is None:
-        return
-    names = (job.config.data.train, job.config.data.val)
-    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
-    others = sorted(corrections.sample - labelled)
-    if others:
-        raise UserError(
-            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
-            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
-            f"they get no final mask to measure. Draw the sample among the labelled photos."
-        )
 
 
 def named(setting: str, check: Callable[[], Any]) -> Any:

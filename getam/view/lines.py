@@ -23,6 +23,10 @@ class Reporter:
         self._say(f"{event.stage:<17}{self._words(event)}")
 
     def warning(self, message: Warning | str, *_: Any) -> None:
+        self.note(str(message))
+
+    def note(self, message: str) -> None:
+        """Print what is no event of a stage."""
         self._say(f"note: {message}")
 
     def _words(self, event: Any) -> str:
@@ -33,6 +37,8 @@ class Reporter:
         if event.kind == "done":
             figures = "; ".join(headline(event.metrics or {}))
             return f"done in {duration(event.seconds or 0)}" + (f": {figures}" if figures else "")
+        if event.kind == "failed":
+            return "failed"  # the command ends with the error itself
         return f"{event.kind}: {event.detail}"
 
     def _say(self, line: str) -> None:
@@ -40,10 +46,10 @@ class Reporter:
 
 
 def headline(metrics: Mapping[str, Any]) -> list[str]:
-    """The single values and the curves among the metrics, as text.
+    """The single values and the curves among the metrics, as text. Scores are in percent.
 
     >>> headline({"val mAP": 0.91234, "images": 900, "val AP": {"cat": 0.9}})
-    ['val mAP 0.912', 'images 900']
+    ['val mAP 91.2 %', 'images 900']
     >>> headline({"loss per epoch": [0.61234, 0.5]})
     ['loss per epoch 0.612 0.500']
     """
@@ -52,10 +58,15 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
         if isinstance(value, list) and value and all(isinstance(v, float) for v in value):
             shown.append(" ".join([name, *(f"{v:.3f}" for v in value)]))
         elif isinstance(value, float):
-            shown.append(f"{name} {value:.3f}")
+            shown.append(f"{name} {_number(name, value)}")
         elif isinstance(value, (int, str)):
             shown.append(f"{name} {value}")
     return shown
+
+
+def _number(name: str, value: float) -> str:
+    """As in the table of the stage evaluation: scores in percent."""
+    return f"{100 * value:.1f} %" if name.endswith(("mAP", "mIoU")) else f"{value:.3f}"
 
 
 def plan_lines(plan: Sequence[Any]) -> list[str]:

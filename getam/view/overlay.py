@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from getam.data.palette import voc_palette
+from getam.view.fonts import written
 
 GAP, LINE = 12, 20  # pixels between panels, and of a line of text
+TEXT, TITLE = 13, 16  # sizes of letters
 SMALLEST, LARGEST = 240, 640  # long side of a panel
 
 Panel = tuple[str, np.ndarray]  # caption, image
@@ -75,26 +77,32 @@ def sheet(
     title: str, panels: Sequence[Panel], legend: Sequence[tuple[str, Colour]] = ()
 ) -> Image.Image:
     """Put panels of one height side by side, with captions, and a legend of colours below them."""
-    font, bold = ImageFont.load_default(14), ImageFont.load_default(17)
-    widths = [_panel_width(caption, image, font) for caption, image in panels]
+    widths = [_panel_width(caption, image) for caption, image in panels]
     height = max(image.shape[0] for _, image in panels)
-    entries = [_text_width(name, font) + 34 for name, _ in legend]
-    inner = max(sum(widths) + GAP * (len(panels) - 1), _text_width(title, bold), sum(entries))
+    entries = [_text_width(name, TEXT) + 34 for name, _ in legend]
+    inner = max(sum(widths) + GAP * (len(panels) - 1), _text_width(title, TITLE), sum(entries))
     rows = 2 * LINE + height + (LINE + GAP if legend else 0)
     canvas = Image.new("RGB", (inner + 2 * GAP, rows + 3 * GAP), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, GAP // 2), title, fill="black", font=bold)
+    _write(draw, (GAP, GAP // 2), title, TITLE, "black")
     left, top = GAP, GAP + LINE
     for (caption, image), width in zip(panels, widths):
         canvas.paste(Image.fromarray(image), (left, top))
-        draw.text((left, top + height + 3), caption, fill="#333333", font=font)
+        _write(draw, (left, top + height + 3), caption, TEXT)
         left += width + GAP
     left, top = GAP, top + height + LINE + GAP
     for (name, colour), width in zip(legend, entries):
         draw.rectangle((left, top + 2, left + 14, top + 16), fill=colour, outline="#666666")
-        draw.text((left + 20, top), name, fill="#333333", font=font)
+        _write(draw, (left + 20, top), name, TEXT)
         left += width
     return canvas
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str = "#333333"
+) -> None:
+    shown, font = written(text, size)
+    draw.text(at, shown, fill=colour, font=font)
 
 
 def _blend(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
@@ -102,9 +110,10 @@ def _blend(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.nd
     return mixed.round().astype(np.uint8)
 
 
-def _panel_width(caption: str, image: np.ndarray, font: ImageFont.FreeTypeFont) -> int:
-    return max(image.shape[1], _text_width(caption, font))
+def _panel_width(caption: str, image: np.ndarray) -> int:
+    return max(image.shape[1], _text_width(caption, TEXT))
 
 
-def _text_width(text: str, font: ImageFont.FreeTypeFont) -> int:
-    return int(np.ceil(font.getlength(text)))
+def _text_width(text: str, size: int) -> int:
+    shown, font = written(text, size)
+    return int(np.ceil(font.getlength(shown)))

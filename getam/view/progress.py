@@ -14,34 +14,44 @@ def track(
     iterable: Iterable[T],
     total: int | None = None,
     initial: int = 0,
-    unit: str = "image",
+    unit: str = "photo",
     stream: Any = None,
     every: float = 15,
     figure: Callable[[], str] | None = None,
+    size: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
     """Yield from ``iterable`` while showing how far it is, its rate and the time left.
 
     Args:
-        total: number of all items, including the ``initial`` items done in an earlier run.
+        total: number of all units, including the ``initial`` ones done in an earlier run.
         every: seconds between two lines of text, if ``stream`` (stderr) is not a terminal.
         figure: gives a text to show too, such as the current loss; called once a second at most.
+        size: how many units an item is, such as the photos of a portion; None: each is one.
     """
     stream = stream or sys.stderr
     if total is None and hasattr(iterable, "__len__"):
         total = initial + len(iterable)  # type: ignore[arg-type]
+    size = size or _one
     if stream.isatty():
         from tqdm import tqdm
 
-        bar = tqdm(iterable, total=total, initial=initial, unit=unit, leave=False, file=stream)
-        yield from _with_figure(bar, figure)
+        with tqdm(total=total, initial=initial, unit=unit, leave=False, file=stream) as bar:
+            yield from _with_figure(iterable, bar, size, figure)
     else:
-        yield from _plain(iterable, total, initial, unit, stream, every, figure)
+        yield from _plain(iterable, total, initial, unit, stream, every, figure, size)
 
 
-def _with_figure(bar: Any, figure: Callable[[], str] | None) -> Iterator[Any]:
+def _one(_: Any) -> int:
+    return 1
+
+
+def _with_figure(
+    iterable: Iterable[T], bar: Any, size: Callable[[T], int], figure: Callable[[], str] | None
+) -> Iterator[T]:
     shown = 0.0
-    for item in bar:
+    for item in iterable:
         yield item
+        bar.update(size(item))
         if figure and time.monotonic() - shown >= 1:  # figure() may wait for a GPU
             bar.set_postfix_str(figure(), refresh=False)
             shown = time.monotonic()
@@ -55,12 +65,13 @@ def _plain(
     stream: Any,
     every: float,
     figure: Callable[[], str] | None,
+    size: Callable[[T], int],
 ) -> Iterator[T]:
     began = said = time.monotonic()
     first = done
     for item in iterable:
         yield item
-        done += 1
+        done += size(item)
         now = time.monotonic()
         if now - said >= every:
             rate = (done - first) / (now - began)

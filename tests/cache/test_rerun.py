@@ -102,12 +102,12 @@ REASONS = {
     "new setting": (
         set_config("figures", {"title": "t", "colours": ["red"], "size": 3}),
         "figures",
-        "figures.size is new (3)",
+        "figures.size not set -> 3",
     ),
     "setting gone": (
         set_config("figures", {"title": "t"}),
         "figures",
-        'figures.colours is gone (["red"])',
+        'figures.colours ["red"] -> not set',
     ),
     "setting to none": (
         set_config("figures", {"title": None, "colours": ["red"]}),
@@ -117,12 +117,12 @@ REASONS = {
     "items": (
         set_items("images", {"i2": "other", "i3": "d3"}),
         "seeds",
-        "the data images: 1 changed (i2), 1 added (i3), 1 removed (i1)",
+        "the images of the data: 1 changed (i2), 1 added (i3), 1 removed (i1)",
     ),
     "many items": (
         set_items("images", {f"j{n}": "d" for n in range(7)}),
         "seeds",
-        "the data images: 7 added (j0, j1, j2, j3, j4 and 2 more), 2 removed (i1, i2)",
+        "the images of the data: 7 added (j0, j1, j2, j3, j4 and 2 more), 2 removed (i1, i2)",
     ),
 }
 
@@ -182,7 +182,7 @@ def test_explanation_without_the_old_items_says_that_the_part_changed(project) -
     project.run()
     shutil.rmtree(project.artifacts / ".cache" / "tables")
     project.data["images"] = {"i1": "d1"}
-    assert project.reason("seeds").startswith("because the data images changed")
+    assert project.reason("seeds").startswith("because the images of the data changed")
 
 
 def test_explanation_is_empty_where_nothing_changed(project) -> None:

@@ -37,7 +37,7 @@ TEXTS = {
     "two documents": (f"maps: {{}}\n---\n{SECRET}: 1", "not plain YAML"),
     "a number that is none": ("maps: !!int ''", "not of the kind that it says"),
     "a number of many digits": (f"seed: {'9' * 5000}", "not of the kind that it says"),
-    "infinity": ("classifier: {lr_head: .inf}", "classifier.lr_head: got inf; .* finite"),
+    "infinity": ("classifier: {lr_head: .inf}", "classifier.lr_head: got inf, .* finite"),
     "no number": ("pseudolabels: {background_power: .nan}", "background_power: got nan"),
     "infinity in arguments": ("classifier: {model_args: {a: [.inf]}}", "finite numbers"),
     "text alone": (SECRET, "got a str, expected sections"),
@@ -154,6 +154,7 @@ def test_anchors_and_merges_still_work(tmp_path):
 
 def test_a_class_that_yaml_takes_for_a_truth_value_is_told_to_be_quoted(tmp_path):
     (tmp_path / "config.yaml").write_text("data: {classes: [cat, no]}")
-    assert "got False; Input should be a valid string. Put it in quotes." in refused(
-        tmp_path / "config.yaml"
+    assert (
+        "got ['cat', False], expected a list of at least one: text, or null. Put text in quotes."
+        in refused(tmp_path / "config.yaml")
     )

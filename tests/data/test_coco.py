@@ -235,7 +235,7 @@ def test_data_says_which_photos_are_not_annotated(tmp_path):
     change(root, edit)
     index = read_coco(root)
     assert len(index.split("train2014")) == 6
-    assert any("1 of 7 photos are not in instances_train2014.json" in n for n in index.notes)
+    assert any("1 of 7 photos is not in instances_train2014.json" in n for n in index.notes)
 
 
 def broken(root: Path, change) -> str:

@@ -119,7 +119,7 @@ def test_data_counts_corrections_and_the_sample(folder, corrected):
     code, out = data(folder)
     assert code == 0, out
     assert "corrected masks: 3; the networks learn from 2, and 1 are the sample" in out
-    assert "corrections/: 1 files are not read, 'notes.docx' first" in out
+    assert "corrections/: 1 file is not read, 'notes.docx' first" in out
     told = json.loads(data(folder, "--json")[1])
     assert told["corrections"] == {"masks": 3, "sample": 1, "learnt from": 2}
 

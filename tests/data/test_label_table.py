@@ -73,10 +73,10 @@ def test_where_a_sign_separates_classes_spaces_belong_to_names(root):
 
 
 def test_names_with_spaces_without_a_separator_are_said(root):
-    assert "spaces separate classes, so 'polar bear' (image 'p0')" in notes(
+    assert "spaces separate classes, so 'polar bear' (photo 'p0')" in notes(
         write(root, "polar bear", "brown bear")
     )
-    assert "'fire truck' (image 'p2') is one class" in notes(
+    assert "'fire truck' (photo 'p2') is one class" in notes(
         write(root, "cat;dog", "cat", "fire truck")
     )
 
@@ -104,7 +104,7 @@ def test_a_cell_that_can_be_read_in_two_ways_is_refused(root, listed):
     if listed:
         (root / "classes.txt").write_text(listed)
     cells = ("cat dog", "cat", "dog") if listed else ("cat dog", "cat;dog", "cat", "dog")
-    with pytest.raises(UserError, match=r"'p0' has 'cat dog', which may be one class or"):
+    with pytest.raises(UserError, match=r"photo 'p0' has 'cat dog', which may be one class or"):
         read_folder(write(root, *cells))
 
 
@@ -116,7 +116,7 @@ def test_a_cell_that_can_be_read_in_two_ways_is_refused(root, listed):
     ],
 )
 def test_a_list_as_text_is_refused(root, cell):
-    with pytest.raises(UserError, match=r"labels.csv: image 'p1' has .*a list as text"):
+    with pytest.raises(UserError, match=r"labels.csv: 5 lines .* photo 'p1' has .*a list as text"):
         read_folder(write(root, "cat", cell))
 
 
@@ -142,14 +142,13 @@ def test_bom_crlf_quotes_and_blank_rows_change_nothing(root):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image,classes\np0,cat,dog\n", "line 2: got 3 columns.*semicolons"),
+        (b"image,classes\np0,cat,dog\n", 'line 2: got 3 columns.*in quotes: p0,"cat;dog"'),
         (b"image,classes\np0\n", "line 2: got 1 columns"),
         (b"file,label\np0,cat\n", "line 1: got 'file,label', expected the header"),
         (b"", "line 1: got 'nothing'"),
         ("image,classes\np0,k\u00e4fer\n".encode("latin-1"), "not UTF-8 text"),
         ("image,classes\np0,cat\n".encode("utf-16"), "not UTF-8 text"),
         (b"image,classes\np0," + b"a" * 200_000 + b"\n", "line 2: not a CSV table"),
-        (b"image,classes\np0,cat\np0,dog\n", "line 3: image 'p0' has a line above"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_sentence(root, content, message):
@@ -222,5 +221,42 @@ def test_a_class_that_says_that_there_is_none_is_noted(root):
 
 def test_an_image_twice_in_labels_json_is_refused(root):
     (root / "labels.json").write_text('{"p0": ["cat"], "p0": ["dog"]}')
-    with pytest.raises(UserError, match="image 'p0' has a line above already"):
+    with pytest.raises(UserError, match="photo 'p0' stands there twice"):
         read_folder(root)
+
+
+def test_a_line_per_photo_and_class_is_a_table_too(root):
+    table = "image,classes\np0,traffic light\np0,cat\np1,cat\np1,cat\np2,traffic light\n"
+    (root / "labels.csv").write_text(table)
+    found = labels(root)
+    assert (found["p0"], found["p1"]) == (("cat", "traffic light"), ("cat",))
+    assert found["p2"] == ("traffic light",)
+    assert "2 of 3 photos have several lines, 'p0' first. Each line adds its class" in notes(root)
+
+
+def test_a_second_line_beside_cells_with_several_classes_says_what_to_write(root):
+    (root / "labels.csv").write_text("image,classes\np0,cat;dog\np1,cat\np1,dog\n")
+    expected = r"line 4: photo 'p1' has a line already \(line 3\).*: p1,cat;dog"
+    with pytest.raises(UserError, match=expected):
+        read_folder(root)
+
+
+def test_a_photo_with_a_class_and_with_none_is_refused(root):
+    (root / "labels.csv").write_text("image,classes\np0,cat\np0,\np1,dog\n")
+    with pytest.raises(UserError, match=r"line 3: .*classes in one line and none in another"):
+        read_folder(root)
+
+
+def test_semicolons_between_columns_and_classes_get_an_advice_that_works(root):
+    (root / "labels.csv").write_text("image;classes\np0;cat;dog\np1;cat\n")
+    with pytest.raises(UserError, match=r'in quotes: p0;"cat;dog"'):
+        read_folder(root)
+    (root / "labels.csv").write_text('image;classes\np0;"cat;dog"\np1;cat\n')
+    assert labels(root)["p0"] == ("cat", "dog")
+
+
+def test_other_columns_and_capital_letters_of_the_header_are_named(root):
+    for header in ("image,classes,photographer", "Image,Classes"):
+        (root / "labels.csv").write_text(f"{header}\np0,cat,me\n")
+        with pytest.raises(UserError, match=r"2 columns.*small letters.*delete other ones"):
+            read_folder(root)

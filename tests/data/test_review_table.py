@@ -81,10 +81,10 @@ def test_classes_with_signs_that_separate_are_told_apart(tmp_path):
     [
         ("image,verdict\nphoto00,accepted\n", ("line 1", "image,verdict,classes")),
         ("", ("line 1", "image,verdict,classes")),
-        (f"{HEADER}photo99,accepted,\n", ("line 2", "photo99", "no such image")),
+        (f"{HEADER}photo99,accepted,\n", ("line 2", "photo99", "no such photo")),
         (f"{HEADER}photo00,reject,\n", ("line 2", "'reject'", "accepted, rejected")),
         (f"{HEADER}photo00,accepted\n", ("line 2", "2 columns", "image,verdict,classes")),
-        (f"{HEADER}photo00,,\nphoto00,,cat\n", ("line 3", "photo00", "already")),
+        (f"{HEADER}photo00,,\nphoto00,,cat\n", ("line 3", "photo00", "twice")),
         (f"{HEADER}photo00,,cta\n", ("photo00", "'cta'", "Did you mean 'cat'?")),
         (f"{HEADER}photo00,,zebra\n", ("photo00", "'zebra'", "cat, dog", "- for no class")),
         (HEADER + "".join(f"photo0{n},rejected,\n" for n in range(8)), ("all 8", "train")),

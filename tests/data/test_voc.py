@@ -132,6 +132,8 @@ def test_the_whole_chain_runs_on_a_tree(whole, place):
         ("pseudo labels", "train_aug", 6),
         ("network", "val", 3),
         ("network + CRF", "val", 3),
+        ("final masks, train_aug", "train_aug", 6),
+        ("final masks, val", "val", 3),
     ]
 
 

@@ -37,7 +37,9 @@ def drop_line(file: Path, start: str) -> None:
 
 def test_missing_image(folder):
     (folder / "images" / "photo02.png").unlink()
-    assert_one_sentence(run(folder), "labels.csv, line 4", "photo02", "Add the image or remove")
+    assert_one_sentence(
+        run(folder), "labels.csv, line 4", "photo02", "Add each photo, or remove its line"
+    )
 
 
 def test_image_of_a_split_is_missing(folder):
@@ -52,7 +54,7 @@ def test_truncated_jpeg_is_named_and_earlier_artifacts_stay(folder):
     whole = (folder / "images" / "photo09.jpg").read_bytes()
     assert run(folder, arguments=("run", "--until", "classifier")).code == 0
     (folder / "images" / "photo09.jpg").write_bytes(whole[: len(whole) // 2])
-    assert_one_sentence(run(folder), "photo09.jpg", "truncated", "replace it")
+    assert_one_sentence(run(folder), "photo09.jpg", "truncated", "Replace the file")
     (folder / "images" / "photo09.jpg").write_bytes(whole)
     again = run(folder, arguments=("run", "--until", "classifier"))
     assert again.stages_run() == [], again
@@ -132,8 +134,8 @@ def test_unknown_config_key_in_file_and_option(folder):
     config = folder.parent / "mine.yaml"
     config.write_text("maps:\n  metod: cam\n")
     result = run(folder, arguments=("run", "--config", str(config)))
-    assert_one_sentence(result, "maps.metod", "did you mean maps.method?")
-    assert_one_sentence(run(folder, "pseudolabel.rule=paper"), "did you mean pseudolabels?")
+    assert_one_sentence(result, "maps.metod", "Did you mean maps.method?")
+    assert_one_sentence(run(folder, "pseudolabel.rule=paper"), "Did you mean pseudolabels?")
     assert_one_sentence(run(folder, "maps.method=gradcam"), "maps.method", "'grad_cam'")
 
 

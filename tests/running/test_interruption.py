@@ -68,7 +68,7 @@ def test_a_stopped_training_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, d
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "Interrupted: run again to go on." in err
+    assert "Interrupted. Run the same command again to go on." in err
     assert "Traceback" not in err
     assert len(list((tmp_path / "artifacts").rglob("checkpoint.pt"))) == 1
     told = pipeline("status", cwd=tmp_path, settings=settings(data, *LONG))

@@ -31,19 +31,21 @@ def told(*words: str, place: Path) -> str:
 
 
 def test_a_clone_tells_python_pipeline(tmp_path):
-    assert "'python pipeline.py run --until evaluation'" in told(
+    assert "'python pipeline.py run --until evaluation --artifacts " in told(
         "pipeline.py", *REPORT, place=tmp_path
     )
     path = str(ROOT / "pipeline.py")
-    assert f"'python {path} run --until evaluation'" in told(path, *REPORT, place=tmp_path)
-    assert "'python -m pipeline run --until evaluation'" in told(
+    assert f"'python {path} run --until evaluation --artifacts " in told(
+        path, *REPORT, place=tmp_path
+    )
+    assert "'python -m pipeline run --until evaluation --artifacts " in told(
         "-m", "pipeline", *REPORT, place=tmp_path
     )
 
 
 def test_an_installation_tells_getam(getam, tmp_path):
     said = told(getam, *REPORT, place=tmp_path)
-    assert "'getam run --until evaluation'" in said
+    assert "'getam run --until evaluation --artifacts " in said
     assert "pipeline.py" not in said
 
 
@@ -59,6 +61,6 @@ def test_usage_names_the_same_program(getam):
 def test_under_torchrun_it_is_the_program_that_torchrun_starts(getam, tmp_path):
     place = ("--artifacts", str(tmp_path / "artifacts"))
     clone = torchrun("pipeline.py", *REPORT, *place, cwd=ROOT)
-    assert "'python pipeline.py run --until evaluation'" in clone.err, clone
+    assert "'python pipeline.py run --until evaluation --artifacts " in clone.err, clone
     installed = torchrun(getam, *REPORT, *place, cwd=tmp_path)
-    assert "'getam run --until evaluation'" in installed.err, installed
+    assert "'getam run --until evaluation --artifacts " in installed.err, installed

@@ -36,6 +36,18 @@ def test_bar_on_a_terminal_asks_for_the_current_figure_once_a_second_at_most():
     assert next(figures) == 1  # asked once, not three times, within a second
 
 
+def test_portions_count_as_the_photos_in_them():
+    """Not "3/3 chunks, 0.0 s left" for minutes, while most photos are still to do."""
+    stream = io.StringIO()
+    done = track(iter([8, 8, 7]), total=30, initial=7, stream=stream, every=0, size=int)
+    assert list(done) == [8, 8, 7]
+    told = [line.split(",")[0] for line in stream.getvalue().splitlines()]
+    assert told == ["  15/30 photos", "  23/30 photos", "  30/30 photos"]
+    terminal = Terminal()
+    assert list(track([8, 8], total=16, stream=terminal, size=int)) == [8, 8]
+    assert "/16" in terminal.getvalue()
+
+
 def test_nothing_is_said_about_what_is_quick():
     stream = io.StringIO()
     assert list(track(range(100), stream=stream)) == list(range(100))

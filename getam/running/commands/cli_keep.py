@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
-from getam.config.loading import load_config
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.errors import UserError
 from getam.running.commands.options import (
     artifacts_option,
-    config_option,
     device_option,
     exits_cleanly,
     json_option,
-    set_option,
     with_config,
     workers_option,
 )
 from getam.running.method import current_method
 from getam.view.lines import Reporter
+from getam.view.program import program
 from getam.view.progress import track
 from getam.view.shown import say
 
@@ -31,37 +31,57 @@ from getam.view.shown import say
 @with_config
 @click.argument("section", required=False)
 def config_command(config: Config, artifacts: Path, section: str | None) -> None:
-    """Print every setting: its value, its default, what it does, what it may be.
+    """Print every setting: its value, its default if that is another, and what it does.
+
+    It also says what a setting may be, and which stages run again if you change it.
 
     SECTION prints only one section, such as maps, or one setting, such as maps.method.
     """
-    from getam.running.commands.settings import settings_table
+    from getam.running.commands.settings import settings_table, stage_readers
 
-    say(settings_table(config, section))
+    method = current_method()
+    readers = stage_readers(method.chain, method.comparison)
+    say(settings_table(config, section, readers))
 
 
 @click.command("data", short_help="Check a data folder.")
-@config_option
-@set_option
+@with_config
 @click.option(
     "--deep", is_flag=True, help="Also decode every file, and look at all values of the masks."
 )
+@click.option(
+    "--write-splits",
+    is_flag=True,
+    help="If the folder has no splits/, write the lists splits/train.txt and splits/val.txt as the "
+    "photos are divided now. Then you can change them.",
+)
 @json_option
-@exits_cleanly
 def data_command(
-    configs: tuple[str, ...], assignments: tuple[str, ...], deep: bool, as_json: bool
+    config: Config, artifacts: Path, deep: bool, write_splits: bool, as_json: bool
 ) -> None:
     """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
 
     It says what to mend, and exits with 1 if something is wrong.
     """
-    from getam.running.opening import check_data
+    from getam.running.checking import check_data, write_lists
     from getam.view.data_report import data_report
 
-    found = check_data(load_config(configs, assignments), deep)
-    say(json.dumps(found, indent=1) if as_json else data_report(found))
+    if write_splits:
+        for file in write_lists(config):
+            say(f"written: {file}", err=True)
+    found = check_data(config, deep)
+    say(json.dumps(found, indent=1) if as_json else data_report(found, _run_command()))
     if found["problems"]:
-        raise UserError(f"{len(found['problems'])} problems with this data set.")
+        count = counted(len(found["problems"]), "problem", "problems")
+        raise UserError(f"{count} with this data set.")
+
+
+def _run_command() -> str:
+    """The command ``run`` with the options of this one."""
+    given = click.get_current_context().params
+    options = [("--config", given["configs"]), ("--set", given["assignments"])]
+    words = [word for option, values in options for v in values for word in (option, v)]
+    return f"{program()} run {shlex.join([*words, '--name', given['name'] or 'NAME'])}"
 
 
 @click.command(short_help="Compare map methods against masks.")
@@ -75,7 +95,9 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     section compare of the settings says what is compared.
     """
     from getam.running.opening import open_runner
+    from getam.running.pretrained import fetch_needed
 
+    reporter = Reporter(sys.stderr)
     runner = open_runner(
         current_method().comparison,
         config,
@@ -84,10 +106,11 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
         workers=workers,
         track=track,
         run_name="compare",
-        report=Reporter(sys.stderr),
+        report=reporter,
     )
     plan = runner.plan()
     runner.check(plan)
+    fetch_needed(config, [decision.stage for decision in plan if decision.runs], reporter.note)
     made = runner.run(plan)
     say((made["compare"] / "table.txt").read_text(), nl=False)
     say(f"Threshold curves: {made['compare'] / 'curves.png'}")
@@ -122,8 +145,9 @@ def choose(
     """
     from getam.running.commands import choose as command
     from getam.running.opening import open_runner
+    from getam.running.pretrained import fetch_needed
 
-    stages = current_method().choice
+    stages, reporter = current_method().choice, Reporter(sys.stderr)
 
     def agreement(tried: Config) -> float:
         runner = open_runner(
@@ -134,10 +158,11 @@ def choose(
             workers=workers,
             track=track,
             run_name="choose",
-            report=Reporter(sys.stderr),
+            report=reporter,
         )
         plan = runner.plan()
         runner.check(plan)
+        fetch_needed(tried, [d.stage for d in plan if d.runs], reporter.note)
         runner.run(plan)
         return runner.status()[-1].metrics["agreement"]
 
@@ -171,13 +196,13 @@ def verify_command(artifacts: Path) -> None:
     """Read every artifact again and compare it with its manifest; exit with 1 if one differs."""
     from getam.cache import Store, verify
 
-    problems = verify(Store(artifacts))
+    problems = verify(Store(_existing(artifacts)))
     for problem in problems:
         say(f"{problem.stage}/{problem.key}: {problem.detail}")
     if problems:
+        count = counted(len(problems), "problem", "problems")
         raise UserError(
-            f"{len(problems)} problems. The next run sets these artifacts aside and makes them "
-            f"again."
+            f"{count}. The next run sets the damaged artifacts aside and makes them again."
         )
     say("All artifacts are as their manifests say.")
 
@@ -187,20 +212,36 @@ def verify_command(artifacts: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @exits_cleanly
 def gc_command(artifacts: Path, dry_run: bool) -> None:
-    """Free disk space: remove every artifact that no named run uses.
+    """Free disk space: remove every artifact that no named run uses. This cannot be undone.
 
-    The command runs lists the named runs: one for each set of settings that you ran. gc removes
-    artifacts that only former code or data used, damaged artifacts, and unfinished work that
-    belongs to no named run. To remove the artifacts of a run too, first delete the file
+    The command runs lists the named runs: one for each set of settings that you ran. Of each run,
+    gc keeps the artifacts that it used last. gc removes artifacts that only former code or former
+    data of a run used, damaged artifacts, and unfinished work that belongs to no named run. Use
+    --dry-run first. To remove the artifacts of a run too, first delete the file
     artifacts/runs/NAME.json.
     """
     from getam.cache import Store, gc
 
-    garbage = gc(Store(artifacts), dry_run=dry_run)
+    garbage = gc(Store(_existing(artifacts)), dry_run=dry_run)
     for item in garbage:
         say(f"{item.path}  {item.size / 1e6:.1f} MB")
     verb = "would be removed" if dry_run else "removed"
-    say(f"{len(garbage)} items, {sum(i.size for i in garbage) / 1e6:.1f} MB {verb}.")
+    size = sum(item.size for item in garbage) / 1e6
+    say(f"{counted(len(garbage), 'item', 'items')}, {size:.1f} MB {verb}.")
+
+
+def _existing(artifacts: Path) -> Path:
+    """The folder, which must be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not artifacts.is_dir():
+        raise UserError(
+            f"--artifacts {artifacts}: there is no such folder. Start the command in the folder in "
+            f"which you started the runs, or give the path of their artifacts."
+        )
+    return artifacts
 
 
 COMMANDS = (

@@ -17,7 +17,11 @@ file_argument = click.Path(path_type=Path)
 
 @click.command(short_help="Look at maps, labels and predictions.")
 @with_config
-@click.argument("stage", type=click.Choice(["maps", "foreground", "pseudolabels", "predictions"]))
+@click.argument(
+    "stage",
+    type=click.Choice(["maps", "foreground", "pseudolabels", "predictions"]),
+    metavar="STAGE",
+)
 @click.argument("images", nargs=-1)
 @click.option("--class", "class_name", help="Show only this class.")
 @click.option(
@@ -44,7 +48,7 @@ def inspect(
     threshold: float | None,
     output: Path,
 ) -> None:
-    """Look at the artifact of STAGE.
+    """Look at the results of STAGE: maps, foreground, pseudolabels or predictions.
 
     Without IMAGES: print a table with one line per class, and name the photos that look wrong.
     With IMAGES (ids of photos): write one PNG file for each. It shows the photo, its maps or

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from getam.cache import StatusRow
+from getam.config.nearest import did_you_mean, nearest
 from getam.config.schema import Config
 from getam.data.class_names import clean_name
 from getam.data.files import clean_id
@@ -20,6 +20,7 @@ from getam.errors import UserError
 from getam.maps.file import MapFile
 from getam.running.datasets import open_index
 from getam.running.opening import Chain, open_runner
+from getam.running.same_run import command_for_this_run
 from getam.view.program import program
 
 
@@ -65,10 +66,15 @@ class CurrentRun:
             raise UserError(f"{stage}: a run with these settings has no such stage (only {known}).")
         row = self.rows[stage]
         if row.status != "cached":
+            command = command_for_this_run("--until", stage)
+            how = (
+                f"'{command}'"
+                if command
+                else f"'{program()} run --until {stage}' and the same options"
+            )
             raise UserError(
                 f"{stage}: got no artifact of these settings in {self.artifacts} ({row.status}: "
-                f"{row.reason.sentence()}). Make it with '{program()} run --until {stage}' and "
-                f"the same --config, --set and --artifacts."
+                f"{row.reason.sentence()}). Make it with {how}."
             )
         return self.runner.store.folder(stage, row.key)
 
@@ -120,12 +126,25 @@ class CurrentRun:
         wanted = [i if i in known else Path(i).stem for i in map(clean_id, ids)]
         for name, image_id in zip(ids, wanted):
             if image_id not in known:
-                hint = suggestion(name, known, f"Look into splits/{split}.txt.")
-                review = self.runner.context.review
-                if review and not review.keeps(split, image_id):
-                    hint = "It is rejected in the file that data.review names."
-                raise UserError(f"{name}: there is no such image in split {split!r}. {hint}")
+                raise UserError(self._not_in(split, name, image_id, known))
         return [known[i] for i in wanted] if wanted else list(known.values())
+
+    def _not_in(self, split: str, name: str, image_id: str, known: Iterable[str]) -> str:
+        """Why there is no such photo in a split; where it is in the other one, what shows it."""
+        for other, stages in (
+            (self.config.data.train, "maps"),
+            (self.config.data.val, "predictions"),
+        ):
+            if other != split and image_id in {r.id for r in self.data.split(other)}:
+                return (
+                    f"{name}: this photo is in split {other!r}, and this is about the photos of "
+                    f"split {split!r}. 'inspect {stages} {image_id}' shows it."
+                )
+        hint = suggestion(name, known, f"Look into splits/{split}.txt.")
+        review = self.runner.context.review
+        if review and not review.keeps(split, image_id):
+            hint = "It is rejected in the file that data.review names."
+        return f"{name}: there is no such photo in split {split!r}. {hint}"
 
     def class_id(self, name: str) -> int:
         """The label value of a class.
@@ -147,9 +166,8 @@ class CurrentRun:
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
-    """The nearest known name as a question, or ``otherwise``."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else otherwise
+    """The nearest known names as a question, or ``otherwise``."""
+    return did_you_mean(repr(one) for one in nearest(name, known)) or otherwise
 
 
 def output_file(path: Path, artifacts: Path) -> Path:

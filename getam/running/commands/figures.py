@@ -43,10 +43,13 @@ def metric_rows(run: CurrentRun) -> list[dict]:
     return json.loads((run.folder("evaluation") / "metrics.json").read_text())
 
 
-def map_table(maps: MapFile, chosen: int | None) -> str:
+def map_table(
+    maps: MapFile, chosen: int | None, known: Sequence[tuple[float, float]] | None = None
+) -> str:
     """Images, strongest and weakest map of each class, and the maps that look wrong.
 
     A map looks wrong if it is empty, weak or flat although the image is said to have the class.
+    ``known`` are for each class the average precision of the classifier, and that of chance.
     """
     rows = _map_rows(maps)
     kept = [row for row in rows if chosen in (None, row["class"])]
@@ -55,8 +58,10 @@ def map_table(maps: MapFile, chosen: int | None) -> str:
         own = sorted((r for r in kept if r["class"] == class_id), key=lambda r: -r["peak"])
         if own:
             wrong = sum(bool(row["wrong"]) for row in own)
-            body.append([name, str(len(own)), _named(own[0]), _named(own[-1]), str(wrong)])
+            row = [name, str(len(own)), _named(own[0]), _named(own[-1]), str(wrong)]
+            body.append(row + [percent(value) for value in known[class_id - 1]] if known else row)
     header = ["class", "images", "strongest (peak)", "weakest (peak)", "suspicious"]
+    header += ["AP %", "chance %"] if known else []
     grid = "x".join(str(n) for n in maps.file.attrs["grid"])
     lines = [
         f"{len(maps.image_ids)} images, {len(rows)} maps on a {grid} grid, "
@@ -122,7 +127,7 @@ def label_table(
         ignored = float(np.mean([one.areas[IGNORE] for one in measured]))
         lines.append(f"ignored: {percent(ignored)} % of all pixels")
     kept = [m for m in measured if chosen is None or m.areas[chosen] > 0 or chosen in m.missing]
-    lines += _listed("background alone", [m.record.id for m in kept if not m.has_class])
+    lines += _listed("background only", [m.record.id for m in kept if not m.has_class])
     absent = [m.record.id for m in kept if m.missing and (chosen is None or chosen in m.missing)]
     lines += _listed("a labelled class is absent", absent)
     scored = sorted((m for m in kept if m.score is not None), key=lambda m: m.score)

@@ -15,6 +15,7 @@ from getam.data.images import read_mask, read_photo, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
+from getam.running.commands.classifier_figures import knowledge
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
 from getam.running.commands.figures import foreground_table, label_table, map_table, seed_threshold
 from getam.view.overlay import Panel, class_colour, contour, fit, heat, paint, sheet
@@ -30,7 +31,9 @@ def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> 
     chosen = None if class_name is None else run.class_id(class_name)
     title = f"{stage} {run.rows[stage].key}"
     if stage == "maps":
-        return f"{title}: {map_table(run.maps, chosen)}"
+        known = knowledge(run)
+        shown = map_table(run.maps, chosen, known and known.columns())
+        return "\n".join([f"{title}: {shown}", *(known.lines(chosen) if known else [])])
     if stage == "foreground":
         body = foreground_table(run, run.records(split), folder / "foreground", chosen, track)
         return f"{title}: split {split}, {body}"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import Runs, Store
+from getam.config.loading import load_config, presets, recorded
+from getam.config.schema import Config
 from getam.running.commands.settings import as_typed
 from getam.view.table import text_table
 
@@ -40,7 +42,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         return "There is no named run here yet. The command run makes one."
     body = []
     for run in runs:
-        told = [f"{name}={as_typed(value)}" for name, value in run["settings"].items()]
+        told = told_shortly(run["settings"])
         more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
         stages = f"{len(run['done'])} of {len(run['done']) + len(run['not done'])}"
         last = run["done"][-1] if run["done"] else "-"
@@ -50,6 +52,25 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         body.append([run["name"], time, stages, last, size, settings])
     header = ["run", "last change (UTC)", "stages done", "last one", "size", "settings"]
     return text_table(header, body, left=(0, 1, 3, 5))
+
+
+def told_shortly(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as options: the preset that is nearest to them, then what differs from it.
+
+    >>> told_shortly({"seed": 3})
+    ['seed=3']
+    """
+    usual = dict(_flat(Config().model_dump(mode="json")))
+    best = told = [f"{name}={as_typed(value)}" for name, value in settings.items()]
+    for preset in presets():
+        own = dict(_flat(recorded(load_config([preset]))))
+        changed = {name: usual.get(name) for name in own.keys() - settings.keys()}
+        changed |= {name: value for name, value in settings.items() if own.get(name, ...) != value}
+        told = [f"{name}={as_typed(value)}" for name, value in sorted(changed.items())]
+        if len(told) + 1 < len(best):
+            first = [one for one in told if one.startswith("data.")]
+            best = [f"--config {preset}", *first, *(one for one in told if one not in first)]
+    return best
 
 
 def _by(order: Sequence[str]) -> Any:

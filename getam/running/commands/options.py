@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from getam.cache import CacheError, Runs
 from getam.config.loading import load_config, presets
+from getam.config.nearest import nearest
 from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
@@ -21,6 +22,8 @@ from getam.view.shown import say, shown_line
 
 def exits_cleanly(command: Callable) -> Callable:
     """What is no mistake of the program becomes one sentence and exit code 1.
+
+    A warning becomes a line ``note: ...`` without the place in the code.
 
     A command that is stopped ends with 130 (Ctrl-C) or 143 (SIGTERM).
     """
@@ -92,7 +95,7 @@ mode_option = click.option(
     type=click.Choice(["multi-stage", "end-to-end"]),
     help="The same as --set mode=... multi-stage: a classifier, then pseudo labels, then a "
     "segmentation network. end-to-end: one network that is trained on the pseudo labels it makes "
-    "itself.  [default: multi-stage]",
+    "itself.  [default: that of the run of --name, else multi-stage]",
 )
 name_option = click.option(
     "--name",
@@ -136,29 +139,53 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         **options: Any,
     ) -> None:
         chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
-        base = base_of(options, artifacts, bool(configs or chosen))
+        base = base_of(options, artifacts, configs, chosen)
         command(config=load_config(configs, chosen, base), artifacts=artifacts, **options)
 
     return loaded
 
 
 def _of_continued_run(
-    options: dict[str, Any], artifacts: Path, has_settings: bool
+    options: dict[str, Any], artifacts: Path, configs: Sequence[str], assignments: Sequence[str]
 ) -> dict[str, Any] | None:
-    """For ``run``: the settings of the run of this name, if it is there and none are given."""
+    """For ``run``: the settings of the run of this name, unless ``--config`` starts anew.
+
+    Raises:
+        UserError: there is no such run, and nothing says which data a new one is about.
+    """
     name, runs = options["name"], Runs(artifacts)
-    known = name is not None and not has_settings and name in runs.names()
-    return runs.read(name)["settings"] if known else None
+    if name is None or configs:
+        return None
+    if name in runs.names():
+        return runs.read(name)["settings"]
+    if any(assignment.startswith("data.") for assignment in assignments):
+        return None
+    raise UserError(
+        f"{_no_such_run(name, runs, artifacts)} To start a new run of this name, also say which "
+        f"data it is about: --config folder --set data.root=FOLDER for your own photos, or --set "
+        f"data.kind=shapes for the embedded example."
+    )
 
 
 def _of_named_run(
-    options: dict[str, Any], artifacts: Path, has_settings: bool
+    options: dict[str, Any], artifacts: Path, *_: Sequence[str]
 ) -> dict[str, Any] | None:
     """For a command that looks at a run: the settings that the named run was started with."""
     name, runs = options.pop("name"), Runs(artifacts)
     if name is None:
         return None
     if name not in runs.names():
-        known = ", ".join(runs.names()) or "no run at all"
-        raise UserError(f"--name {name}: there is no such run in {artifacts}; there is {known}.")
+        raise UserError(_no_such_run(name, runs, artifacts))
     return runs.read(name)["settings"]
+
+
+def _no_such_run(name: str, runs: Runs, artifacts: Path) -> str:
+    known = runs.names()
+    there = (
+        f"There {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+        if known
+        else ("There is no run at all")
+    )
+    near = nearest(name, known)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"--name {name}: there is no run of this name in {artifacts}. {there}.{hint}"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from getam.config.loading import load_config
+from getam.config.mistakes import allowed
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.running.commands.current import suggestion
+from getam.running.opening import Chain
 
 WIDTH = 100
-NUMBERS = {"integer": "whole number", "number": "number"}
-KINDS = {"boolean": "true or false", "string": "text", "null": "null", "object": "{name: value}"}
 
 
 class Setting(NamedTuple):
@@ -28,20 +29,27 @@ class Setting(NamedTuple):
     about: str
 
 
-def settings_table(config: Config, section: str | None) -> str:
+def settings_table(
+    config: Config, section: str | None, readers: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """All settings of a section, or all there are: a line each, with what it does below it.
+
+    ``readers`` are the stages that read each setting.
 
     Raises:
         UserError: no section and no setting has this name; the nearest one is suggested.
     """
-    blocks = []
+    blocks, read = [], readers or {}
     for title, about, settings in _sections(config, Config(), ""):
         chosen = [one for one in settings if _belongs(one.name, section)]
         if chosen:
             head = f"{title or 'settings'}: {about}"
-            blocks.append("\n".join([head, "", *(_lines(one) for one in chosen)]))
+            lines = [_lines(one, read.get(one.name, ())) for one in chosen]
+            blocks.append("\n".join([head, "", *lines]))
     if not blocks:
-        raise UserError(f"config {section}: there is no such section. {_hint(config, section)}")
+        raise UserError(
+            f"config {section}: there is no such section or setting. {_hint(config, section)}"
+        )
     return "\n\n".join(blocks)
 
 
@@ -62,7 +70,7 @@ def _sections(
             inner.append(_sections(value, default, where))
         else:
             own.append(
-                Setting(where, value, default, _allowed(schemas[name]), field.description or "")
+                Setting(where, value, default, allowed(schemas[name]), field.description or "")
             )
     yield path, (type(model).__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "), own
     for sections in inner:
@@ -73,10 +81,29 @@ def _belongs(name: str, section: str | None) -> bool:
     return section is None or name == section or name.startswith(f"{section}.")
 
 
-def _lines(setting: Setting) -> str:
+def stage_readers(*chains: Chain) -> dict[str, list[str]]:
+    """Name of each setting -> the stages that read it, in any kind of run, in their order."""
+    features = ("pseudolabels.saliency=features", "deeplab.fixed_encoder=true")
+    configs = [load_config((), features), load_config((), ("mode=end-to-end",))]
+    stages = [stage for config in configs for chain in chains for stage in chain(config)]
+
+    def of(name: str) -> list[str]:
+        found = [s.name for s in stages if any(_covers(path, name) for path in s.reads)]
+        return list(dict.fromkeys(found))
+
+    return {one.name: of(one.name) for one in all_settings(Config())}
+
+
+def _covers(path: str, name: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def _lines(setting: Setting, readers: Sequence[str]) -> str:
     value, default = as_typed(setting.value), as_typed(setting.default)
     changed = "" if value == default else f"   (default: {default})"
     about = f"{setting.about} Allowed: {setting.allowed}."
+    if readers:
+        about += f" A change reruns {', '.join(readers)}, and what uses their results."
     return f"  {setting.name} = {value}{changed}\n" + textwrap.fill(
         about, WIDTH, initial_indent="      ", subsequent_indent="      "
     )
@@ -91,35 +118,9 @@ def as_typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _allowed(schema: dict[str, Any]) -> str:
-    """What a JSON schema allows, in words.
-
-    >>> _allowed({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]})
-    'whole number, 0 or more, or null'
-    """
-    if "enum" in schema:
-        return " | ".join(schema["enum"])
-    if "const" in schema:
-        return str(schema["const"])
-    if "anyOf" in schema:
-        return ", or ".join(_allowed(option) for option in schema["anyOf"])
-    if schema.get("type") == "array":
-        parts = [_allowed(part) for part in schema.get("prefixItems", ())]
-        return f"[{', '.join(parts)}]" if parts else f"list of: {_allowed(schema['items'])}"
-    kind = schema.get("type", "")
-    return NUMBERS[kind] + _bounds(schema) if kind in NUMBERS else KINDS.get(kind, "any value")
-
-
-def _bounds(schema: dict[str, Any]) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
-    if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    return "" if low is None else f", {low:g} or more"
-
-
 def _hint(config: Config, section: str) -> str:
     names = [one.name for one in all_settings(config)]
     sections = {name.rpartition(".")[0] for name in names} - {""}
-    return suggestion(section, [*sections, *names], f"There are {', '.join(sorted(sections))}.")
+    inner = section.rpartition(".")[0] in sections
+    known = names if inner else [*sections, *names]
+    return suggestion(section, known, f"There are {', '.join(sorted(sections))}.")

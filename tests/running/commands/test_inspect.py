@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask, read_scores
+from getam.data.images import read_mask
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.running.commands.figures import map_table
-from getam.view.overlay import class_colour, contour, enlarge, paint
+from getam.view.overlay import class_colour, contour, paint
 from stages.chain import chain
-from tests.conftest import ROOT, make_folder, pipeline
-from tests.running.commands.conftest import MicroRun, assert_one_sentence
+from tests.conftest import ROOT
+from tests.running.commands.conftest import assert_one_sentence
 
 STAGES = ("maps", "pseudolabels", "predictions")
 
@@ -61,6 +61,17 @@ def test_table_of_maps_names_empty_weak_and_flat_ones(tmp_path):
     assert lines[2].split() == ["cat", "7", "good0", "(1)", "nothing", "(0)", "2"]
 
 
+def test_a_photo_of_the_other_split_is_told_with_the_stage_that_shows_it(micro):
+    assert_one_sentence(
+        micro("inspect", "maps", "photo10"),
+        "photo10: this photo is in split 'val'",
+        "'inspect predictions photo10' shows it",
+    )
+    assert_one_sentence(
+        micro("inspect", "predictions", "photo01"), "'inspect maps photo01' shows it"
+    )
+
+
 @pytest.mark.parametrize(
     ("stage", "name"), [("pseudolabels", "labels"), ("predictions", "predictions")]
 )
@@ -97,7 +108,7 @@ def test_a_class_that_a_label_lost_is_named(micro, tmp_path):
     write_label_png(tmp_path / f"{records[0].id}.png", np.ones((48, 40), np.uint8))
     write_label_png(tmp_path / f"{records[1].id}.png", np.zeros((40, 48), np.uint8))
     told = label_table(run, records, tmp_path, None, lambda items, **_: items)
-    assert "background alone (1): photo01" in told
+    assert "background only (1): photo01" in told
     assert "a labelled class is absent (1): photo01" in told
     assert columns(told, "dog")[1:4] == ["0", "-", "1"]
 
@@ -191,7 +202,7 @@ def test_class_that_the_image_has_not(micro, tmp_path):
 
 def test_unknown_image_and_one_of_another_split(micro, tmp_path):
     result = micro("inspect", "maps", "photo0", "-o", tmp_path)
-    assert_one_sentence(result, "no such image in split 'train'", "Did you mean 'photo0")
+    assert_one_sentence(result, "no such photo in split 'train'", "Did you mean 'photo0")
     assert_one_sentence(micro("inspect", "predictions", "xyz"), "Look into splits/val.txt")
 
 
@@ -213,51 +224,3 @@ def test_missing_artifact_says_what_makes_it(micro):
 
 def test_stage_without_maps_or_labels_is_wrong_usage(micro):
     assert micro("inspect", "classifier").code == 2
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory) -> MicroRun:
-    """A run with its own foreground, up to there."""
-    run = MicroRun(tmp_path_factory.mktemp("own"), "pseudolabels.saliency=features")
-    make_folder(run.data)
-    words = ("run", "--until", "foreground", "--workers", "1")
-    made = pipeline(*words, cwd=run.place, settings=run.settings)
-    assert made.code == 0, made
-    return run
-
-
-def test_table_of_the_foreground_measures_each_threshold(own):
-    told = own("inspect", "foreground", more=("pseudolabels.saliency_threshold=0.35",))
-    assert told.code == 0, told
-    shares, hits, union = [], 0, 0
-    for n in range(8):
-        mask = read_mask(own.data / "masks" / f"photo{n:02}.png")
-        scores = read_scores(own.artifact("foreground") / "foreground" / f"photo{n:02}.png")
-        found = enlarge(scores, mask.shape) > 0.35
-        shares.append(100 * found.mean())
-        hits += np.count_nonzero(found & (mask > 0) & (mask < 255))
-        union += np.count_nonzero((found | (mask > 0)) & (mask < 255))
-    row = columns(told.out, "0.35")
-    assert row[1] == "(saliency_threshold)"
-    assert row[2:] == [
-        f"{np.median(shares):.1f}",
-        str(sum(share == 0 for share in shares)),
-        f"{100 * hits / union:.1f}",
-    ]
-    assert [line.split()[0] for line in told.out.splitlines()[2:9]] == [
-        *("0.2", "0.3", "0.35", "0.4", "0.5", "0.6", "0.7")
-    ]
-
-
-def test_overlay_of_the_foreground_draws_its_line(own, tmp_path):
-    drawn = {}
-    for threshold in ("0.01", "0.5"):
-        words = ("inspect", "foreground", "photo00", "--threshold", threshold)
-        assert own(*words, "-o", tmp_path / threshold).code == 0
-        file = tmp_path / threshold / "foreground" / "photo00.png"
-        drawn[threshold] = np.asarray(Image.open(file))[40:140]  # without the captions
-    assert (drawn["0.01"] != drawn["0.5"]).any()
-
-
-def test_a_run_without_a_foreground_says_so(micro):
-    assert_one_sentence(micro("inspect", "foreground"), "no such stage")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, make_folder, pipeline
+from getam.config.loading import load_config, recorded
+from getam.running.commands.named_runs import _flat, told_shortly
+from tests.conftest import ROOT, TINY, make_folder, pipeline
 from tests.running.commands.conftest import MicroRun
 
 STAGES = ("classifier", "maps", "pseudolabels")
@@ -70,20 +72,53 @@ def test_options_change_what_a_name_stands_for(place):
 def test_an_unknown_name_lists_the_known_ones(place):
     told = pipeline("status", "--name", "third", cwd=place)
     assert told.code == 1
-    assert "there is no such run" in told.err
+    assert "there is no run of this name" in told.err
     assert "first, second" in told.err
 
 
-def test_a_run_is_continued_by_its_name_alone_and_replaced_by_other_settings(place):
-    words = ("run", "--dry-run", "--until", "pseudolabels", "--name")
-    alone = pipeline(*words, "second", cwd=place)
+PLAN = ("run", "--dry-run", "--until", "pseudolabels", "--name")
+
+
+def test_a_run_is_continued_by_its_name_alone(place):
+    alone = pipeline(*PLAN, "second", cwd=place)
+    assert alone.code == 0, alone
     assert "would run" not in alone.out, alone
-    settings = ("data.kind=folder", "data.root=data", *TINY)
-    given = pipeline(*words, "second", cwd=place, settings=(*settings, "maps.method=cam"))
-    changed = "because maps.method getam -> cam"
-    assert given.out.count(changed) == 2, given  # maps and labels; the quantile is 0.9 again
-    fresh = pipeline(*words, "new", cwd=place)
-    assert "data " in fresh.out, fresh  # a name that is not there yet: the embedded example
+
+
+def test_a_setting_beside_a_known_name_changes_that_run_alone(place):
+    changed = pipeline(*PLAN, "second", cwd=place, settings=("maps.method=cam",))
+    assert changed.out.count("because maps.method getam -> cam") == 2, changed  # maps and labels
+    assert "quantile" not in changed.out  # it is still that of the run
+    other = pipeline(*PLAN, "first", cwd=place, settings=("pseudolabels.quantile=0.5",))
+    assert "would run" not in other.out, other  # now the labels of the run second
+
+
+def test_a_config_beside_a_known_name_starts_anew(place):
+    (place / "own.yaml").write_text("data: {kind: folder, root: data}\n")
+    anew = pipeline(*PLAN, "second", "--config", "own.yaml", cwd=place, settings=TINY)
+    assert "pseudolabels     cached" in anew.out, anew  # those of first: the quantile is 0.9
+
+
+@pytest.mark.parametrize("settings", [(), ("seed=1",), ("mode=end-to-end",)])
+def test_a_name_that_is_not_known_is_an_error_and_no_run_of_the_example(place, settings):
+    told = pipeline(*PLAN, "secnd", cwd=place, settings=settings)
+    assert (told.code, told.out) == (1, ""), told
+    for part in (
+        "no run of this name",
+        "There are first, second.",
+        "Did you mean second?",
+        "--config folder --set data.root=FOLDER",
+        "--set data.kind=shapes",
+    ):
+        assert part in told.err, (part, told)
+
+
+def test_a_new_name_is_fine_where_the_data_is_named_or_a_config_given(place):
+    example = pipeline(*PLAN, "new", cwd=place, settings=("data.kind=shapes",))
+    assert "data " in example.out, example
+    photos = ("--config", "folder", "--set", "data.root=data")
+    folder = pipeline(*PLAN, "new", *photos, cwd=place)
+    assert "foreground " in folder.out, folder
 
 
 def test_a_folder_without_runs_says_so(tmp_path):
@@ -99,3 +134,36 @@ def test_an_interrupted_run_is_listed_as_not_done(micro: MicroRun, tmp_path):
     (records / "x.json").write_text(json.dumps(record))
     (found,) = json.loads(pipeline("runs", "--json", cwd=tmp_path).out)
     assert (found["done"], found["not done"], found["bytes"]) == ([], ["maps"], 0)
+
+
+def test_what_is_missing_is_made_with_the_name_that_was_given(place):
+    told = pipeline("inspect", "predictions", "--name", "first", cwd=place)
+    pipeline_py = str(ROOT / "pipeline.py")
+    how = f"'python {pipeline_py} run --until predictions --name first'"
+    assert f"Make it with {how}." in told.err, told
+    sets = pipeline("inspect", "predictions", "--name", "first", "--set", "seed=3", cwd=place)
+    assert "--until predictions --name first --set seed=3'" in sets.err, sets
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_folder_of_artifacts_that_is_not_there_is_an_error_and_not_a_clean_bill(
+    command, tmp_path
+):
+    told = pipeline(command, "--artifacts", "artefacts", cwd=tmp_path)
+    assert (told.code, told.out) == (1, ""), told
+    assert "--artifacts artefacts: there is no such folder" in told.err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("preset", ["folder", "voc6", "voc12_deit"])
+def test_settings_of_a_preset_are_told_by_its_name(preset):
+    config = load_config([preset], ["data.root=photos", "seed=3"])
+    told = told_shortly(dict(_flat(recorded(config))))
+    assert told == [f"--config {preset}", "data.root=photos", "seed=3"]
+
+
+def test_a_setting_of_a_preset_that_is_the_default_again_is_told_too():
+    config = load_config(["folder"], ["data.root=photos", "deeplab.epochs=30", "maps.flip=false"])
+    told = told_shortly(dict(_flat(recorded(config))))
+    assert told[:2] == ["--config folder", "data.root=photos"]
+    assert sorted(told[2:]) == ["deeplab.epochs=30", "maps.flip=false"]

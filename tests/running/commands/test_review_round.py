@@ -77,7 +77,7 @@ def test_decisions_of_the_browser_reach_the_next_run_and_the_next_page(run, brow
     assert page.text("count") == "3 of 3 decided"
     page.page.select_option("#show", label="corrected classes")
     assert page.text("change") == "+ dog, − cat"
-    page.page.locator("input[value='1']").check()
+    page.page.get_by_label("map of dog").check()
     page.page.wait_for_selector("#overlay[data-drawn='photo00 map of dog']")
     page.press("r")
     review = saved(page, run.place)

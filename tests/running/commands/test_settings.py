@@ -33,6 +33,18 @@ def test_a_changed_value_stands_beside_its_default(micro):
     assert "maps.method" not in told
 
 
+def test_config_says_which_stages_run_again_after_a_change(micro):
+    told = " ".join(micro("config", "pseudolabels.quantile").out.split())
+    assert "A change reruns pseudolabels" in told
+    assert "classifier" not in told
+    assert "A change reruns" not in micro("config", "data.root").out  # only a place
+
+
+def test_the_beginning_of_a_setting_suggests_those_that_begin_so(micro):
+    told = micro("config", "classifier.lr")
+    assert_one_sentence(told, "'classifier.lr_encoder' or 'classifier.lr_head'")
+
+
 def test_a_section_is_listed_whole_and_alone():
     told = settings_table(Config(), "pseudolabels")
     assert "pseudolabels.pamr.iterations = 10" in told

@@ -1,0 +1,208 @@
+"""The lines of ``labels.csv`` and ``labels.json``: image id -> its cell or its names, unread.
+
+A ``labels.csv`` may have a line per photo, or a line per photo and class: if no cell has several
+classes, and photos have several lines, the lines of a photo count together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from getam.data.class_names import SEPARATORS
+from getam.data.files import known_id, refuse_lost
+from getam.errors import UserError, collected
+
+HEADER = ["image", "classes"]
+DELIMITERS = ",;\t|"
+NOWHERE: Mapping[str, str] = MappingProxyType({})
+
+
+def read_json(
+    file: Path,
+    images: Collection[str],
+    elsewhere: Mapping[str, str],
+    problems: list[str] | None,
+) -> dict[str, list[str]]:
+    """Image id -> its class names.
+
+    Raises:
+        UserError: as :func:`getam.data.label_table.read_table`.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = [(file, key, value) for key, value in pairs]
+        return each_once(file, entries, images, "images/", elsewhere, problems)
+
+    try:
+        table = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the label table ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON in UTF-8 ({error}).") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: got a {type(table).__name__}, expected {{image id: [classes]}}.")
+    lists = {}
+    for image_id, names in table.items():
+        with collected(problems):
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise UserError(
+                    f"{file}: photo {image_id!r} has {names!r}, expected a list of class names."
+                )
+            lists[image_id] = names
+    return lists
+
+
+def read_csv(
+    file: Path,
+    images: Collection[str],
+    elsewhere: Mapping[str, str],
+    problems: list[str] | None,
+) -> tuple[dict[str, str], list[str]]:
+    """Image id -> its cell of classes; and a note if photos have several lines.
+
+    Raises:
+        UserError: as :func:`getam.data.label_table.read_table`.
+    """
+    lines: dict[str, list[tuple[int, str]]] = {}
+    lost: dict[str, str] = {}
+    delimiter = _delimiter(_text(file), HEADER) or ","
+    for number, row in read_rows(file, HEADER):
+        with collected(problems):
+            _refuse_columns(file, number, row, delimiter)
+            image_id = known_id(row[0], images)
+            if image_id in images:
+                lines.setdefault(image_id, []).append((number, row[1].strip()))
+            else:
+                lost.setdefault(image_id, f"line {number}")
+    with collected(problems):
+        refuse_lost(file, lost, "images/", elsewhere)
+    several = {i: rows for i, rows in lines.items() if len(rows) > 1}
+    with collected(problems):
+        _refuse_repeated(file, lines, several)
+    # Line breaks separate classes.
+    cells = {i: "\n".join(dict.fromkeys(c for _, c in rows)) for i, rows in lines.items()}
+    return cells, _lines_note(file, several, len(lines))
+
+
+def _refuse_columns(file: Path, number: int, row: Sequence[str], delimiter: str) -> None:
+    if len(row) != len(HEADER):
+        raise UserError(
+            f"{file}, line {number}: got {len(row)} columns, expected 2, the photo and its "
+            f"classes. Put several classes of a photo in quotes: "
+            f'{row[0].strip()}{delimiter}"cat;dog"'
+        )
+
+
+def _refuse_repeated(
+    file: Path,
+    lines: Mapping[str, Sequence[tuple[int, str]]],
+    several: Mapping[str, Sequence[tuple[int, str]]],
+) -> None:
+    """Several lines for a photo are right only if every line of the table has one class."""
+    for image_id, rows in several.items():
+        (first, one), (number, other) = rows[:2]
+        if "" in (one, other) and one != other:
+            raise UserError(
+                f"{file}, line {number}: photo {image_id!r} has classes in one line and none in "
+                f"another (line {first}). Remove one of the lines."
+            )
+    if several and any(SEPARATORS.search(cell) for rows in lines.values() for _, cell in rows):
+        image_id, rows = next(iter(several.items()))
+        joined = ";".join(dict.fromkeys(cell for _, cell in rows))
+        raise UserError(
+            f"{file}, line {rows[1][0]}: photo {image_id!r} has a line already (line "
+            f"{rows[0][0]}). Where a cell of the table has several classes, write one line per "
+            f"photo: {image_id},{joined}"
+        )
+
+
+def _lines_note(file: Path, several: Mapping[str, Any], count: int) -> list[str]:
+    if not several:
+        return []
+    return [
+        f"{file.name}: {len(several)} of {count} photos have several lines, "
+        f"{next(iter(several))!r} first. Each line adds its class to the photo."
+    ]
+
+
+def each_once(
+    file: Path,
+    entries: list[tuple[Path | str, str, Any]],
+    images: Collection[str],
+    folder: str = "images/",
+    elsewhere: Mapping[str, str] = NOWHERE,
+    problems: list[str] | None = None,
+) -> dict[str, Any]:
+    """Image id -> value of (where, image id or file name, value).
+
+    Raises:
+        UserError: an id that is not among ``images`` (those of ``folder``), or one given twice.
+    """
+    table: dict[str, Any] = {}
+    lost: dict[str, str] = {}
+    for where, name, value in entries:
+        image_id = known_id(name, images)
+        if image_id not in images:
+            lost.setdefault(image_id, str(where).removeprefix(str(file)).lstrip(", "))
+            continue
+        with collected(problems):
+            if image_id in table:
+                raise UserError(
+                    f"{where}: photo {image_id!r} stands there twice, expected once. Remove one."
+                )
+            table[image_id] = value
+    with collected(problems):
+        refuse_lost(file, lost, folder, elsewhere)
+    return table
+
+
+def read_rows(file: Path, header: list[str]) -> list[tuple[int, list[str]]]:
+    """Line number and cells of each row below the header that is not blank.
+
+    Raises:
+        UserError: a file that cannot be read, or has another header.
+    """
+    text = _text(file)
+    delimiter = _delimiter(text, header)
+    if delimiter is None:
+        first = next(iter(text.splitlines()), "")
+        raise UserError(
+            f"{file}, line 1: got {first or 'nothing'!r}, expected the header {','.join(header)}: "
+            f"these {len(header)} columns, their names in small letters. Rename the columns, and "
+            f"delete other ones."
+        )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: not a CSV table ({error}).") from None
+    return [(number, row) for number, row in rows[1:] if any(map(str.strip, row))]
+
+
+def _delimiter(text: str, header: list[str]) -> str | None:
+    """What separates the columns, if the first line of the text is the header."""
+    first = next(iter(text.splitlines()), "")
+    return next((d for d in DELIMITERS if _cells(first, d) == header), None)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _text(file: Path) -> str:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot read the label table ({error.strerror}). Expected a CSV file with "
+            f"the header image,classes, a labels.json, or a sub-folder of images/ per class."
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8 text. Save the table as UTF-8.") from None

@@ -1,0 +1,44 @@
+"""Notes about settings that are allowed, but that people often did not mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from getam.config.schema import Config
+
+LARGE = 224  # side in pixels; to train a whole ViT at this size takes a CPU many hours
+VITS = ("vit", "deit", "eva", "flexivit")  # beginnings of timm's names
+
+
+def hints(config: Config, stages: Collection[str], device: str | None) -> Iterator[str]:
+    """A sentence for each doubtful setting of the ``stages`` that are about to run.
+
+    Args:
+        device: the device that was found; None if the user chose it.
+    """
+    encoder, model = config.deeplab.encoder, config.classifier.model
+    vits = encoder.startswith(VITS) and model.startswith(VITS)
+    if "classifier" in stages and "deeplab" in stages and vits and encoder != model:
+        yield (
+            f"classifier.model is {model}, and deeplab.encoder is {encoder}. To use one ViT for "
+            f"both networks, set both."
+        )
+    trained = ", ".join(_large(config, stages))
+    if device == "cpu" and trained:
+        yield (
+            f"torch finds no GPU. These settings train a whole network ({trained}), which takes a "
+            f"CPU very long. 'Without a GPU' in docs/own-data.md names smaller settings: --config "
+            f"voc6."
+        )
+
+
+def _large(config: Config, stages: Collection[str]) -> Iterator[str]:
+    """The stages that train a whole network on large photos."""
+    training = {
+        "classifier": (config.classifier.image_size, not config.classifier.frozen_blocks),
+        "endtoend": (config.endtoend.image_size, True),
+        "deeplab": (config.deeplab.image_size, not config.deeplab.fixed_encoder),
+    }
+    for stage, (side, whole) in training.items():
+        if stage in stages and whole and side >= LARGE:
+            yield f"{stage} at {side} pixels"

@@ -1,0 +1,164 @@
+"""Checks of the data of a run, before its first stage: photos, splits, masks, saliency maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from getam.cache import in_threads
+from getam.data.broken_off import check_whole
+from getam.data.class_names import counted
+from getam.data.corrections import SAMPLE
+from getam.data.images import image_size, read_mask
+from getam.data.label_values import IGNORE, MOST_CLASSES
+from getam.errors import UserError
+from getam.running.example import drawn_index
+
+if TYPE_CHECKING:
+    from getam.cache import Job
+    from getam.data.index import DataIndex, Record
+    from getam.labels.saliency import Saliency, SaliencyModel
+
+SALIENCY_LOOKED_AT = 1000  # saliency maps whose headers are read before a run
+READERS = 8  # threads: reading headers waits for the disk
+
+
+def data_of(job: Job) -> DataIndex | None:
+    """The user's data set; None where the stage ``data`` makes it."""
+    return None if "data" in job.inputs else job.context.index
+
+
+def check_photos(job: Job) -> None:
+    """No photo of the user's may break off: by the end of its file, and if in doubt decoded.
+
+    Raises:
+        UserError: one does.
+    """
+    index, names = job.context.index, job.config.data
+    if index is not None:
+        used = [name for name in (names.train, names.val, names.test) if name]
+        check_whole(record.image for name in used for record in index.split(name))
+
+
+def check_splits(job: Job) -> None:
+    """Train and val must be there, have image-level labels, and share no photo.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    data, names = data_of(job), job.config.data
+    if data is None:
+        return
+    train, val = data.labelled(names.train), data.labelled(names.val)
+    both = {record.id for record in train} & {record.id for record in val}
+    if both:
+        raise UserError(
+            f"{data.root}: {counted(len(both), 'photo is', 'photos are')} in train and in val, "
+            f"{min(both)!r} first; expected none. Figures on photos that the network learnt from "
+            f"say nothing: take them out of one of {data.lists}/{names.train}.txt and "
+            f"{data.lists}/{names.val}.txt."
+        )
+
+
+def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = None) -> None:
+    """Masks must have the size of their photos (by the headers), and one of them a labelled pixel.
+
+    With ``most`` only so many masks are looked at, at equal distances.
+
+    Raises:
+        UserError: a mask of another size, or masks that are 255 everywhere.
+    """
+    measured = [record for record in records if record.mask is not None]
+    measured = measured[:: max(1, len(measured) // most)] if most else measured
+    sizes = in_threads(lambda r: (image_size(r.image), image_size(r.mask)), measured, READERS)
+    for record, (photo, mask) in zip(measured, sizes):
+        if photo != mask:
+            raise UserError(
+                f"{record.mask}: got a mask of {mask[1]} x {mask[0]} pixels (width x height), "
+                f"expected {photo[1]} x {photo[0]} as its photo has. Draw it at the size of the "
+                f"upright photo, or remove it."
+            )
+    if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
+        raise UserError(
+            f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
+            f"nothing can be measured. Set their pixels to class ids, or remove the masks."
+        )
+
+
+def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
+    """The corrected masks of the photos ``which`` must have their size, and ids of classes.
+
+    Raises:
+        UserError: one cannot be read, has another size, or a value that is no class.
+    """
+    corrections, data = job.context.corrections, job.context.index
+    if corrections is None:
+        return
+    drawn = data is None
+    data = data or drawn_index(job.config.data.shapes).with_corrections(corrections)
+    splits = (job.config.data.train, job.config.data.val)
+    records = {r.id: r for name in splits for r in data.split(name) if r.correction and which(r)}
+    side = job.config.data.shapes.size
+    classes = len(data.mask_classes or data.classes) or MOST_CLASSES  # of COCO: not known yet
+
+    def read(record: Record) -> None:
+        size = (side, side) if drawn else image_size(record.image)
+        read_mask(record.correction, size, classes)
+
+    in_threads(read, [*records.values()], READERS)
+
+
+def check_sample(job: Job) -> None:
+    """The photos of the sample must get a final mask: they are labelled, in train or in val.
+
+    Raises:
+        UserError: one is not.
+    """
+    data, corrections = data_of(job), job.context.corrections
+    if corrections is None or data is None:
+        return
+    names = (job.config.data.train, job.config.data.val)
+    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
+    others = sorted(corrections.sample - labelled)
+    if others:
+        raise UserError(
+            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
+            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
+            f"they get no final mask to measure. Draw the sample among the labelled photos."
+        )
+
+
+def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
+    """Saliency maps must have the size of their photos (by the headers of some, at equal
+    distances), and a saliency model must give one for a photo.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    if "folder" in saliency.sources:
+        some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
+        sizes = in_threads(lambda r: (image_size(r.image), image_size(r.saliency)), some, READERS)
+        for record, (photo, found) in zip(some, sizes):
+            if photo != found:
+                raise UserError(
+                    f"{record.saliency}: got a saliency map of {found[1]} x {found[0]} pixels "
+                    f"(width x height), expected {photo[1]} x {photo[0]} as its photo has. Make it "
+                    f"again at the size of the upright photo."
+                )
+    if saliency.model is not None:
+        _try_model(saliency.model)
+
+
+def _try_model(model: SaliencyModel) -> None:
+    try:
+        model(np.zeros((8, 8, 3), np.uint8))
+    except UserError:
+        raise
+    except Exception as error:  # the exceptions of onnxruntime have no narrower base
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"pseudolabels.saliency_model: {model.path} gives no saliency map ({reason}). Expected "
+            f"a model with input (1, 3, S, S) and first output (1, 1, S, S), such as U2-Net."
+        ) from None

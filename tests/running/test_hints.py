@@ -1,0 +1,47 @@
+"""Notes before the first stage about settings that people often did not mean."""
+
+from __future__ import annotations
+
+from getam.config.loading import load_config, presets
+from getam.running.hints import hints
+from tests.conftest import TINY, make_folder, pipeline
+
+STAGES = ("classifier", "maps", "deeplab")
+BASE = "vit_base_patch14_dinov2"
+
+
+def told(*assignments: str, config: str = "folder", stages=STAGES, device="cpu") -> str:
+    return "\n".join(hints(load_config([config], assignments), stages, device))
+
+
+def test_another_vit_for_one_of_the_two_networks_is_noted():
+    assert f"classifier.model is {BASE}" in told(f"classifier.model={BASE}", device="cuda")
+    assert f"deeplab.encoder is {BASE}" in told(f"deeplab.encoder={BASE}", device="cuda")
+    both = (f"classifier.model={BASE}", f"deeplab.encoder={BASE}")
+    assert told(*both, device="cuda") == ""
+    assert told("deeplab.encoder=resnet50", device="cuda") == ""
+
+
+def test_no_preset_asks_for_two_vits_itself():
+    assert [name for name in presets() if "set both" in told(config=name)] == []
+
+
+def test_training_whole_networks_without_a_gpu_is_noted():
+    note = told()
+    assert "torch finds no GPU" in note
+    assert "classifier at 336 pixels, deeplab at 448 pixels" in note
+    assert "--config voc6" in note
+    assert told(config="voc6") == ""
+    assert told(device="cuda") == told(device=None) == told(stages=("maps",)) == ""
+    assert told(config="bf16") == ""  # the embedded example
+
+
+def test_a_run_prints_the_note_before_its_first_stage(tmp_path):
+    make_folder(tmp_path / "data")
+    settings = ("data.kind=folder", "data.root=data", *TINY, "deeplab.image_size=224")
+    words = ("run", "--workers", "1", "--only", "classifier")
+    large = (*settings, "classifier.image_size=224", "classifier.epochs=1")
+    done = pipeline(*words, cwd=tmp_path, settings=large, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.code == 0, done
+    assert done.err.splitlines()[0].startswith("note: torch finds no GPU."), done
+    assert "classifier at 224 pixels" in done.err
