@@ -97,7 +97,8 @@ def open_runner(
         return {"libraries": versions(), "device": context.device, "seed": config.seed}
 
     def circumstances() -> dict[str, Any]:
-        return {"libraries": versions(), "processes": distributed.count()}
+        sample = sorted(context.corrections.sample) if context.corrections else []
+        return {"libraries": versions(), "processes": distributed.count(), "sample": sample}
 
     call = options.pop("call", lambda function, job: function(job))
     options["call"] = in_a_sentence(call)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, TINY, make_folder
 from tests.running.test_preflight import FOLDERS, assert_refused, run
+from tests.running.test_preflight_corrections import SET, correct
 
 BEGIN = (
     "import os; from getam.cache import Runner; Runner._bring = lambda *_: os._exit(0); "
@@ -42,11 +43,28 @@ def test_once_a_run_has_begun_a_dry_run_needs_no_torch(tmp_path):
         modules_of(tmp_path, PLAIN, "--dry-run", *wrong)
 
 
+def begin(place: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> None:
+    """A run that ends before its first stage, in this process."""
+    with monkeypatch.context() as patch:
+        patch.setattr("getam.cache.Runner._bring", lambda *_: (_ for _ in ()).throw(SystemExit(0)))
+        assert run(place, *settings).exit_code == 0
+
+
 @pytest.mark.parametrize("change", FOLDERS, ids=lambda change: change.__name__)
 def test_a_folder_that_changes_after_a_run_has_begun_is_refused(tmp_path, change, monkeypatch):
     make_folder(tmp_path / "data")
-    with monkeypatch.context() as patch:
-        patch.setattr("getam.cache.Runner._bring", lambda *_: (_ for _ in ()).throw(SystemExit(0)))
-        assert run(tmp_path).exit_code == 0
+    begin(tmp_path, monkeypatch)
     change(tmp_path / "data")
     assert_refused(run(tmp_path, *FOLDERS[change][0]), tmp_path, FOLDERS[change][1])
+
+
+def test_a_sample_that_changes_after_a_run_has_begun_is_refused(tmp_path, monkeypatch):
+    """The photo that is added has no key of its own: it is neither in train nor in val."""
+    data = make_folder(tmp_path / "data")
+    val = (data / "splits/val.txt").read_text().replace("photo11\n", "")
+    (data / "splits/val.txt").write_text(val)
+    (data / "splits/other.txt").write_text("photo11\n")
+    correct(data, {"photo09": 1, "photo11": 1}, ["photo09"])
+    begin(tmp_path, monkeypatch, SET)
+    correct(data, {}, ["photo09", "photo11"])
+    assert_refused(run(tmp_path, SET), tmp_path, "sample.txt: 1 of 2 photos are not labelled")
