@@ -148,7 +148,7 @@ def test_config_file_that_is_missing_not_yaml_or_has_a_python_tag(folder):
     config.write_text("maps: [")
     assert_one_sentence(run(folder, arguments=arguments), "not plain YAML")
     config.write_text("maps: !!python/object/apply:os.system [true]")
-    assert_one_sentence(run(folder, arguments=arguments), "not plain YAML")
+    assert_one_sentence(run(folder, arguments=arguments), "a tag (!)")
 
 
 def test_weights_missing_unreadable_or_of_another_architecture(folder):

@@ -28,6 +28,7 @@ OTHER = {
     "data.test": None,  # in test_voc
     "data.classes": None,  # tried below
     "data.saliency": None,
+    "data.review": None,  # a file: in test_rerun_review
     "data.corrections": None,  # a folder: in test_rerun_corrections
     "data.learn_from_sample": (),  # with corrections
     "data.intensity_range": (),  # of photos of more than 8 bits: in test_intensity
