@@ -98,7 +98,7 @@ def val_features(base: Base, network: Any) -> np.ndarray:
         settings, records = base.config.deeplab, base.split("val")
         parts = [records[n : n + 8] for n in range(0, len(records), 8)]
         np.save(file, np.concatenate([look(network, part, settings, "cpu") for part in parts]))
-    return np.load(file, mmap_mode="r")
+    return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 @torch.inference_mode()

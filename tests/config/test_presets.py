@@ -83,7 +83,7 @@ def test_a_dry_run_resolves_on_a_miniature_of_its_data(name, roots, tmp_path):
     result = run(files(name), tmp_path / "artifacts", root, options=["--dry-run"])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.output.splitlines() if "would run" in line]
-    stages = 3 if config.mode == "end-to-end" else 6 + config.deeplab.fixed_encoder
+    stages = 4 if config.mode == "end-to-end" else 7 + config.deeplab.fixed_encoder
     stages += "features" in config.pseudolabels.saliency
     assert len(lines) == stages + (config.data.kind == "coco")
 

@@ -85,8 +85,8 @@ def test_each_change_of_the_code_reruns_the_stages_that_import_it(
         ("stages/evaluation.py", "SALIENT = 0.5", "SALIENT = 0.6", ("evaluation",)),
         (
             "stages/predictions.py",
-            "probabilities.argmax(0)",
-            "probabilities.argmin(0)",
+            "if kind == FINAL else kind",
+            "if kind != FINAL else kind",
             FROM["predictions"],
         ),
     ],

@@ -126,7 +126,7 @@ def test_a_change_executes_only_the_stages_that_read_it(place):
     assert "final masks, sample" in table(made)
     assert run(place, SET)[1] == []
     correct(place / "data", {"photo00": CAT})
-    assert run(place, SET)[1] == ["deeplab", "predictions", "evaluation"]
+    assert run(place, SET)[1] == ["deeplab", "predictions", "doubt", "evaluation"]
     correct(place / "data", {"photo08": DOG})
     assert run(place, SET)[1] == ["evaluation"]
 

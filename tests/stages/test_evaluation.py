@@ -66,7 +66,7 @@ def test_where_no_mask_shows_a_class_there_is_no_figure_and_the_table_says_why(j
     change_masks(job, lambda mask: 0 * mask)
     with pytest.warns(UserWarning, match="contradict"):
         metrics = stages.evaluation.run(job)
-    assert headline(metrics) == ["classifier mAP 1.000"]
+    assert headline(metrics) == ["classifier mAP 100.0 %"]
     for what in ("seeds", "pseudo labels", "network"):
         line = lines(job)[what]
         assert "not measured: the masks show no class" in line

@@ -73,6 +73,7 @@ def places(tmp_path_factory) -> tuple[Path, Path]:
         "data",
         "endtoend",
         "predictions",
+        "doubt",
         "evaluation",
     ]
     return one, two

@@ -34,7 +34,7 @@ def test_inspect_shows_predictions_and_says_that_there_are_no_maps(joint, tmp_pa
     made = joint("inspect", "predictions", "photo08", "-o", tmp_path)
     assert (tmp_path / "predictions" / "photo08.png").exists(), made
     assert_one_sentence(
-        joint("inspect", "maps"), "no such stage", "endtoend, predictions, evaluation"
+        joint("inspect", "maps"), "no such stage", "endtoend, predictions, doubt, evaluation"
     )
 
 

@@ -206,4 +206,4 @@ def test_list_of_another_sample_beside_a_json_file_is_not_overwritten(micro, tmp
 
 def test_without_the_stage_doubt_one_sentence_says_so(micro, tmp_path):
     words = ("--format", "voc", *PSEUDO, "--doubtful", "2", "-o", tmp_path / "x")
-    assert_one_sentence(micro("export", *words), "doubt")
+    assert_one_sentence(micro("export", *words, more=("predictions.masks=false",)), "doubt")

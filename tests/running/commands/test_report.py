@@ -82,7 +82,7 @@ def test_report_of_a_run_without_labels_and_evaluation(micro, tmp_path):
     partial = micro("report", "-o", tmp_path / "r.html", more=("pseudolabels.quantile=0.5",))
     assert partial.code == 0, partial
     data = block(tmp_path / "r.html")
-    assert [row["status"] for row in data["stages"]] == ["cached", "cached", *["stale"] * 4]
+    assert [row["status"] for row in data["stages"]] == ["cached", "cached", *["stale"] * 5]
     assert data["rows"] == []
     assert {entry["split"] for entry in data["gallery"]["entries"]} == {"train"}
     assert all(entry["maps"] and entry["score"] is None for entry in data["gallery"]["entries"])
