@@ -93,9 +93,10 @@ def test_keys_are_the_same_and_measurements_agree(places):
     one, two = (
         json.loads((artifact(p, "evaluation") / "metrics.json").read_text()) for p in places
     )
-    assert [row["what"] for row in one] == ["classifier", "network", "network + CRF"]
+    final = ["final masks, train", "final masks, val"]
+    assert [row["what"] for row in one] == ["classifier", "network", "network + CRF", *final]
     for alone, shared in zip(one, two):
-        assert shared["images"] == alone["images"] == 5
+        assert shared["images"] == alone["images"] == (12 if alone["split"] == "train" else 5)
         assert shared["value"] == pytest.approx(alone["value"], abs=1e-3)
 
 
