@@ -26,7 +26,6 @@ from getam.view.progress import track
 from stages.chain import chain
 
 SIZE = {"width": 1280, "height": 800}
-COLOURS = 255  # of the PNG, which keeps it small
 
 
 @click.command(help=__doc__.partition("\n")[0])
@@ -39,7 +38,7 @@ def main(artifacts: Path, output: Path, assignments: tuple[str, ...]) -> None:
         page = Path(folder) / "review.html"
         write_page(run, Queue(run, limit=40), page, track)
         picture = Image.open(io.BytesIO(screenshot(page))).convert("RGB")
-    picture.quantize(COLOURS).save(output, optimize=True)
+    picture.save(output, optimize=True)
     click.echo(f"{output}  {output.stat().st_size / 1e3:.0f} kB")
 
 
