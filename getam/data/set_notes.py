@@ -8,7 +8,7 @@ from getam.data.class_names import counted
 from getam.data.index import DataIndex
 from getam.data.teaching import label_notes
 
-LARGE = 4_000_000  # pixels of a photo that is slow to label
+LARGE = 4_000_000  # pixels of a photo that takes long to decode
 
 
 def split_notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
@@ -66,14 +66,14 @@ def _mask_notes(index: DataIndex, used: Sequence[str]) -> list[str]:
 
 
 def size_notes(sizes: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Photos so large that labelling them is slow."""
+    """Photos so large that every stage takes long to decode them."""
     large = [i for i, (h, w) in sizes.items() if h * w > LARGE]
     if not large:
         return []
     return [
         f"{_share(len(large), sizes)} {'has' if len(large) == 1 else 'have'} more than "
-        f"{LARGE // 1_000_000} megapixels, {large[0]!r} first. Photos of so many megapixels are "
-        f"slow to label and need much memory. docs/own-data.md says how to shrink them (Large "
+        f"{LARGE // 1_000_000} megapixels, {large[0]!r} first. Every stage takes long to "
+        f"decode photos of so many megapixels. docs/own-data.md says how to shrink them (Large "
         f"photos)."
     ]
 
