@@ -114,7 +114,7 @@ def points(place: Path) -> list[str]:
 def whole(tmp_path_factory) -> dict[str, dict]:
     place = tmp_path_factory.mktemp("whole")
     assert attempt(place) == 0
-    assert len(digests(place)) == 7
+    assert len(digests(place)) == 8
     return digests(place)
 
 
