@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ READERS: dict[str, Callable[[Path, Reading], Iterator[Drawn]]] = {
     "cvat": read_voc_drawn,
     "label-studio": read_label_studio,
 }
+# What zipfile raises for an archive that is damaged, encrypted, or packed in an unknown way.
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass
@@ -260,7 +263,7 @@ def unpacked(file: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(file) as archive:
                 archive.extractall(place)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except _BROKEN as error:
             raise UserError(
                 f"{file}: cannot unpack this archive ({error}). Download it from the tool again."
             ) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,19 +73,24 @@ def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = N
     """
     measured = [record for record in records if record.mask is not None]
     measured = measured[:: max(1, len(measured) // most)] if most else measured
-    sizes = in_threads(lambda r: (image_size(r.image), image_size(r.mask)), measured, READERS)
-    for record, (photo, mask) in zip(measured, sizes):
-        if photo != mask:
-            raise UserError(
-                f"{record.mask}: got a mask of {mask[1]} x {mask[0]} pixels (width x height), "
-                f"expected {photo[1]} x {photo[0]} as its photo has. Draw it at the size of the "
-                f"upright photo, or remove it."
-            )
+    remedy = "Draw it at the size of the upright photo, or remove it."
+    _check_sizes("mask", {record.image: record.mask for record in measured}, remedy)
     if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
         raise UserError(
             f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
             f"nothing can be measured. Set their pixels to class ids, or remove the masks."
         )
+
+
+def _check_sizes(what: str, files: Mapping[Path, Path], remedy: str) -> None:
+    """Each photo -> its mask or saliency map must have one size, by their headers."""
+    sizes = in_threads(lambda pair: [*map(image_size, pair)], [*files.items()], READERS)
+    for file, (photo, found) in zip(files.values(), sizes):
+        if photo != found:
+            raise UserError(
+                f"{file}: got a {what} of {found[1]} x {found[0]} pixels (width x height), "
+                f"expected {photo[1]} x {photo[0]} as its photo has. {remedy}"
+            )
 
 
 def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
@@ -139,14 +145,8 @@ def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
     """
     if "folder" in saliency.sources:
         some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
-        sizes = in_threads(lambda r: (image_size(r.image), image_size(r.saliency)), some, READERS)
-        for record, (photo, found) in zip(some, sizes):
-            if photo != found:
-                raise UserError(
-                    f"{record.saliency}: got a saliency map of {found[1]} x {found[0]} pixels "
-                    f"(width x height), expected {photo[1]} x {photo[0]} as its photo has. Make it "
-                    f"again at the size of the upright photo."
-                )
+        remedy = "Make it again at the size of the upright photo."
+        _check_sizes("saliency map", {record.image: record.saliency for record in some}, remedy)
     if saliency.model is not None:
         _try_model(saliency.model)
 

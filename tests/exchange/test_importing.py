@@ -162,6 +162,17 @@ def test_missing_file_archive_or_folder(own, tmp_path):
     refused(own, "coco", tmp_path / "empty", tmp_path, "annotations/*.json")
 
 
+def test_archive_with_damaged_data_is_one_sentence(own, tmp_path):
+    """Its directory is whole, and what is packed is not: zlib says so, not zipfile."""
+    file = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(range(256)) * 50)
+    content = bytearray(file.read_bytes())
+    content[31:60] = b"\xff" * 29  # behind the header of 30 bytes and the name
+    file.write_bytes(content)
+    refused(own, "cvat", file, tmp_path, "damaged.zip", "cannot unpack")
+
+
 def test_archive_that_leaves_its_folder_stays_inside(own, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../outside.txt", "x")
