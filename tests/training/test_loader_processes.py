@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -84,26 +87,30 @@ def test_ctrl_c_in_them_does_not_take_the_checkpoint_from_the_training(training,
     assert (tmp_path / "work" / "scratch" / "checkpoint.pt").exists()
 
 
-def test_an_error_of_the_user_in_one_of_them_is_one_sentence(tmp_path):
-    def broken(index: int):
-        raise UserError(f"photo{index}.png: cannot read (an Error: 5). Mend it.")
+def learn(tmp_path: Path, item: Callable[[int], Any]) -> None:
+    """Train on two items that one process loads, as a stage does."""
 
-    def run(job) -> None:
-        settings = Training(epochs=1, batch_size=2)
-        pieces = begin(tmp_path)
+    def run(job: SimpleNamespace) -> None:
         train(
             Net(),
-            *(2, broken, loss, settings),
+            *(2, item, loss, Training(epochs=1, batch_size=2)),
             seed=0,
-            pieces=pieces,
+            pieces=begin(tmp_path),
             scratch=tmp_path,
             device="cpu",
             workers=1,
         )
 
     call = in_a_sentence(lambda function, job: function(job))
+    call(run, SimpleNamespace(stage="classifier"))
+
+
+def test_an_error_of_the_user_in_one_of_them_is_one_sentence(tmp_path):
+    def broken(index: int):
+        raise UserError(f"photo{index}.png: cannot read (an Error: 5). Mend it.")
+
     with pytest.raises(UserError) as told:
-        call(run, SimpleNamespace(stage="classifier"))
+        learn(tmp_path, broken)
     assert str(told.value) in [f"photo{n}.png: cannot read (an Error: 5). Mend it." for n in (0, 1)]
 
 
@@ -111,18 +118,5 @@ def test_a_process_that_is_killed_is_a_sentence(tmp_path):
     def dies(index: int):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def run(job) -> None:
-        settings, pieces = Training(epochs=1, batch_size=2), begin(tmp_path)
-        train(
-            Net(),
-            *(2, dies, loss, settings),
-            seed=0,
-            pieces=pieces,
-            scratch=tmp_path,
-            device="cpu",
-            workers=1,
-        )
-
-    call = in_a_sentence(lambda function, job: function(job))
     with pytest.raises(UserError, match="classifier: A worker process was killed"):
-        call(run, SimpleNamespace(stage="classifier"))
+        learn(tmp_path, dies)
