@@ -1,10 +1,10 @@
 """How doubtful the final mask and the labels of a photo are, judged without any ground truth.
 
-Two witnesses are heard: the trained network, and a readout that has not seen the photo
-(:mod:`getam.labels.readout`). For each class that the photo is labelled with they say how well the
-mask fits (:func:`soft_iou` with the probabilities of the network, IoU with the answer of the
-readout). For each other class they say how clearly they see it (:func:`presence`); it counts only
-if both see it.
+The final mask is compared with the answers of two models: the trained network, and a readout that
+has not seen the photo (:mod:`getam.labels.readout`). For each class that the photo is labelled with
+they say how well the mask fits (:func:`soft_iou` with the probabilities of the network, IoU with
+the answer of the readout). For each other class they say how clearly they see it
+(:func:`presence`); it counts only if both see it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ CLEAR = 0.25  # a doubt below this value is called small
 
 
 class Evidence(NamedTuple):
-    """What one witness says about the classes 1..C of a photo, each (C,) float32 in [0, 1].
+    """What one model says about the classes 1..C of a photo, each (C,) float32 in [0, 1].
 
     Attributes:
-        fit: how well the pixels that the mask gives to the class fit the answer of the witness; 0
+        fit: how well the pixels that the mask gives to the class fit the answer of the model; 0
             where the mask has no such pixel.
-        presence: how clearly the witness sees the class.
+        presence: how clearly the model sees the class.
     """
 
     fit: np.ndarray
@@ -34,7 +34,7 @@ class Evidence(NamedTuple):
 
 
 def evidence(scores: np.ndarray, mask: np.ndarray, *, soft: bool) -> Evidence:
-    """The evidence of a witness.
+    """The evidence of a model.
 
     Args:
         scores: (C + 1, H, W), background first.

@@ -108,7 +108,7 @@ def test_a_photo_without_a_class_has_no_doubt_if_no_class_is_seen():
     assert reason == "The photo has no class, and no class is seen."
 
 
-def test_a_class_that_only_one_witness_sees_does_not_count():
+def test_a_class_that_only_one_model_sees_does_not_count():
     nothing = Evidence(np.zeros(3, np.float32), np.zeros(3, np.float32))
     seen = nothing._replace(presence=np.array([0, 1, 0], np.float32))
     assert doubt_of([], seen, nothing, NAMES)[0] == 0
