@@ -21,7 +21,7 @@ from getam.data.images import read_mask, read_scores
 from getam.data.label_values import IGNORE
 from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.transforms import resize_maps
-from getam.labels.patch_foreground import unstacked
+from getam.labels.patch_classes import unstacked
 from getam.maps.file import MapFile
 from getam.metrics.bootstrap import class_areas, miou_interval
 from getam.metrics.classification import average_precision, f1, mean_average_precision

@@ -2,8 +2,9 @@
 
 needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects; with
-        foreground.classes: patch_classifier also classes/ID.png: the object score times the share
-        of each class of the photo, one class below the other in the order of their ids
+        foreground.class_rounds times the best score of the classes of the photo. With
+        foreground.classes: patch_classifier also classes/ID.png: this score times the share of
+        each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
         foreground.images photos that it learns from, twice that while it learns
 """
@@ -24,18 +25,12 @@ from getam.data.images import read_scores, write_scores
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.normalise import balance, normalise
-from getam.labels.patch_foreground import (
-    PatchScore,
-    class_shares,
-    default_block,
-    fit_classes,
-    fit_foreground,
-    patch_features,
-)
+from getam.labels.patch_classes import class_shares, fit_classes, separate_classes
+from getam.labels.patch_foreground import PatchScore, default_block, fit_foreground, patch_features
 from getam.maps.file import MapFile
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
-from stages.shared import batches, explained, open_data, scaled_side, square_batch
+from stages.shared import batches, explained, multi_hot, open_data, scaled_side, square_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,11 +60,11 @@ def run(job: Job) -> dict[str, Any]:
     folder = job.folder / "foreground"
     kinds = ["foreground"] if settings.classes == "maps" else ["foreground", "classes"]
     todo = [r for r in records if not _is_done(job, kinds, r)]
-    sample = evenly(records, settings.images)
+    sample = evenly(data.labelled(job.config.data.train), settings.images)
     if todo:
         maps = MapFile(job.inputs["maps"] / "maps.h5")
         learnt = dict(context.track(features_of(sample), total=len(sample)))
-        find = _learn(learnt, maps, settings, len(data.classes))
+        find = _learn(sample, learnt, maps, settings, len(data.classes))
         rest = [record for record in todo if record.id not in learnt]
         features = chain(learnt.items(), features_of(rest))
         for image_id, patches in context.track(features, total=len(learnt) + len(rest)):
@@ -116,10 +111,15 @@ def _border(shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Finder:
-    """Computes the scores of a photo from its patch features (h, w, D) and its class ids."""
+    """Computes the scores of a photo from its patch features (h, w, D) and its class ids.
+
+    ``separate``: the classes were separated from other objects, so that an object patch with a low
+    score of each class of its photo is background.
+    """
 
     foreground: PatchScore
     classes: PatchScore | None
+    separate: bool
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
         """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
@@ -129,7 +129,10 @@ class Finder:
         found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
-            shares = class_shares(self.classes(features)[..., chosen]).permute(2, 0, 1)
+            scores = self.classes(features)[..., chosen]
+            if self.separate:
+                found = found * scores.amax(dim=-1).clamp(0, 1)
+            shares = class_shares(scores).permute(2, 0, 1)
             yield "classes", (found * shares).flatten(0, 1)
         yield "foreground", found
 
@@ -161,11 +164,17 @@ def evenly(records: Sequence[Record], count: int) -> list[Record]:
     return list(records[:: -(-len(records) // count)])
 
 
-def _learn(features: Mapping[str, Tensor], maps: MapFile, settings: Any, count: int) -> Finder:
+def _learn(
+    records: Sequence[Record],
+    features: Mapping[str, Tensor],
+    maps: MapFile,
+    settings: Any,
+    count: int,
+) -> Finder:
     patches = torch.cat([found.flatten(0, 1) for found in features.values()])
     told = [
-        _told_by_maps(*maps.read(image_id)[:2], found.shape[:2])
-        for image_id, found in features.items()
+        _told_by_maps(*maps.read(record.id)[:2], features[record.id].shape[:2])
+        for record in records
     ]
     peaks, classes = (torch.cat(parts).to(patches.device) for parts in zip(*told))
     if not peaks.any():
@@ -173,14 +182,25 @@ def _learn(features: Mapping[str, Tensor], maps: MapFile, settings: Any, count: 
             "foreground: got no class map among the photos that it learns from, expected at least "
             "one. Give train photos image-level labels, or raise foreground.images."
         )
+    possible = torch.from_numpy(multi_hot(records, count)).to(patches.device)
+    possible = possible.repeat_interleave(len(patches) // len(records), dim=0)
+    foreground = _fit_foreground(patches, peaks, ~possible.any(dim=1), settings)
+    if settings.classes == "maps":
+        return Finder(foreground, None, False)
+    objects = foreground(patches) > 0.5
+    named = objects & (classes >= 0)
+    scores = fit_classes(patches[named], classes[named], count)
+    scores = separate_classes(patches[objects], possible[objects], scores, settings.class_rounds)
+    return Finder(foreground, scores, settings.class_rounds > 0)
+
+
+def _fit_foreground(
+    patches: Tensor, peaks: Tensor, background: Tensor, settings: Any
+) -> PatchScore:
     try:
-        foreground = fit_foreground(patches, peaks, settings.rounds, settings.threshold)
+        return fit_foreground(patches, peaks, settings.rounds, settings.threshold, background)
     except ValueError as error:
         raise UserError(f"foreground.rounds, foreground.threshold: {error}") from None
-    if settings.classes == "maps":
-        return Finder(foreground, None)
-    objects = (foreground(patches) > 0.5) & (classes >= 0)
-    return Finder(foreground, fit_classes(patches[objects], classes[objects], count))
 
 
 def _told_by_maps(

@@ -23,7 +23,7 @@ from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
 from getam.data.transforms import enlarged_labels, reduced
 from getam.labels.crf import dense_crf
-from getam.labels.patch_foreground import unstacked
+from getam.labels.patch_classes import unstacked
 from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import label_images
 from getam.maps.file import MapFile

@@ -11,7 +11,8 @@ import torch
 
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.transforms import image_pixels
-from getam.labels.patch_foreground import fit_classes, fit_foreground
+from getam.labels.patch_classes import fit_classes
+from getam.labels.patch_foreground import fit_foreground
 from getam.networks.build import build_endtoend, normalisation
 from getam.training.crf_loss import dense_energy
 from getam.training.joint import JointLoss, online_labels

@@ -91,6 +91,14 @@ class Foreground(Settings):
         description="What decides the class of an object. maps: the class maps of its own photo. "
         "patch_classifier: a linear classifier of patches, trained on the maps of many photos.",
     )
+    class_rounds: int = Field(
+        0,
+        ge=0,
+        description="How many times the patch classifier is fitted again. Each round separates the "
+        "patches of a class from all other objects, also from those in photos without this class. "
+        "An object that is like no class of its photo becomes background. 0: never. Needs "
+        "classes: patch_classifier.",
+    )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)
 

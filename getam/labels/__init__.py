@@ -8,4 +8,5 @@ completion_batch  label completion of a batch, on a GPU
 crf               dense CRF
 saliency          saliency maps from a folder, an ONNX model or the foreground stage
 patch_foreground  separates objects from background by the patch features of a ViT
+patch_classes     names the class of each object patch
 """

@@ -1,4 +1,4 @@
-"""Separates objects from background, and the classes of objects, by the patch features of a ViT.
+"""Separates objects from background by the patch features of a ViT.
 
 It uses only class maps, so it needs no supervision beyond image-level labels.
 
@@ -7,28 +7,21 @@ from background (Oquab et al. 2023, arXiv 2304.07193). The peaks of the class ma
 They tell which side of this component is object, and where objects begin. A linear classifier is
 then trained on this answer, and again on its own answers, so that it uses all directions of the
 features.
-
-The class maps also name the class of each object patch, image by image. A linear classifier learns
-these names from many images together, so that errors of single images count less.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = [
     "PatchScore",
-    "class_shares",
     "default_block",
-    "fit_classes",
     "fit_foreground",
     "patch_features",
-    "unstacked",
 ]
 
 RIDGE = 1e-2  # penalty of the regression, as a share of the mean variance of the features
@@ -50,7 +43,11 @@ class PatchScore:
 
 
 def fit_foreground(
-    features: Tensor, peaks: Tensor, rounds: int = 3, threshold: float = 0.5
+    features: Tensor,
+    peaks: Tensor,
+    rounds: int = 3,
+    threshold: float = 0.5,
+    background: Tensor | None = None,
 ) -> PatchScore:
     """Fit a score that separates object from background in the patches of many images.
 
@@ -68,6 +65,7 @@ def fit_foreground(
         peaks: (N,) bool, the patches where a class map is near its maximum.
         rounds: at least one.
         threshold: a patch counts as object in the next round if its score is above this value.
+        background: (N,) bool, patches that are never object: those of images that show no class.
 
     Raises:
         ValueError: there is no peak, a shape is wrong, or no patch is object in the end.
@@ -86,7 +84,8 @@ def fit_foreground(
     component = torch.linalg.eigh(covariance)[1][:, -1].to(features)
     along = features @ component - mean.to(features) @ component
     level = along[peaks].mean()
-    found = along * level.sign() > level.abs() / 2
+    possible = torch.ones_like(peaks) if background is None else ~background
+    found = (along * level.sign() > level.abs() / 2) & possible
 
     damping = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean)).to(covariance)
     for _ in range(rounds):
@@ -94,64 +93,13 @@ def fit_foreground(
         target = (found.double() - share).to(features)
         weight = torch.linalg.solve(covariance + damping, (target @ features).double() / len(found))
         foreground = PatchScore(weight.float(), (share - mean @ weight).float())
-        found = foreground(features) > threshold
+        found = (foreground(features) > threshold) & possible
     if not (foreground(features) > 0.5).any():
         raise ValueError(
             f"Got no object after {rounds} rounds with threshold={threshold}, expected some: take "
             f"fewer rounds, or a threshold nearer to 0.5."
         )
     return foreground
-
-
-def fit_classes(features: Tensor, classes: Tensor, count: int) -> PatchScore:
-    """Fit scores that separate the classes of object patches.
-
-    A ridge regression in which every class has the same weight.
-
-    Args:
-        features: (N, D), of object patches of some images.
-        classes: (N,) int64, 0 to ``count`` - 1: the class that the maps give to each patch. A class
-            without patches gets the score 0 everywhere.
-
-    Raises:
-        ValueError: there is no patch, or a shape is wrong.
-
-    >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    >>> found = fit_classes(features, torch.tensor([0, 0, 1]), 3)
-    >>> found(features).argmax(dim=1).tolist()
-    [0, 0, 1]
-    """
-    if features.ndim != 2 or classes.shape != features.shape[:1] or not len(features):
-        raise ValueError(
-            f"Got features {tuple(features.shape)} and classes {tuple(classes.shape)}, expected "
-            f"(N, D) and (N,) with at least one patch."
-        )
-    targets = F.one_hot(classes, count).to(features)
-    weights = targets @ (1 / targets.sum(dim=0).clamp(min=1))
-    weights = (weights / weights.mean())[:, None]
-    mean, shares = (weights * features).mean(dim=0), (weights * targets).mean(dim=0)
-    centred = features - mean
-    covariance = ((weights * centred).T @ centred).double() / len(features)
-    damping = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean)).to(covariance)
-    joint = ((weights * centred).T @ (targets - shares)).double() / len(features)
-    weight = torch.linalg.solve(covariance + damping, joint).to(features)
-    return PatchScore(weight, shares - mean @ weight)
-
-
-def class_shares(scores: Tensor) -> Tensor:
-    """Turn the scores (..., K) of the classes of an image into shares that sum to 1 per patch.
-
-    >>> class_shares(torch.tensor([[0.6, 0.2], [-0.1, 0.3], [-1.0, -2.0]])).tolist()
-    [[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]]
-    """
-    positive = scores.clamp(min=0)
-    total = positive.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, positive / total.clamp(min=1e-12), 1 / scores.shape[-1])
-
-
-def unstacked(scores: np.ndarray, count: int) -> np.ndarray:
-    """Split the scores of ``count`` classes, stacked as (K * h, w), into (K, h, w)."""
-    return scores.reshape(count, -1, scores.shape[1])
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from getam.labels.patch_foreground import (
-    class_shares,
     default_block,
-    fit_classes,
     fit_foreground,
     patch_features,
 )
@@ -81,48 +79,28 @@ def test_without_a_peak_it_says_so():
         fit_foreground(torch.rand(5, 3), torch.zeros(5, dtype=torch.bool))
 
 
-def draw_classes(counts: tuple[int, ...], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit features (N, 32) of object patches, so many of each class, and their classes (N,)."""
-    generator = torch.Generator().manual_seed(seed)
-    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    centres = torch.randn(len(counts), 32, generator=generator)
-    noise = 0.5 * torch.randn(len(classes), 32, generator=generator)
-    return torch.nn.functional.normalize(centres[classes] + noise, dim=1), classes
-
-
-def test_classes_are_found_although_every_fourth_patch_has_a_wrong_name():
-    features, classes = draw_classes((1500, 1500, 1500))
-    generator = torch.Generator().manual_seed(1)
-    wrong = torch.rand(len(classes), generator=generator) < 0.25
-    named = torch.where(wrong, (classes + 1) % 3, classes)
-    found = fit_classes(features, named, 3)(features).argmax(dim=1)
-    assert (found == classes).float().mean() > 0.97
-
-
-def test_a_rare_class_weighs_as_much_as_a_common_one():
-    features, classes = draw_classes((4000, 60))
-    found = fit_classes(features, classes, 2)(features).argmax(dim=1)
-    assert all((found[classes == c] == c).float().mean() > 0.97 for c in (0, 1))
-
-
-def test_a_class_that_no_patch_has_scores_zero():
-    features, classes = draw_classes((200, 200))
-    scores = fit_classes(features, classes, 3)(features)
-    assert scores[:, 2].abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("shape", [(0, 4), (5,)])
-def test_no_patch_to_learn_classes_from_is_told(shape):
-    with pytest.raises(ValueError, match="at least one patch"):
-        fit_classes(torch.rand(shape), torch.zeros(shape[0], dtype=torch.long), 2)
-
-
-def test_shares_are_of_one_whole():
-    scores = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    shares = class_shares(scores)
-    torch.testing.assert_close(shares.sum(dim=1), torch.ones(50))
-    best = scores.max(dim=1)
-    assert (shares.argmax(dim=1) == best.indices)[best.values > 0].all()
+def test_what_stands_out_in_photos_of_no_class_is_no_object():
+    """Birds stand out as butterflies do; only the photos without a butterfly tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.randint(3, (6000,), generator=generator)  # ground, butterfly, bird
+    ground, object_, own = torch.randn(3, 32, generator=generator)
+    centres = torch.stack([ground, object_ + 0.5 * own, object_ - 0.5 * own])
+    features = centres[kind] + 0.3 * torch.randn(6000, 32, generator=generator)
+    features = torch.nn.functional.normalize(features, dim=1)
+    of_no_class = (kind == 2) | (torch.arange(6000) % 5 == 0) & (kind == 0)
+    peaks = (kind == 1) & (torch.rand(6000, generator=generator) < 0.05)
+    share = {
+        told: [
+            (fit_foreground(features, peaks, background=given)(features) > 0.5)[kind == k]
+            .float()
+            .mean()
+            for k in range(3)
+        ]
+        for told, given in ((False, None), (True, of_no_class))
+    }
+    assert share[False][2] > 0.9
+    assert share[True][1] > 0.9
+    assert max(share[True][0], share[True][2]) < 0.05
 
 
 @pytest.mark.parametrize("family", FAMILIES)
