@@ -184,7 +184,7 @@ def _learn(
         )
     possible = torch.from_numpy(multi_hot(records, count)).to(patches.device)
     possible = possible.repeat_interleave(len(patches) // len(records), dim=0)
-    foreground = _fit_foreground(patches, peaks, ~possible.any(dim=1), settings)
+    foreground = _fit_foreground(patches, peaks, settings)
     if settings.classes == "maps":
         return Finder(foreground, None, False)
     objects = foreground(patches) > 0.5
@@ -194,11 +194,9 @@ def _learn(
     return Finder(foreground, scores, settings.class_rounds > 0)
 
 
-def _fit_foreground(
-    patches: Tensor, peaks: Tensor, background: Tensor, settings: Any
-) -> PatchScore:
+def _fit_foreground(patches: Tensor, peaks: Tensor, settings: Any) -> PatchScore:
     try:
-        return fit_foreground(patches, peaks, settings.rounds, settings.threshold, background)
+        return fit_foreground(patches, peaks, settings.rounds, settings.threshold)
     except ValueError as error:
         raise UserError(f"foreground.rounds, foreground.threshold: {error}") from None
 

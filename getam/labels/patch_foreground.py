@@ -17,12 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "PatchScore",
-    "default_block",
-    "fit_foreground",
-    "patch_features",
-]
+__all__ = ["PatchScore", "default_block", "fit_foreground", "patch_features"]
 
 RIDGE = 1e-2  # penalty of the regression, as a share of the mean variance of the features
 
@@ -43,11 +38,7 @@ class PatchScore:
 
 
 def fit_foreground(
-    features: Tensor,
-    peaks: Tensor,
-    rounds: int = 3,
-    threshold: float = 0.5,
-    background: Tensor | None = None,
+    features: Tensor, peaks: Tensor, rounds: int = 3, threshold: float = 0.5
 ) -> PatchScore:
     """Fit a score that separates object from background in the patches of many images.
 
@@ -65,7 +56,6 @@ def fit_foreground(
         peaks: (N,) bool, the patches where a class map is near its maximum.
         rounds: at least one.
         threshold: a patch counts as object in the next round if its score is above this value.
-        background: (N,) bool, patches that are never object: those of images that show no class.
 
     Raises:
         ValueError: there is no peak, a shape is wrong, or no patch is object in the end.
@@ -84,8 +74,7 @@ def fit_foreground(
     component = torch.linalg.eigh(covariance)[1][:, -1].to(features)
     along = features @ component - mean.to(features) @ component
     level = along[peaks].mean()
-    possible = torch.ones_like(peaks) if background is None else ~background
-    found = (along * level.sign() > level.abs() / 2) & possible
+    found = along * level.sign() > level.abs() / 2
 
     damping = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean)).to(covariance)
     for _ in range(rounds):
@@ -93,7 +82,7 @@ def fit_foreground(
         target = (found.double() - share).to(features)
         weight = torch.linalg.solve(covariance + damping, (target @ features).double() / len(found))
         foreground = PatchScore(weight.float(), (share - mean @ weight).float())
-        found = (foreground(features) > threshold) & possible
+        found = foreground(features) > threshold
     if not (foreground(features) > 0.5).any():
         raise ValueError(
             f"Got no object after {rounds} rounds with threshold={threshold}, expected some: take "
