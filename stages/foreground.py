@@ -119,7 +119,7 @@ class Finder:
 
     foreground: PatchScore
     classes: PatchScore | None
-    separate: bool
+    separate: bool = False
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
         """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
@@ -186,7 +186,7 @@ def _learn(
     possible = possible.repeat_interleave(len(patches) // len(records), dim=0)
     foreground = _fit_foreground(patches, peaks, settings)
     if settings.classes == "maps":
-        return Finder(foreground, None, False)
+        return Finder(foreground, None)
     objects = foreground(patches) > 0.5
     named = objects & (classes >= 0)
     scores = fit_classes(patches[named], classes[named], count)
