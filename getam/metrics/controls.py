@@ -6,13 +6,15 @@ A class map that is no better than these says nothing about the photo that a gue
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from getam.metrics.bootstrap import Interval, mean_interval
 
-__all__ = ["CONTROLS", "advantage", "centre_prior", "random_map"]
+__all__ = ["CONTROLS", "advantage", "beside_controls", "centre_prior", "random_map"]
 
+LESS_IS_BETTER = ("deletion",)
 SPREAD = 0.25  # standard deviation of the centre prior, as a share of the height and the width
 
 
@@ -77,3 +79,43 @@ def advantage(
         raise ValueError("Got figures of different photos, expected the same for both.")
     sign = -1 if less_is_better else 1
     return mean_interval(np.array([sign * (own[name] - control[name]) for name in own]))
+
+
+def beside_controls(
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> list[dict[str, Any]]:
+    """Of each map its means over the photos, and of each method its advantage over the controls.
+
+    Args:
+        figures: of each map (method or control) and measure, the figure of each photo by its id.
+
+    Returns:
+        Rows with ``map`` (the name), ``means`` (by measure), ``against`` (by measure and control,
+        `advantage` as [mean difference, low, high]; not of controls, and not of a measure of fewer
+        than two photos, which give no interval) and ``figures`` (as given).
+
+    >>> own, control = {"pointing": {"a": 1, "b": 1}}, {"pointing": {"a": 0, "b": 1}}
+    >>> row = beside_controls({"cam": own, "random map": control, "centre prior": own})[0]
+    >>> row["map"], row["means"], row["against"]["pointing"]["centre prior"]
+    ('cam', {'pointing': 1.0}, [0.0, 0.0, 0.0])
+    """
+    return [
+        {
+            "map": name,
+            "means": {m: float(np.mean([*by_photo.values()])) for m, by_photo in own.items()},
+            "against": {} if name in CONTROLS else _against(figures, own),
+            "figures": own,
+        }
+        for name, own in figures.items()
+    ]
+
+
+def _against(
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]], own: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, list[float]]]:
+    def interval(measure: str, control: str) -> list[float]:
+        less = measure in LESS_IS_BETTER
+        return [*advantage(own[measure], figures[control][measure], less_is_better=less)]
+
+    measured = [measure for measure, by_photo in own.items() if len(by_photo) > 1]
+    return {m: {control: interval(m, control) for control in CONTROLS} for m in measured}

@@ -12,14 +12,15 @@ controls of `getam.metrics.controls` (arXiv 2404.01415).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Curves", "insertion_deletion"]
+__all__ = ["Curves", "PhotoCurves", "insertion_deletion"]
 
 Classify = Callable[[Tensor], Tensor]
 TIES = 0  # seed of the order in which patches of equal value come
@@ -49,6 +50,48 @@ class Curves(NamedTuple):
     def deletion_area(self) -> Tensor:
         """(P,) float64, the mean score along the curve, by the trapezoidal rule; low is good."""
         return torch.trapezoid(self.deletion.double(), self.shares)
+
+
+class PhotoCurves:
+    """The curves of many photos; those of a photo are the mean of the curves of its classes.
+
+    Attributes:
+        passes: forward passes of all photos together.
+    """
+
+    def __init__(self) -> None:
+        self.passes, self._shares = 0, np.zeros(0)
+        self._found: dict[str, np.ndarray] = {}  # id -> (2, S + 1)
+
+    def update(self, ids: Sequence[str], curves: Curves) -> None:
+        """Add the curves of a batch; ``ids`` are the names of its photos."""
+        both = torch.stack([curves.insertion, curves.deletion], dim=1).double().cpu().numpy()
+        photos = curves.photos.cpu().numpy()
+        for photo in np.unique(photos):
+            self._found[ids[photo]] = both[photos == photo].mean(axis=0)
+        self.passes, self._shares = self.passes + curves.passes, curves.shares.cpu().numpy()
+
+    def areas(self) -> dict[str, dict[str, float]]:
+        """Insertion and deletion, each the area of every photo by its id; {} without photos."""
+        areas = {name: np.trapezoid(both, self._shares) for name, both in self._found.items()}
+        if not areas:
+            return {}
+        return {
+            measure: {name: float(area[row]) for name, area in areas.items()}
+            for row, measure in enumerate(("insertion", "deletion"))
+        }
+
+    def means(self) -> dict[str, Any]:
+        """The shares, both curves as means over the photos, the passes; {} without photos."""
+        if not self._found:
+            return {}
+        insertion, deletion = np.mean([*self._found.values()], axis=0).tolist()
+        return {
+            "shares": self._shares.tolist(),
+            "insertion": insertion,
+            "deletion": deletion,
+            "forward passes": self.passes,
+        }
 
 
 @torch.no_grad()

@@ -39,6 +39,35 @@ def test_a_constant_map_and_one_of_zeros_have_the_share_of_the_area(value):
         assert share == pytest.approx([4 / 23, 2 / 23])  # 23 pixels are not 255
 
 
+def test_patches_are_pointed_at_by_their_centre_and_summed_by_their_area():
+    """2 x 3 patches over 4 x 6 pixels; class 1 covers the upper half of two patches."""
+    one = np.array([[[4.0, 1.0, 1.0], [0.0, 0.0, 2.0]]])
+    told = inside_mask(one, [1], MASK)
+    assert told.pointing[0] == 0  # the centre is the lower right one of the four middle pixels
+    assert told.energy[0] == pytest.approx((2 * 4 + 2 * 1) / (4 * 4 + 4 * 1 + 4 * 1 + 4 * 2))
+    lower = np.array([[[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])
+    assert inside_mask(lower, [2], MASK) == (1, 0.5)
+
+
+def test_a_random_map_hits_as_often_as_the_class_is_large_wherever_it_is():
+    """Interpolated maps would have most of their peaks at the border."""
+    border, middle = np.ones((48, 48), np.uint8), np.zeros((48, 48), np.uint8)
+    border[4:-4, 4:-4] = 0
+    middle[16:32, 16:32] = 1
+    for mask in (border, middle):
+        maps = np.stack([random_map((12, 12), str(n)) for n in range(1500)])
+        told = inside_mask(maps, [1] * 1500, mask)
+        assert told.pointing.mean() == pytest.approx(mask.mean(), abs=0.04)
+        assert told.energy.mean() == pytest.approx(mask.mean(), abs=0.01)
+
+
+def test_an_object_that_covers_no_centre_is_missed_and_still_counted():
+    mask = np.zeros((8, 8), np.uint8)
+    mask[0, 0] = 1
+    told = inside_mask(np.array([[[1.0, 0.0], [0.0, 0.0]]]), [1], mask)
+    assert (told.pointing[0], told.energy[0]) == (0, 1 / 16)
+
+
 def test_ignored_pixels_are_neither_pointed_at_nor_counted():
     one = np.zeros((1, 4, 6))
     one[0, 3, 0], one[0, 0, 1] = 9, 1
@@ -60,7 +89,7 @@ def test_no_class_gives_no_figures():
 @pytest.mark.parametrize(
     ("maps", "words"),
     [
-        (np.ones((1, 6, 4)), "expected"),
+        (np.ones((4, 6)), "expected"),
         (np.ones((2, 4, 6)), "expected"),
         (np.full((1, 4, 6), np.nan), "NaN"),
         (-np.ones((1, 4, 6)), "below 0"),
