@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from getam.metrics.controls import centre_prior, random_map
-from getam.metrics.faithfulness import Curves, insertion_deletion
+from getam.metrics.faithfulness import Curves, PhotoCurves, insertion_deletion
 
 GRID, PATCH = (4, 6), 2  # 24 patches in photos of 8 x 12 pixels
 CELLS = GRID[0] * GRID[1]
@@ -155,6 +155,23 @@ def test_a_removed_patch_has_the_mean_colour_of_its_own_photo():
     )
     for row, mean in zip(curves.insertion, (0.3, 0.8)):  # photos of one colour do not change
         torch.testing.assert_close(row, torch.full_like(row, mean))
+
+
+def test_a_photo_has_the_mean_of_its_classes_and_batches_add_up():
+    maps, both = REGIONS[None].repeat(2, 1, 1, 1), torch.tensor([[1, 1], [0, 1]])
+    together = PhotoCurves()
+    together.update(["a", "b"], measure(maps, both))
+    parts = PhotoCurves()
+    parts.update(["a"], measure(maps[:1], both[:1]))
+    parts.update(["b"], measure(maps[1:], both[1:]))
+    for found in (together, parts):
+        lost = {"a": (4 + 2) / 2 / (2 * CELLS), "b": 2 / (2 * CELLS)}
+        assert found.areas()["deletion"] == pytest.approx(lost)
+        kept = {name: 1 - area for name, area in lost.items()}
+        assert found.areas()["insertion"] == pytest.approx(kept)
+        assert found.means()["insertion"][2] == pytest.approx(((0.5 + 1) / 2 + 1) / 2)
+        assert found.passes == found.means()["forward passes"] == 3 * 2 * (CELLS - 1) + 2 * 2
+    assert PhotoCurves().areas() == PhotoCurves().means() == {}
 
 
 def test_scores_are_probabilities_unless_the_caller_says_otherwise():

@@ -19,6 +19,7 @@ from getam.data.palette import write_label_png
 from getam.data.shapes import write_shapes
 from getam.errors import UserError
 from getam.metrics.controls import CONTROLS
+from getam.metrics.localisation import inside_mask
 from getam.running.context import Context
 from stages import compare
 
@@ -146,6 +147,17 @@ def test_a_constant_map_is_no_better_than_chance(bench):
         _, low, _ = made.rows["cam"]["against"][measure]["random map"]
         assert low <= 0, measure
     assert line(made.table, "cam").count("*") == 4
+
+
+def test_each_control_gives_every_photo_its_own_map(bench):
+    made = bench()
+    data = read_folder(made.folder / "data")
+    for name, control in CONTROLS.items():
+        for record in data.split("train"):
+            maps = np.stack([control(GRID, record.id)] * len(record.labels))
+            told = inside_mask(maps, record.labels, data.read_mask(record))
+            energy = made.rows[name]["figures"]["energy"][record.id]
+            assert energy == pytest.approx(np.nanmean(told.energy))
 
 
 def test_means_and_areas_are_those_of_the_photos_and_the_curves(bench):
