@@ -1,15 +1,20 @@
 """compare: measures map methods, refiners and thresholds on the same network and photos.
 
-needs   the classifier or the end-to-end network; train photos with labels and masks
-makes   table.txt, comparison.json (the mIoU at every threshold), curves.png
+needs   the classifier or the end-to-end network; train photos with labels. With masks of some of
+        them it measures the mIoU, the pointing game and the energy; insertion and deletion need
+        none
+makes   table.txt; comparison.json (the mIoU at every threshold, the figures of each photo);
+        curves.png (mIoU over threshold); insertion_deletion.png
 costs   for compare.images photos: each method as long as the stage maps, each refiner as long as
-        the stage pseudolabels
+        the stage pseudolabels; for compare.curve_images of them: 2 compare.curve_steps forward
+        passes per class, for each method and for the two controls
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,98 +28,208 @@ from getam.errors import UserError
 from getam.labels.crf import dense_crf
 from getam.labels.normalise import normalise
 from getam.labels.pamr import pamr
+from getam.metrics.controls import CONTROLS, beside_controls
+from getam.metrics.faithfulness import Curves, PhotoCurves, insertion_deletion
+from getam.metrics.localisation import inside_mask
 from getam.metrics.segmentation import ThresholdSweep
-from getam.networks.build import load_classifier, network_build
+from getam.networks.build import load_classifier, network_build, normalisation
+from getam.networks.precision import autocast
 from getam.running.processes import workers
-from getam.view.plot import threshold_curves
-from getam.view.table import percent, text_table
+from getam.view.comparison import comparison_table
+from getam.view.plot import perturbation_curves, threshold_curves
 from stages.maps import Explainer
-from stages.shared import batches, explained, open_data
+from stages.shared import batches, explained, multi_hot, open_data, square_batch
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
 
+CHUNK = 32  # photos measured at a time
+
 Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K, h, w)
+Figures = dict[str, dict[str, float]]  # measure -> image id -> figure
 
 
 def check(job: Job) -> None:
     from getam.running.preflight import check_maps, check_masks, data_of
 
     check_maps(job, job.config.compare.methods)
-    data = data_of(job)
+    data, split = data_of(job), job.config.data.train
     if data is None:
         return
-    if not _chosen(job, data):
+    chosen = _chosen(job, data)
+    if not chosen:
+        raise UserError(
+            f"{data.root}: compare measures maps of labelled photos, but no photo of split "
+            f"{split!r} is labelled with a class. Add classes to their lines in the label table."
+        )
+    if chosen[0].mask is None and not job.config.compare.curve_images:
         raise UserError(
             f"{data.root}: compare measures against masks, but got no labelled photo of split "
-            f"{job.config.data.train!r} that has a mask; expected masks/ID.png for some of them."
+            f"{split!r} that has a mask. Add masks/ID.png for some of them, or set "
+            f"compare.curve_images above 0 to measure insertion and deletion, which need no masks."
         )
-    check_masks(data, data.split(job.config.data.train))
+    check_masks(data, data.split(split))
 
 
 def run(job: Job) -> dict[str, Any]:
-    settings = job.config.compare
     data = open_data(job)
     records = _chosen(job, data)
-    rows = []
-    for method in settings.methods:
-        kept = job.scratch / f"{method}.json"
+    bench = Bench(job, data, records)
+    measured = {}
+    for name in (*job.config.compare.methods, *CONTROLS):
+        kept = job.scratch / f"{name.replace(' ', '_')}.json"
         if not job.pieces.has(kept):
-            measured = _measure(job, data, records, method)
+            of_name = bench.measure(name)
             with job.pieces.write(kept) as temporary:
-                temporary.write_text(json.dumps(measured))
-        rows += json.loads(kept.read_text())
+                temporary.write_text(json.dumps(of_name))
+        measured[name] = json.loads(kept.read_text())
 
-    best = {f"{row['method']}, {row['refiner']}": row["mIoU"] for row in rows}
-    report = {"split": job.config.data.train, "images": len(records), "rows": rows}
+    report = _report(job, records, measured)
     (job.folder / "comparison.json").write_text(json.dumps(report, indent=1))
-    (job.folder / "table.txt").write_text(_table(job, rows, len(records)))
-    threshold_curves(job.folder / "curves.png", rows, f"{len(records)} images")
-    return {"images": len(records), "best": max(best, key=best.get), "mIoU": max(best.values())}
+    (job.folder / "table.txt").write_text(comparison_table(report))
+    if rows := report["rows"]:
+        threshold_curves(job.folder / "curves.png", rows, f"{len(records)} images")
+    if curves := report["curves"]:
+        title = f"{report['curve images']} images"
+        perturbation_curves(job.folder / "insertion_deletion.png", curves, title)
+    return {"images": len(records), **_best(report)}
 
 
 def _chosen(job: Job, data: DataIndex) -> list[Record]:
-    """At most ``compare.images`` photos with labels and a mask, at equal distances in the split."""
-    records = [r for r in data.labelled(job.config.data.train) if r.labels and r.mask is not None]
-    wanted = min(job.config.compare.images, len(records))
+    """At most ``compare.images`` photos with classes, at equal distances in the split.
+
+    They are photos with a mask, unless no photo has one.
+    """
+    records = [record for record in data.labelled(job.config.data.train) if record.labels]
+    records = [record for record in records if record.mask is not None] or records
+    return _spread(records, job.config.compare.images)
+
+
+def _spread(records: Sequence[Record], most: int) -> list[Record]:
+    wanted = min(most, len(records))
     return [records[n * len(records) // wanted] for n in range(wanted)]
 
 
-def _measure(
-    job: Job, data: DataIndex, records: Sequence[Record], method: str
-) -> list[dict[str, Any]]:
-    """Measure one map method: one row per refiner."""
-    context, settings = job.context, job.config.compare
-    network = load_classifier(explained(job), context.device)
-    size = network_build(explained(job))["image_size"]
-    how = SimpleNamespace(**{**job.config.maps, "method": method, "start_block": None})
-    if method == job.config.maps.method:
-        how.start_block = job.config.maps.start_block
-    explain = Explainer(network, size, how, len(data.classes))
-    thresholds = np.arange(settings.thresholds) / settings.thresholds
-    chunks = [(chunk, list(explain(chunk))) for chunk in batches(records, 32)]
-    refine = Refine(
-        settings.refiners,
-        dict(job.config.pseudolabels.pamr),
-        dict(job.config.pseudolabels.crf),
-        thresholds,
-        data.without_records(),
-    )
-    sweeps = [ThresholdSweep(len(data.classes) + 1, thresholds) for _ in settings.refiners]
-    done = workers(context.workers)(joblib.delayed(refine)(*chunk) for chunk in chunks)
-    tracked = context.track(
-        zip(chunks, done), total=len(records), unit=f"{method} photo", size=lambda p: len(p[0][0])
-    )
-    for _, partial in tracked:
-        sweeps = [whole + part for whole, part in zip(sweeps, partial)]
-    if not all(sweep.has_classes for sweep in sweeps):
-        raise UserError(
-            f"compare: the masks of {len(records)} photos of {job.config.data.train} show nothing "
-            f"but background, so nothing can be compared. 'data --deep' says what is wrong with "
-            f"them."
+def _report(
+    job: Job, records: Sequence[Record], measured: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What table.txt and the plots show, as comparison.json has it."""
+    settings = job.config.compare
+    return {
+        "split": job.config.data.train,
+        "images": len(records),
+        "curve images": len(_spread(records, settings.curve_images)),
+        "curve steps": settings.curve_steps,
+        "refiners": [*settings.refiners] if records[0].mask is not None else [],
+        "rows": [row for found in measured.values() for row in found["rows"]],
+        "maps": beside_controls({name: found["figures"] for name, found in measured.items()}),
+        "curves": {name: found["curves"] for name, found in measured.items() if found["curves"]},
+    }
+
+
+def _best(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The best method by mIoU, or by insertion where there are no masks."""
+    if report["rows"]:
+        best = max(report["rows"], key=lambda row: row["mIoU"])
+        return {"best": f"{best['method']}, {best['refiner']}", "mIoU": best["mIoU"]}
+    areas = {row["map"]: row["means"].get("insertion", 0.0) for row in report["maps"]}
+    best = max(areas.keys() - CONTROLS.keys(), key=lambda name: (areas[name], name))
+    return {"best": best, "insertion": areas[best]}
+
+
+class Bench:
+    """Measures one map method, or one control, after the other on the same photos."""
+
+    def __init__(self, job: Job, data: DataIndex, records: Sequence[Record]) -> None:
+        self.job, self.data, self.records = job, data, records
+        self.for_curves = {r.id for r in _spread(records, job.config.compare.curve_images)}
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        return load_classifier(explained(self.job), self.job.context.device)
+
+    @cached_property
+    def side(self) -> int:
+        return network_build(explained(self.job))["image_size"]
+
+    def measure(self, name: str) -> dict[str, Any]:
+        """The rows of the refiners, the figures of each photo, and the mean curves."""
+        explain = self.explainer(name)
+        chunks = [(chunk, [*explain(chunk)]) for chunk in batches(self.records, CHUNK)]
+        rows, inside = [], {}
+        if self.records[0].mask is not None:
+            refiners = () if name in CONTROLS else self.job.config.compare.refiners
+            rows, inside = self.against_masks(name, chunks, refiners)
+        curves = self.curves(name, chunks)
+        return {"rows": rows, "figures": {**curves.areas(), **inside}, "curves": curves.means()}
+
+    def explainer(self, name: str) -> Callable[[Sequence[Record]], Iterator[Seeds]]:
+        """What computes the maps of a method, or gives each class the map of a control."""
+        settings = self.job.config.maps
+        first = settings.start_block if name == settings.method else None
+        how = SimpleNamespace(**{**settings, "method": name, "start_block": first})
+        explain = Explainer(self.network, self.side, how, len(self.data.classes))
+        if name not in CONTROLS:
+            return explain
+        control = partial(CONTROLS[name], explain.grid)
+        return lambda records: (
+            (r.id, np.uint8(r.labels), np.stack([control(r.id)] * len(r.labels))) for r in records
         )
-    return [_row(method, *pair) for pair in zip(settings.refiners, sweeps)]
+
+    def against_masks(
+        self, name: str, chunks: Sequence[tuple], refiners: Sequence[str]
+    ) -> tuple[list[dict[str, Any]], Figures]:
+        """One row per refiner; the pointing game and the energy of each photo."""
+        context, settings = self.job.context, self.job.config
+        thresholds = np.arange(settings.compare.thresholds) / settings.compare.thresholds
+        steps = [dict(settings.pseudolabels[name]) for name in ("pamr", "crf")]
+        refine = Refine(refiners, *steps, thresholds, self.data.without_records())
+        sweeps = [ThresholdSweep(len(self.data.classes) + 1, thresholds) for _ in refiners]
+        figures: Figures = {"pointing": {}, "energy": {}}
+        done = workers(context.workers)(joblib.delayed(refine)(*chunk) for chunk in chunks)
+        total, unit = len(self.records), f"{name} photo"
+        tracked = context.track(
+            zip(chunks, done), total=total, unit=unit, size=lambda pair: len(pair[0][0])
+        )
+        for _, (found, inside) in tracked:
+            sweeps = [whole + part for whole, part in zip(sweeps, found)]
+            for measure, of_photos in inside.items():
+                figures[measure].update(of_photos)
+        if not all(sweep.has_classes for sweep in sweeps):
+            raise UserError(
+                f"compare: the masks of {len(self.records)} photos of {settings.data.train} show "
+                f"nothing but background, so nothing can be compared. 'data --deep' says what is "
+                f"wrong with them."
+            )
+        known = {measure: of_photos for measure, of_photos in figures.items() if of_photos}
+        return [_row(name, *pair) for pair in zip(refiners, sweeps)], known
+
+    def curves(self, name: str, chunks: Sequence[tuple]) -> PhotoCurves:
+        """Insertion and deletion of at most ``compare.curve_images`` photos."""
+        parts = [(r, s) for chunk in chunks for r, s in zip(*chunk) if r.id in self.for_curves]
+        found = PhotoCurves()
+        for part in self.job.context.track(
+            [*batches(parts, CHUNK)], total=len(parts), unit=f"{name} curve photo", size=len
+        ):
+            found.update([record.id for record, _ in part], self.curves_of(part))
+        return found
+
+    def curves_of(self, part: Sequence[tuple[Record, Seeds]]) -> Curves:
+        settings, records = self.job.config, [record for record, _ in part]
+        targets = multi_hot(records, len(self.data.classes))
+        maps = np.zeros((*targets.shape, *part[0][1][2].shape[1:]), np.float32)
+        maps[targets] = np.concatenate([of_photo for _, (_, _, of_photo) in part])
+        device, statistics = self.job.context.device, normalisation(self.network)
+        with autocast(settings.maps.precision, device):
+            return insertion_deletion(
+                self.network,
+                square_batch(records, self.side, statistics, device),
+                torch.from_numpy(maps),
+                torch.from_numpy(targets),
+                steps=settings.compare.curve_steps,
+                batch_size=settings.maps.batch_size,
+            )
 
 
 def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
@@ -130,7 +245,7 @@ def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
 
 
 class Refine:
-    """Measures the maps of some photos with each refiner. Can be sent to worker processes."""
+    """Measures the maps of some photos against masks. Can be sent to worker processes."""
 
     def __init__(
         self,
@@ -144,10 +259,14 @@ class Refine:
         self.pamr = {"iterations": pamr["iterations"], "dilations": tuple(pamr["dilations"])}
         self.crf = {name: value for name, value in crf.items() if name != "enabled"}
 
-    def __call__(self, records: Sequence[Record], seeds: Sequence[Seeds]) -> list[ThresholdSweep]:
+    def __call__(
+        self, records: Sequence[Record], seeds: Sequence[Seeds]
+    ) -> tuple[list[ThresholdSweep], Figures]:
+        """The mIoU of each refiner, and the pointing game and energy of each photo."""
         sweeps = [
             ThresholdSweep(len(self.data.classes) + 1, self.thresholds) for _ in self.refiners
         ]
+        inside: Figures = {"pointing": {}, "energy": {}}
         for record, (_, class_ids, maps) in zip(records, seeds):
             mask = self.data.read_mask(record)
             image = read_photo(record)
@@ -155,7 +274,11 @@ class Refine:
             maps = torch.from_numpy(maps / np.maximum(peaks, 1e-30))
             for refiner, sweep in zip(self.refiners, sweeps):
                 sweep.update(getattr(self, f"refine_{refiner}")(image, maps), class_ids, mask)
-        return sweeps
+            found = inside_mask(maps.numpy(), class_ids, mask)
+            for measure, values in found._asdict().items():
+                if not np.isnan(values).all():
+                    inside[measure][record.id] = float(np.nanmean(values))
+        return sweeps, inside
 
     def refine_none(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
         """Enlarge the maps, and divide each by its maximum."""
@@ -171,15 +294,3 @@ class Refine:
         enlarged = self.refine_none(image, maps)
         scores = np.concatenate([1 - enlarged.max(0, keepdims=True), enlarged])
         return dense_crf(image, scores / scores.sum(0), **self.crf)[1:].clip(0, 1)
-
-
-def _table(job: Job, rows: Sequence[dict[str, Any]], images: int) -> str:
-    """The best mIoU and its threshold: one row per method, one column per refiner."""
-    refiners = job.config.compare.refiners
-    cells = {
-        (row["method"], row["refiner"]): f"{percent(row['mIoU'])} @ {row['best threshold']:.2f}"
-        for row in rows
-    }
-    body = [[m, *(cells[m, r] for r in refiners)] for m in job.config.compare.methods]
-    title = f"mIoU @ best threshold, split {job.config.data.train}, {images} images"
-    return f"{title}\n{text_table(['method', *refiners], body)}\n"

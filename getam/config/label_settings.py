@@ -212,14 +212,27 @@ class PseudoLabels(Settings):
 
 
 class Compare(Settings):
-    """What the command compare measures against the masks of the train split."""
+    """What the command compare measures on photos of the train split."""
 
     methods: tuple[Method, ...] = Field(get_args(Method), description="Map methods to compare.")
     refiners: tuple[Refiner, ...] = Field(
         ("none", "pamr", "crf"), description="Refinements to compare, on the maps of each method."
     )
     images: Positive = Field(
-        200, description="Train photos to measure on, at most; chosen at equal distances."
+        200,
+        description="Train photos to measure on, at most; chosen at equal distances. They are "
+        "photos with a mask, unless no photo has one.",
+    )
+    curve_images: int = Field(
+        50,
+        ge=0,
+        description="Photos among these whose insertion and deletion curves are measured, at most. "
+        "0: none.",
+    )
+    curve_steps: Positive = Field(
+        10,
+        description="Steps of these curves. Each class of a photo takes 2 * curve_steps forward "
+        "passes for each method, for the random map and for the centre prior.",
     )
     thresholds: Positive = Field(
         100, description="How many thresholds on the maps are tried, evenly from 0 to 1."

@@ -1,4 +1,4 @@
-"""How far the mIoU of a random sample of photos can be from the mIoU of all photos.
+"""How far a figure of a random sample of photos can be from the figure of all photos.
 
 The photos are the units, not the pixels: the pixels of one photo are right or wrong together.
 """
@@ -13,13 +13,13 @@ import numpy as np
 
 from getam.metrics.segmentation import ConfusionMatrix, mean_over_known, ratio
 
-__all__ = ["Interval", "class_areas", "miou_interval", "tail"]
+__all__ = ["Interval", "class_areas", "mean_interval", "miou_interval", "tail"]
 
 CHUNK = 1 << 22  # numbers that are summed at a time
 
 
 class Interval(NamedTuple):
-    """The mIoU of the sample, and the ends of the interval; shares from 0 to 1."""
+    """The figure of the sample, such as its mIoU, and the ends of the interval."""
 
     value: float
     low: float
@@ -79,6 +79,34 @@ def miou_interval(
     outside = tail(level, count, int(areas[:, 1].any(axis=0).sum()))
     low, high = np.quantile(np.concatenate(found), [outside, 1 - outside])
     return Interval(float(_miou(areas.sum(axis=0))), float(low), float(high))
+
+
+def mean_interval(
+    values: np.ndarray, *, level: float = 0.95, resamples: int = 5000, seed: int = 0
+) -> Interval:
+    """The mean of one value per photo, with a bootstrap interval as in :func:`miou_interval`.
+
+    Args:
+        values: (N,), one of each photo.
+        level: how often such an interval is meant to cover the mean over all photos.
+
+    Raises:
+        ValueError: there are fewer than two values, or one is not finite.
+
+    >>> [round(number, 1) for number in mean_interval(np.array([0.0, 1.0] * 20))]
+    [0.5, 0.3, 0.7]
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"Got values of shape {values.shape}, expected two or more finite numbers")
+    count, random = len(values), np.random.default_rng(seed)
+    means = [
+        random.multinomial(count, [1 / count] * count, size=size) @ values / count
+        for size in _steps(resamples, count)
+    ]
+    outside = tail(level, count, 1)
+    low, high = np.quantile(np.concatenate(means), [outside, 1 - outside])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def tail(level: float, photos: int, classes: int) -> float:

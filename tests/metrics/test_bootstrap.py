@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from getam.metrics.bootstrap import class_areas, miou_interval, tail
+from getam.metrics.bootstrap import class_areas, mean_interval, miou_interval, tail
 from getam.metrics.segmentation import ConfusionMatrix
 
 CLASSES = 5
@@ -98,3 +98,19 @@ def test_the_ends_are_those_of_students_t(photos, classes):
 def test_fewer_photos_than_classes_give_the_range_of_the_resamples(photos):
     found = miou_interval(photos[:3])
     assert 0 <= found.low < found.value < found.high <= 1
+
+
+@pytest.mark.parametrize("count", [10, 50])
+def test_an_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says(count):
+    rng, draws = np.random.default_rng(3), 400
+    samples = rng.exponential(1.0, (draws, count))
+    found = [mean_interval(sample, resamples=500, seed=n) for n, sample in enumerate(samples)]
+    covered = sum(low <= 1 <= high for _, low, high in found)
+    assert 0.88 <= covered / draws <= 0.99
+    assert [f.value for f in found] == pytest.approx([*samples.mean(axis=1)])
+
+
+def test_a_mean_of_one_value_or_of_nan_has_no_interval():
+    for values in ([1.0], [1.0, float("nan")], [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match="two or more finite numbers"):
+            mean_interval(np.array(values))

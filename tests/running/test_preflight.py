@@ -231,9 +231,18 @@ def test_masks_are_asked_for_where_they_are_needed(tmp_path):
     make_folder(tmp_path / "data")
     without_masks(tmp_path / "data")
     assert_refused(run(tmp_path, "deeplab.labels=masks"), tmp_path, "deeplab.labels: got masks")
-    compare = run(tmp_path, command="compare")
+    compare = run(tmp_path, "compare.curve_images=0", command="compare")
     assert_refused(compare, tmp_path, "compare measures against masks")
     assert run(tmp_path, options=("--dry-run",)).exit_code == 0  # without masks all else goes
+
+
+def test_compare_asks_for_a_photo_that_is_labelled_with_a_class(tmp_path):
+    make_folder(tmp_path / "data")
+    table = (tmp_path / "data" / "labels.csv").read_text().splitlines()
+    bare = [f"{line.split(',')[0]}," if number < 9 else line for number, line in enumerate(table)]
+    (tmp_path / "data" / "labels.csv").write_text("\n".join([table[0], *bare[1:]]) + "\n")
+    refused = run(tmp_path, command="compare")
+    assert_refused(refused, tmp_path, "no photo of split 'train' is labelled with a class")
 
 
 def test_weights_of_another_architecture_are_refused(good, tmp_path):

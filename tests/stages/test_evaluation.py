@@ -17,12 +17,10 @@ from getam.config.schema import Config
 from getam.data.corrections import Corrections
 from getam.data.folder import read_folder
 from getam.data.palette import write_label_png
-from getam.errors import UserError
 from getam.maps.file import merge_shards, write_shard
 from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 from getam.running.context import Context
 from getam.view.lines import headline
-from stages import compare
 
 
 @pytest.fixture
@@ -105,23 +103,6 @@ def test_the_curve_of_the_end_to_end_network_has_no_figure_without_a_class(job, 
     assert measured()["val mIoU"] > 0
     change_masks(job, lambda mask: 0 * mask)
     assert measured() == {}
-
-
-def test_a_comparison_on_masks_without_a_class_is_refused(job, monkeypatch):
-    change_masks(job, lambda mask: 0 * mask)
-    data = read_folder(job.context.root)
-    monkeypatch.setattr(compare, "load_classifier", lambda *_: None)
-    monkeypatch.setattr(compare, "network_build", lambda *_: {"image_size": 32})
-
-    def explainer(*_):
-        return lambda records: (
-            (r.id, np.array(r.labels, np.uint8), np.ones((1, 4, 4), np.float32)) for r in records
-        )
-
-    monkeypatch.setattr(compare, "Explainer", explainer)
-    job.context.wanted_workers = 1
-    with pytest.raises(UserError, match="masks of 8 photos of train show nothing but background"):
-        compare._measure(job, data, data.split("train"), "cam")
 
 
 def test_counts_know_whether_any_target_is_a_class():

@@ -122,12 +122,16 @@ def test_compare_puts_methods_and_refiners_side_by_side(end_to_end, place, mode)
     compared = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
     assert compared.code == 0, compared
     assert compared.stages_run() == ["compare"]
-    title, header, getam, attention, curves = compared.out.splitlines()
+    title, *_, header, getam, attention, chance, centre = compared.out.splitlines()[:8]
     assert title == "mIoU @ best threshold, split train, 8 images"
-    assert header.split() == ["method", "none", "pamr"]
+    measures = ["insertion", "deletion", "pointing", "energy"]
+    assert header.split() == ["method", "none", "pamr", *measures]
     assert getam.split()[0] == "getam"
     assert attention.split()[0] == "attention"
-    assert (place / curves.removeprefix("Threshold curves: ")).stat().st_size > 10_000
+    assert chance.startswith("random map ")
+    assert centre.startswith("centre prior ")
+    for told in compared.out.splitlines()[-2:]:
+        assert (place / told.partition(" curves: ")[2]).stat().st_size > 10_000
     again = pipeline("compare", "--workers", "1", cwd=place, settings=settings(place, *more))
     assert again.stages_run() == []
 

@@ -84,14 +84,17 @@ def _run_command() -> str:
     return f"{program()} run {shlex.join([*words, '--name', given['name'] or 'NAME'])}"
 
 
-@click.command(short_help="Compare map methods against masks.")
+@click.command(short_help="Compare map methods, and say whether their maps are true.")
 @with_config
 @device_option
 @workers_option
 def compare(config: Config, artifacts: Path, device: str | None, workers: int | str | None) -> None:
     """Compare map methods, refinements and thresholds on the classifier of a run.
 
-    It needs masks of train photos, to measure against. It prints a table and writes a plot. The
+    It prints a table and writes plots. Insertion and deletion say whether the class score depends
+    on the patches that a map shows; they need no masks. With masks of train photos the table also
+    has the mIoU at the best threshold, the pointing game and the energy inside the mask. A random
+    map and a centre prior are measured the same way: a star marks figures that are no better. The
     section compare of the settings says what is compared.
     """
     from getam.running.opening import open_runner
@@ -113,7 +116,12 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
     fetch_needed(config, [decision.stage for decision in plan if decision.runs], reporter.note)
     made = runner.run(plan)
     say((made["compare"] / "table.txt").read_text(), nl=False)
-    say(f"Threshold curves: {made['compare'] / 'curves.png'}")
+    for what, name in (
+        ("Threshold curves", "curves.png"),
+        ("Insertion and deletion curves", "insertion_deletion.png"),
+    ):
+        if (made["compare"] / name).is_file():
+            say(f"{what}: {made['compare'] / name}")
 
 
 @click.command(short_help="Recommend settings without masks.")
