@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex
     from getam.data.review import Review
 
+READERS = 8  # each holds a whole photo while it decodes it
+
 
 @dataclass
 class Context:
@@ -70,6 +72,11 @@ class Context:
         """Worker processes for work on the CPU. The processes of a team share a machine's cores."""
         wanted = _cores() if self.cluster else self.wanted_workers or _cores()
         return max(1, wanted // distributed.count_here())
+
+    @property
+    def readers(self) -> int:
+        """Threads that decode photos ahead of a network."""
+        return min(self.workers, READERS)
 
     @property
     def cluster(self) -> str | None:

@@ -256,10 +256,10 @@ def test_the_network_keeps_the_range_and_new_photos_are_read_in_it(tmp_path):
 def test_new_photos_are_predicted_in_the_range_that_is_given(tmp_path, monkeypatch):
     seen = []
 
-    def segment_tiles(segmenter, images, *_):
-        for name, image in images:
-            seen.append(image.max())
-            yield name, image, []
+    def segment_tiles(segmenter, photos, *_):
+        for name, photo in photos:
+            seen.append(max(image.max() for _, image in photo.tiles))
+            yield name, photo.size, []
 
     monkeypatch.setattr(getam.running.commands.predict, "segment_tiles", segment_tiles)
     Image.fromarray(ramp(4095)).save(tmp_path / "new.png")

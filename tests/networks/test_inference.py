@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from getam.data.transforms import letterbox, to_square
-from getam.networks.inference import Segmenter, enlarged, segment
+from getam.networks.inference import Segmenter, segment_tiles
+from getam.networks.tiling import cut, enlarged
 
 
 class Echo(nn.Module):
@@ -57,9 +58,10 @@ def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
 def test_images_of_other_sizes_share_a_batch_and_keep_their_order():
     images = [("a", gradient(40, 64)), ("b", gradient(64, 40)), ("c", gradient(10, 10))]
     segmenter = Segmenter(Echo(), 64, flip=False)
-    done = list(segment(segmenter, iter(images), batch_size=2))
+    photos = ((name, cut(image, 64)) for name, image in images)
+    done = list(segment_tiles(segmenter, photos, batch_size=2))
     assert [name for name, _, _ in done] == ["a", "b", "c"]
-    for (_, image), (_, same, grids) in zip(images, done):
-        assert same is image
-        result = enlarged(grids, image.shape[:2])
+    for (_, image), (_, size, parts) in zip(images, done):
+        assert size == image.shape[:2]
+        result = enlarged(parts[0].grids, size)
         np.testing.assert_allclose(result, segmenter([image])[0], atol=1e-5)
