@@ -271,7 +271,7 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
 
     def measure() -> dict[str, float]:
         confusion = ConfusionMatrix(len(data.classes) + 1)
-        batch_size = job.config.endtoend.joint.batch_size
+        batch_size = segmenter.fitting(job.config.endtoend.joint.batch_size)
         read = read_ahead(photo, distributed.share(records), batch_size, job.context.readers)
         for batch in batches(read, batch_size):
             found = segmenter.of_boxed([boxed for _, (boxed, _) in batch])

@@ -93,7 +93,7 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         settings.batch_size,
         context.readers,
     )
-    parts = segment_tiles(segmenter, photos, settings.batch_size)
+    parts = segment_tiles(segmenter, photos, segmenter.fitting(settings.batch_size))
     done = workers(context.workers)(
         joblib.delayed(write)(record, wanted[record.id], size, found)
         for record, size, found in parts

@@ -15,6 +15,8 @@ from getam.networks.build import normalisation
 from getam.networks.precision import autocast
 from getam.networks.tiling import Cut, Part, enlarged
 
+PIXELS = 1 << 20  # of the network's input that a CPU computes at a time
+
 Boxed = list[tuple[Tensor, tuple[int, int]]]
 
 
@@ -50,6 +52,16 @@ class Segmenter:
         ``getam.networks.tiling`` makes one array of them, as large as the image.
         """
         return self.of_boxed([self.boxed(image) for image in images])
+
+    def fitting(self, batch_size: int) -> int:
+        """The batch size, or on a CPU fewer images, which need less memory and take as long.
+
+        Probabilities have a value for each class at each pixel of the network's input.
+        """
+        if self.device.type != "cpu":
+            return batch_size
+        side = self.image_size * max(self.scales)
+        return min(batch_size, max(1, int(PIXELS // side**2)))
 
     def boxed(self, image: np.ndarray) -> Boxed:
         """An image (H, W, 3) as the network gets it: pixels (3, S, S) and (h, w) at every scale.

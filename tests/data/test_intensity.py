@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -267,5 +268,5 @@ def test_new_photos_are_predicted_in_the_range_that_is_given(tmp_path, monkeypat
     options = {"tile": 64, "batch_size": 1, "crf": None, "say": print}
     for intensities in (None, (0, 4095)):
         how = {**options, "intensities": intensities, "track": lambda items, **_: items}
-        predict(None, ("cat",), found, tmp_path / "out", **how)
+        predict(SimpleNamespace(fitting=int), ("cat",), found, tmp_path / "out", **how)
     assert seen == [16, 255]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -53,6 +54,14 @@ def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
         np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
         assert (result[0] > result[1])[2, 40:].all()  # top right: the first channel
         assert (result[1] > result[0])[-3, :20].all()  # bottom left: the second
+
+
+@pytest.mark.parametrize(
+    ("side", "scales", "fits"), [(96, (1.0, 1.5), 16), (384, (1.0, 1.5), 3), (2000, (1.0,), 1)]
+)
+def test_a_cpu_computes_few_images_of_a_large_network_at_a_time(side, scales, fits):
+    """A batch of 16 at 576 pixels and 21 classes has 446 MB, in several arrays at a time."""
+    assert Segmenter(Echo(), side, scales).fitting(16) == fits
 
 
 def test_images_of_other_sizes_share_a_batch_and_keep_their_order():

@@ -135,7 +135,7 @@ def predict(
     areas = []
     readable = _readable(photos, intensities, unread, say)
     cuts = ((_shown(name, image), cut(image, tile)) for name, image in readable)
-    done = segment_tiles(segmenter, cuts, batch_size)
+    done = segment_tiles(segmenter, cuts, segmenter.fitting(batch_size))
     with writes(output):
         for (name, shown), size, parts in track(done, total=len(photos)):
             labels = label_parts(parts, size, crf=crf)
