@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from getam.cache import ConfigView, Job  # noqa: E402
 from getam.cache.pieces import begin  # noqa: E402
 from getam.config.loading import load_config  # noqa: E402
+from getam.data.ahead import batches  # noqa: E402
 from getam.data.corrections import Corrections  # noqa: E402
 from getam.data.images import image_size, read_mask  # noqa: E402
 from getam.data.transforms import letterbox_size, resize_maps  # noqa: E402
@@ -42,7 +43,7 @@ from getam.running.opening import open_runner  # noqa: E402
 from getam.view.table import text_table  # noqa: E402
 from stages import deeplab  # noqa: E402
 from stages.chain import chain  # noqa: E402
-from stages.encoder_features import look, read_features  # noqa: E402
+from stages.encoder_features import boxed, look, read_features  # noqa: E402
 
 DRAWN, DRAWS = 50, 20  # photos of a sample, and samples
 
@@ -96,8 +97,9 @@ def val_features(base: Base, network: Any) -> np.ndarray:
     file = base.out / "val_features.npy"
     if not file.exists():
         settings, records = base.config.deeplab, base.split("val")
-        parts = [records[n : n + 8] for n in range(0, len(records), 8)]
-        np.save(file, np.concatenate([look(network, part, settings, "cpu") for part in parts]))
+        photos = (boxed(network, record, settings) for record in records)
+        parts = batches(photos, 8)
+        np.save(file, np.concatenate([look(network, part, settings) for part in parts]))
     return np.load(file, mmap_mode="r", allow_pickle=False)
 
 

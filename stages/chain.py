@@ -32,6 +32,7 @@ TOGETHER = (
     "classifier",
     "endtoend",
     "maps",
+    "foreground",
     "encoder_features",
     "deeplab",
     "predictions",

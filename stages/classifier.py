@@ -21,7 +21,14 @@ from getam.networks.build import build_classifier, normalisation, save_network
 from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import multi_label_soft_margin
-from stages.shared import batches, class_scores, multi_hot, open_data, per_class, square_batch
+from stages.shared import (
+    class_scores,
+    multi_hot,
+    open_data,
+    per_class,
+    shared_batches,
+    square_batches,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,11 +109,10 @@ def run(job: Job) -> dict[str, Any]:
 def score(job: Job, classifier: nn.Module, image_size: int, data: DataIndex) -> dict[str, Any]:
     """Average precision of each class on val, and their mean. Rank 0 writes ``scores.npz``."""
     records = data.labelled(job.config.data.val)
-    statistics, device = normalisation(classifier), job.context.device
-    parts = [
-        class_scores(classifier, iter([square_batch(batch, image_size, statistics, device)]))
-        for batch in distributed.share([*batches(records, 32)])
-    ]
+    statistics = normalisation(classifier)
+    own = shared_batches(records, 32)
+    found = square_batches(own, image_size, 32, statistics, job.context)
+    parts = [class_scores(classifier, iter([images])) for _, images in found]
     scores = np.concatenate(distributed.gather(parts))
     if distributed.rank():
         return {}

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from getam.data.ahead import Behind, read_ahead
 from getam.data.images import image_size, read_mask, read_photo
-from getam.data.transforms import letterbox, normalise_images, resize_maps
+from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
 from getam.labels.label_agreement import Agreement
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
 
-SHARD = 32  # photos in a file; a killed run loses at most the work of one file
+SHARD = 32  # photos in a file; a killed run loses at most the work of two files
 
 Row = tuple[str, str, float, str]  # id, split, doubt, reason
 
@@ -47,8 +49,7 @@ def run(job: Job) -> dict[str, Any]:
     both = {r.id: r for split in (names.train, names.val) for r in data.split(split)}
     records = [record for record in both.values() if record.labels is not None]
     look = Look(job, data, records)
-    for number in job.context.track(look.parts, unit=f"part of {SHARD} photo"):
-        look.keep(number)
+    look.keep_all()
 
     agreement = Agreement(len(data.classes))
     rows: list[Row] = []
@@ -87,6 +88,13 @@ class Seen(NamedTuple):
     network: Evidence
 
 
+class Boxed(NamedTuple):
+    """A photo, letterboxed (3, S, S) uint8, and its size (h, w) in the square."""
+
+    pixels: Tensor
+    size: tuple[int, int]
+
+
 class Look:
     """Runs the network on photos, and keeps what is needed of them on disk until the stage ends."""
 
@@ -98,23 +106,29 @@ class Look:
         self.side = network_build(folder)["image_size"]
         self.statistics = normalisation(self.network)
 
-    @property
-    def parts(self) -> range:
-        """The numbers of the parts that the photos are kept in."""
-        return range(len(self.photos))
+    def keep_all(self) -> None:
+        """Run the network on all photos. What an interrupted run kept is not computed again."""
+        context, size = self.job.context, self.job.config.predictions.batch_size
+        numbers = range(len(self.photos))
+        todo = [r for n in numbers if not self._has(n) for r in self.photos[n]]
+        read = read_ahead(self._boxed, todo, size, context.readers)
+        with Behind() as behind:
+            for number in context.track(numbers, unit=f"part of {SHARD} photo"):
+                if not self._has(number):
+                    photos = islice(read, len(self.photos[number]))
+                    found = [seen for some in batches(photos, size) for seen in self._look(some)]
+                    behind(self._write, number, found)
 
-    def keep(self, number: int) -> None:
-        """Run the network on the photos of a part, if an interrupted run has not done so."""
-        path = self._path(number)
-        if self.job.pieces.has(path):
-            return
-        size = self.job.config.predictions.batch_size
-        found = [seen for batch in batches(self.photos[number], size) for seen in self._look(batch)]
+    def _has(self, number: int) -> bool:
+        return self.job.pieces.has(self._path(number))
+
+    def _write(self, number: int, found: Sequence[Seen]) -> None:
         arrays = {
             f"{what} {n}": value
             for n, (features, mask, network) in enumerate(found)
             for what, value in zip(KEPT, (features.half().numpy(), mask, *network))
         }
+        path = self._path(number)
         with self.job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, **arrays)
 
@@ -133,15 +147,19 @@ class Look:
     def _path(self, number: int) -> Path:
         return self.job.scratch / f"{number:05}.npz"
 
-    def _look(self, records: Sequence[Record]) -> Iterator[Seen]:
-        device, stride = self.job.context.device, self.network.stride
-        boxed = [letterbox(read_photo(record), self.side, stride) for record in records]
-        batch = torch.stack([pixels for pixels, _ in boxed]).to(device)
+    def _boxed(self, record: Record) -> Boxed:
+        """A photo as the network gets it."""
+        pixels, size = letterbox(read_photo(record), self.side, self.network.stride)
+        return Boxed(pixels, size)
+
+    def _look(self, photos: Sequence[tuple[Record, Boxed]]) -> Iterator[Seen]:
+        device = self.job.context.device
+        batch = on_device(torch.stack([photo.pixels for _, photo in photos]), device)
         with autocast(self.job.config.predictions.precision, device):
             features, probabilities = features_and_probabilities(
                 self.network, normalise_images(batch, self.statistics)
             )
-        for n, (record, (_, (h, w))) in enumerate(zip(records, boxed)):
+        for n, (record, (_, (h, w))) in enumerate(photos):
             rows, columns = patch_grid((h, w), batch.shape[2] / features.shape[2])
             fine = resize_maps(probabilities[n : n + 1, :, :h, :w], (rows * FINE, columns * FINE))
             mask = on_patches(self._mask(record), (rows, columns))

@@ -9,8 +9,10 @@ costs   one forward pass and D x blocks x h x w x 2 bytes of disk per photo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from getam.data.ahead import Behind, read_ahead
 from getam.data.images import read_photo
-from getam.data.transforms import letterbox, normalise_images
+from getam.data.transforms import letterbox, normalise_images, on_device
 from getam.errors import UserError
 from getam.networks.build import build_deeplab, normalisation
 from getam.networks.decoders import ViTDeepLab
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import Record
 
-SHARD = 64  # photos in a file; a killed run loses at most the work of one file
+SHARD = 64  # photos in a file; a killed run loses at most the work of two files
+BATCH = 16
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -45,14 +49,26 @@ def run(job: Job) -> dict[str, Any]:
     parts = [*enumerate(batches(records, SHARD))]
     own = distributed.share(parts)
     total = sum(len(part) for _, part in own)
-    for number, part in context.track(own, total=total, size=lambda item: len(item[1])):
-        path = shard_path(job.folder, number)
-        if not job.pieces.has(path):
-            found = [look(network, some, settings, context.device) for some in batches(part, 16)]
-            with job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
-                np.save(stream, np.concatenate(found))
+    todo = [r for number, part in own if not _has(job, number) for r in part]
+    read = read_ahead(lambda record: boxed(network, record, settings), todo, BATCH, context.readers)
+    with Behind() as behind:
+        for number, part in context.track(own, total=total, size=lambda item: len(item[1])):
+            if not _has(job, number):
+                photos = (photo for _, photo in islice(read, len(part)))
+                found = [look(network, some, settings) for some in batches(photos, BATCH)]
+                behind(_write, job, number, np.concatenate(found))
     distributed.wait()
     return {"images": len(records)}
+
+
+def _has(job: Job, number: int) -> bool:
+    return job.pieces.has(shard_path(job.folder, number))
+
+
+def _write(job: Job, number: int, features: np.ndarray) -> None:
+    path = shard_path(job.folder, number)
+    with job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
+        np.save(stream, features)
 
 
 def check_plain_vit(network: nn.Module, encoder: str) -> None:
@@ -68,26 +84,39 @@ def check_plain_vit(network: nn.Module, encoder: str) -> None:
         )
 
 
+def boxed(network: ViTDeepLab, record: Record, settings: Any) -> torch.Tensor:
+    """A photo as in predictions: letterboxed, (3, S, S) uint8."""
+    return letterbox(read_photo(record), settings.image_size, network.stride)[0]
+
+
 @torch.inference_mode()
-def look(network: ViTDeepLab, records: Sequence[Record], settings: Any, device: str) -> np.ndarray:
-    """Encoder features (B, D x blocks, h, w) float16 of photos, letterboxed as in predictions."""
-    images = [read_photo(record) for record in records]
-    boxed = [letterbox(image, settings.image_size, network.stride)[0] for image in images]
-    batch = normalise_images(torch.stack(boxed).to(device), normalisation(network))
+def look(network: ViTDeepLab, photos: Sequence[torch.Tensor], settings: Any) -> np.ndarray:
+    """Encoder features (B, D x blocks, h, w) float16 of photos that :func:`boxed` made."""
+    device = next(network.parameters()).device
+    batch = normalise_images(on_device(torch.stack([*photos]), device), normalisation(network))
     with autocast(settings.precision, device):
         return network.features(batch).half().cpu().numpy()
 
 
 def read_features(folder: Path, index: int) -> torch.Tensor:
-    """The features (D x blocks, h, w) float32 of the photo at position ``index`` of the split."""
-    shard = _opened(shard_path(folder, index // SHARD))
-    return torch.from_numpy(shard[index % SHARD].astype(np.float32))
+    """The features (D x blocks, h, w) float32 of the photo at position ``index`` of the split.
+
+    The file is closed again: with all files open, a process would reach its limit of open files.
+    """
+    path = shard_path(folder, index // SHARD)
+    start, shape, dtype = _layout(path)
+    size = math.prod(shape[1:])
+    at = start + index % SHARD * size * dtype.itemsize
+    photo = np.fromfile(path, dtype, size, offset=at).reshape(shape[1:])
+    return torch.from_numpy(photo.astype(np.float32))
 
 
 def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05}.npy"
 
 
-@lru_cache(maxsize=1024)  # open files
-def _opened(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+@cache
+def _layout(path: Path) -> tuple[int, tuple[int, ...], np.dtype]:
+    """Of a file of features: the position of the first value, the shape, and the type."""
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    return features.offset, features.shape, features.dtype

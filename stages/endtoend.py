@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
+from getam.data.ahead import batches, read_ahead
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo, read_saliency
 from getam.data.transforms import resize_maps
@@ -29,7 +30,8 @@ from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
-from getam.networks.inference import Segmenter, enlarged, segment
+from getam.networks.inference import Boxed, Segmenter
+from getam.networks.tiling import enlarged_argmax
 from getam.training import distributed
 from getam.training.joint import JointLoss
 from getam.training.loop import mix, train
@@ -263,14 +265,19 @@ def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[],
     records = [r for r in data.split(job.config.data.val) if r.mask is not None]
     segmenter = Segmenter(network, job.config.endtoend.image_size, flip=False)
 
+    def photo(record: Record) -> tuple[Boxed, tuple[int, int]]:
+        image = read_photo(record)
+        return segmenter.boxed(image), image.shape[:2]
+
     def measure() -> dict[str, float]:
         confusion = ConfusionMatrix(len(data.classes) + 1)
-        own = distributed.share(records)
-        images = ((record.id, read_photo(record)) for record in own)
-        predicted = segment(segmenter, images, job.config.endtoend.joint.batch_size)
-        for record, (_, image, grids) in zip(own, predicted):
-            mask = data.read_mask(record, image.shape[:2])
-            confusion.update(enlarged(grids, mask.shape).argmax(0).astype(np.uint8), mask)
+        batch_size = segmenter.fitting(job.config.endtoend.joint.batch_size)
+        read = read_ahead(photo, distributed.share(records), batch_size, job.context.readers)
+        for batch in batches(read, batch_size):
+            found = segmenter.of_boxed([boxed for _, (boxed, _) in batch])
+            for (record, (_, size)), grids in zip(batch, found):
+                mask = data.read_mask(record, size)
+                confusion.update(enlarged_argmax(grids, size), mask)
         total = distributed.add_up(confusion)
         return {"val mIoU": total.miou()} if total.has_classes else {}
 

@@ -140,7 +140,7 @@ def _seeds(job: Job, masks: Masks, foreground: Path | None = None) -> dict[str, 
         enlarged = resize_maps(torch.from_numpy(image_maps)[None], mask.shape)[0]
         if foreground is not None and len(class_ids):
             enlarged = _in_foreground(foreground, record, enlarged)
-        sweep.update(enlarged.clamp(0, 1).numpy(), class_ids, mask)
+        sweep.update(enlarged.clamp_(0, 1).numpy(), class_ids, mask)
     sweep = distributed.add_up(sweep)
     threshold, miou = sweep.best()
     best = int(np.searchsorted(sweep.thresholds, threshold))
@@ -159,7 +159,7 @@ def _in_foreground(folder: Path, record: Record, maps: torch.Tensor) -> torch.Te
         shares = torch.from_numpy(unstacked(read_scores(own), len(maps)))
         maps = resize_maps(shares[None], maps.shape[1:])[0]
     found = _enlarged_scores(folder / "foreground", record, maps.shape[1:])
-    return maps / maps.amax(0).clamp_min(TINY) * found
+    return maps.div_(maps.amax(0).clamp_min(TINY)).mul_(found)
 
 
 def _foreground(job: Job, masks: Masks) -> dict[str, Any]:

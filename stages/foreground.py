@@ -30,13 +30,23 @@ from getam.labels.patch_foreground import PatchScore, default_block, fit_foregro
 from getam.maps.file import MapFile
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
-from stages.shared import batches, explained, multi_hot, open_data, scaled_side, square_batch
+from getam.training import distributed
+from stages.shared import (
+    batches,
+    explained,
+    multi_hot,
+    open_data,
+    scaled_side,
+    shared_batches,
+    square_batches,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from getam.cache import Job
     from getam.data.index import Record
+    from getam.running.context import Context
 
 PEAK = 0.7  # of a map's maximum
 BORDER = 0.1  # of the side of an image
@@ -47,7 +57,7 @@ def check(job: Job) -> None:
 
     network, settings = explained_network(job)
     with torch.device("meta"):
-        Features(network, settings.image_size, job.config.foreground)
+        Features(network, settings.image_size, job.config.foreground, job.context)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -55,7 +65,8 @@ def run(job: Job) -> dict[str, Any]:
     data = open_data(job)
     records = data.split(job.config.data.train)
     network = load_classifier(explained(job), context.device)
-    features_of = Features(network, network_build(explained(job))["image_size"], settings)
+    side = network_build(explained(job))["image_size"]
+    features_of = Features(network, side, settings, context)
 
     folder = job.folder / "foreground"
     kinds = ["foreground"] if settings.classes == "maps" else ["foreground", "classes"]
@@ -63,16 +74,29 @@ def run(job: Job) -> dict[str, Any]:
     sample = evenly(data.labelled(job.config.data.train), settings.images)
     if todo:
         maps = MapFile(job.inputs["maps"] / "maps.h5")
-        learnt = dict(context.track(features_of(sample), total=len(sample)))
+        learnt = _of_sample(features_of, sample, context)
         find = _learn(sample, learnt, maps, settings, len(data.classes))
         rest = [record for record in todo if record.id not in learnt]
-        features = chain(learnt.items(), features_of(rest))
-        for image_id, patches in context.track(features, total=len(learnt) + len(rest)):
+        known = distributed.share([*learnt.items()])
+        own = shared_batches(rest, settings.batch_size)
+        features = chain(known, features_of(own))
+        for image_id, patches in context.track(features, total=len(known) + len(own)):
             for kind, scores in find(patches, maps.read(image_id)[0]):
                 with job.pieces.write(job.folder / kind / f"{image_id}.png") as temporary:
                     write_scores(temporary, scores.cpu().numpy())
+    distributed.wait()
+    if distributed.rank():
+        return {}
     shares = object_shares(folder, [record.id for record in records])
     return {"images": len(records), "learnt from": len(sample), **shares}
+
+
+def _of_sample(features_of: Features, sample: list[Record], context: Context) -> dict[str, Tensor]:
+    """Id -> features of the photos that are learnt from. Each process computes its share."""
+    size = features_of.settings.batch_size
+    own = shared_batches(sample, size)
+    found = [*batches(context.track(features_of(own), total=len(own)), size)]
+    return dict(pair for batch in distributed.gather(found) for pair in batch)
 
 
 def _is_done(job: Job, kinds: Sequence[str], record: Record) -> bool:
@@ -140,8 +164,10 @@ class Finder:
 class Features:
     """Yields the id and the patch features (h, w, D) of photos, which are stretched to squares."""
 
-    def __init__(self, network: nn.Module, image_size: int, settings: Any) -> None:
-        self.network, self.settings = network, settings
+    def __init__(
+        self, network: nn.Module, image_size: int, settings: Any, context: Context
+    ) -> None:
+        self.network, self.settings, self.context = network, settings, context
         self.statistics = normalisation(network)
         self.device = str(next(network.parameters()).device)
         self.side = scaled_side(network, image_size, settings.scale)
@@ -152,8 +178,9 @@ class Features:
             )
 
     def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, Tensor]]:
-        for batch in batches(records, self.settings.batch_size):
-            images = square_batch(batch, self.side, self.statistics, self.device)
+        size = self.settings.batch_size
+        read = square_batches(records, self.side, size, self.statistics, self.context)
+        for batch, images in read:
             with autocast(self.settings.precision, self.device):
                 features = patch_features(self.network, images, self.block)
             yield from zip((record.id for record in batch), features)

@@ -9,14 +9,16 @@ costs   about 1.7 forward passes per photo, scale and flip
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from getam.data.ahead import Behind, read_ahead
 from getam.data.images import read_photo
-from getam.data.transforms import normalise_images, resize_maps, to_square
+from getam.data.transforms import normalise_images, on_device, resize_maps, to_square
 from getam.maps.compute import compute_maps
 from getam.maps.file import merge_shards, write_shard
 from getam.networks.build import load_classifier, network_build, normalisation
@@ -25,10 +27,15 @@ from getam.training import distributed
 from stages.shared import batches, class_scores, explained, multi_hot, open_data, scaled_side
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from getam.cache import Job
     from getam.data.index import Record
 
-SHARD = 64  # photos in a file; a killed run loses at most the work of one file
+SHARD = 64  # photos in a file; a killed run loses at most the work of two files
+
+Squares = list[torch.Tensor]  # a photo (3, S, S) uint8 at each size
+ImageMaps = tuple[str, np.ndarray, np.ndarray]  # id, class ids (K,), maps (K, h, w)
 
 
 def check(job: Job) -> None:
@@ -49,10 +56,13 @@ def run(job: Job) -> dict[str, Any]:
     shards = [job.scratch / f"{number:05}.h5" for number in range(len(parts))]
     own = distributed.share([*zip(shards, parts)])
     total = sum(len(part) for _, part in own)
-    for path, part in context.track(own, total=total, size=lambda item: len(item[1])):
-        if not job.pieces.has(path):
-            with job.pieces.write(path) as temporary:
-                write_shard(temporary, explain(part), explain.grid)
+    todo = [record for path, part in own if not job.pieces.has(path) for record in part]
+    read = read_ahead(explain.squares, todo, settings.batch_size, context.readers)
+    with Behind() as behind:
+        for path, part in context.track(own, total=total, size=lambda item: len(item[1])):
+            if not job.pieces.has(path):
+                squares = [made for _, made in islice(read, len(part))]
+                behind(_write, job, path, [*explain(part, squares)], explain.grid)
     distributed.wait()
     if distributed.rank():
         return {}
@@ -67,6 +77,11 @@ def run(job: Job) -> dict[str, Any]:
     return {"images": len(records), "grid": list(explain.grid)}
 
 
+def _write(job: Job, path: Path, maps: Sequence[ImageMaps], grid: tuple[int, int]) -> None:
+    with job.pieces.write(path) as temporary:
+        write_shard(temporary, maps, grid)
+
+
 class Explainer:
     """Computes maps of photos, averaged over scales and flips, on the patch grid of scale 1."""
 
@@ -78,9 +93,20 @@ class Explainer:
         side = image_size // network.patch_embed.feat_ratio()
         self.grid = (side, side)
 
-    def __call__(self, records: Sequence[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield (id, class ids (K,), un-normalised maps (K, h, w)) of each photo, in order."""
-        images = [read_photo(record) for record in records]
+    def squares(self, record: Record) -> Squares:
+        """A photo as the network gets it: stretched to a square of each size."""
+        image = read_photo(record)
+        return [to_square(image, size) for size in self.sizes]
+
+    def __call__(
+        self, records: Sequence[Record], squares: Sequence[Squares] | None = None
+    ) -> Iterator[ImageMaps]:
+        """Yield (id, class ids (K,), un-normalised maps (K, h, w)) of each photo, in order.
+
+        Args:
+            squares: what the method ``squares`` gives of each photo. None: read them.
+        """
+        images = [*map(self.squares, records)] if squares is None else squares
         targets = self._targets(records, images)
         maps = np.zeros((len(records), self.classes, *self.grid), np.float32)
         # Sorted by number of classes, because a batch takes as many passes as its fullest image.
@@ -91,7 +117,7 @@ class Explainer:
         for record, present, image_maps in zip(records, targets, maps):
             yield record.id, np.flatnonzero(present).astype(np.uint8) + 1, image_maps[present]
 
-    def _average(self, images: list[np.ndarray], targets: np.ndarray) -> np.ndarray:
+    def _average(self, images: Sequence[Squares], targets: np.ndarray) -> np.ndarray:
         wanted = torch.from_numpy(targets).to(self.device)
         total, count = 0, 0
         for batch, mirrored in self._views(images):
@@ -107,15 +133,15 @@ class Explainer:
             count += 1
         return (total / count).cpu().numpy()
 
-    def _views(self, images: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, bool]]:
-        for size in self.sizes:
-            batch = torch.stack([to_square(image, size) for image in images]).to(self.device)
+    def _views(self, images: Sequence[Squares]) -> Iterator[tuple[torch.Tensor, bool]]:
+        for of_size in zip(*images):
+            batch = on_device(torch.stack(of_size), self.device)
             batch = normalise_images(batch, self.statistics)
             yield batch, False
             if self.settings.flip:
                 yield batch.flip(-1), True
 
-    def _targets(self, records: Sequence[Record], images: list[np.ndarray]) -> np.ndarray:
+    def _targets(self, records: Sequence[Record], images: Sequence[Squares]) -> np.ndarray:
         """The classes to explain (N, C) bool: the labels, or what the network predicts."""
         targets = multi_hot(records, self.classes)
         unlabelled = [n for n, record in enumerate(records) if record.labels is None]

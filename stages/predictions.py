@@ -26,12 +26,10 @@ import numpy as np
 from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
-from getam.networks.build import load_network, network_build
-from getam.networks.inference import Segmenter
-from getam.networks.tiling import Part, label_parts, segment_tiles
+from getam.networks.tiling import Part, cut, label_parts
 from getam.running.processes import workers
 from getam.training import distributed
-from stages.shared import batches, open_data
+from stages.shared import open_data, shared_batches
 
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
@@ -75,21 +73,30 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[str]]) -> None:
-    """Write what is wanted of each photo. What an interrupted run wrote is kept."""
+    """Write what is wanted of each photo. What an interrupted run wrote is kept.
+
+    The networks are imported here, because the processes that write import this module.
+    """
+    from getam.networks.build import load_network, network_build
+    from getam.networks.inference import Segmenter, segment_tiles
+
     settings, context = job.config.predictions, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
     segmenter = Segmenter(network, side, settings.scales, settings.flip, settings.precision)
     write = Writer(job.folder, dict(settings.crf), job.pieces)
-    own = [
-        r for batch in distributed.share([*batches(records, settings.batch_size)]) for r in batch
-    ]
+    own = shared_batches(records, settings.batch_size)
     todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
-    photos = read_ahead(read_photo, todo, settings.batch_size)
-    parts = segment_tiles(segmenter, photos, settings.tile, settings.batch_size)
+    photos = read_ahead(
+        lambda record: cut(read_photo(record), settings.tile),
+        todo,
+        settings.batch_size,
+        context.readers,
+    )
+    parts = segment_tiles(segmenter, photos, segmenter.fitting(settings.batch_size))
     done = workers(context.workers)(
-        joblib.delayed(write)(record, wanted[record.id], image.shape[:2], found)
-        for record, image, found in parts
+        joblib.delayed(write)(record, wanted[record.id], size, found)
+        for record, size, found in parts
     )
     for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
         pass

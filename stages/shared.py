@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from getam.data.ahead import batches, read_ahead
 from getam.data.images import read_photo
-from getam.data.transforms import normalise_images, to_square
+from getam.data.transforms import Statistics, normalise_images, on_device, to_square
 from getam.running.datasets import open_index
+from getam.training import distributed
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
+    from getam.running.context import Context
 
 
 def open_data(job: Job) -> DataIndex:
@@ -60,18 +63,27 @@ def multi_hot(records: Sequence[Record], classes: int) -> np.ndarray:
     return labels
 
 
-def batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    """Slices of at most ``size`` records."""
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
+def shared_batches(records: Sequence[Record], size: int) -> list[Record]:
+    """The records for this process. Its batches are some of those that a single process has."""
+    return [r for batch in distributed.share([*batches(records, size)]) for r in batch]
 
 
-def square_batch(
-    records: Sequence[Record], side: int, statistics: Any, device: str
-) -> torch.Tensor:
-    """Photos stretched to squares and normalised: (B, 3, side, side) on the device."""
-    images = torch.stack([to_square(read_photo(r), side) for r in records])
-    return normalise_images(images.to(device), statistics)
+def square_batches(
+    records: Sequence[Record], side: int, batch_size: int, statistics: Statistics, context: Context
+) -> Iterator[tuple[list[Record], torch.Tensor]]:
+    """Batches of photos, stretched to squares and normalised: (B, 3, side, side) on the device.
+
+    Threads read the photos of the next batch meanwhile.
+    """
+
+    def square(record: Record) -> torch.Tensor:
+        return to_square(read_photo(record), side)
+
+    read = read_ahead(square, records, batch_size, context.readers)
+    for batch in batches(read, batch_size):
+        some, images = zip(*batch)
+        on = on_device(torch.stack(images), context.device)
+        yield [*some], normalise_images(on, statistics)
 
 
 def scaled_side(network: nn.Module, image_size: int, scale: float) -> int:

@@ -20,7 +20,8 @@ from PIL import Image
 from getam.config.loading import load_config
 from getam.data.images import read_image, read_mask, read_saliency, read_scores
 from getam.data.index import Record
-from getam.networks.tiling import label_parts, segment_tiles
+from getam.networks.inference import segment_tiles
+from getam.networks.tiling import cut, label_parts
 from getam.running.commands.current import CurrentRun
 from getam.running.commands.inspect import overlays
 from getam.running.commands.options import set_option
@@ -92,7 +93,8 @@ def _object_panel(run: CurrentRun, record: Record, shown: np.ndarray) -> Panel:
 def _predicted(run: CurrentRun, record: Record, image: np.ndarray) -> np.ndarray:
     """The answer (H, W) of the trained network on one image."""
     segmenter, *_ = open_segmenter(chain, run.config, run.network(), run.artifacts, "cpu")
-    ((_, _, parts),) = segment_tiles(segmenter, [(record.id, image)], max(image.shape[:2]), 1)
+    photo = cut(image, max(image.shape[:2]))
+    ((_, _, parts),) = segment_tiles(segmenter, [(record.id, photo)], 1)
     return label_parts(parts, image.shape[:2])
 
 

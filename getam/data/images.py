@@ -73,8 +73,7 @@ def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
         with Image.open(path) as image:
             if is_deep(image):
                 return image, upright_values(image, path)
-            image.load()
-            return ImageOps.exif_transpose(image), None
+            return _upright(image), None
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
 
@@ -177,10 +176,16 @@ def _open(path: Path) -> Image.Image:
     check_readable([path])
     try:
         with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
+            return _upright(image)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image, decoded and turned as its EXIF says, without a second copy in memory."""
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _unreadable(path: Path, error: Exception) -> str:

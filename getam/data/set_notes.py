@@ -72,9 +72,9 @@ def size_notes(sizes: Mapping[str, tuple[int, int]]) -> list[str]:
         return []
     return [
         f"{_share(len(large), sizes)} {'has' if len(large) == 1 else 'have'} more than "
-        f"{LARGE // 1_000_000} megapixels, {large[0]!r} first. Every stage takes long to "
-        f"decode photos of so many megapixels. docs/own-data.md says how to shrink them (Large "
-        f"photos)."
+        f"{LARGE // 1_000_000} megapixels, {large[0]!r} first. A photo of 12 megapixels takes "
+        f"0.1 to 0.2 s of a core in every stage that reads it (and in every epoch of training), "
+        f"and 2 s in pseudolabels. docs/own-data.md says how to shrink them (Large photos)."
     ]
 
 

@@ -28,6 +28,13 @@ def to_square(image: np.ndarray, size: int) -> Tensor:
     return to_tensor(cv2.resize(image, (size, size), interpolation=method))
 
 
+def on_device(batch: Tensor, device: torch.device | str) -> Tensor:
+    """A batch in the memory of the device. The copy to a GPU runs beside the work of the CPU."""
+    if torch.device(device).type != "cuda":
+        return batch.to(device)
+    return batch.pin_memory().to(device, non_blocking=True)
+
+
 def normalise_images(images: Tensor, statistics: Statistics) -> Tensor:
     """(B, 3, H, W) uint8 to float32 with the encoder's mean and standard deviation."""
     mean, std = (torch.tensor(s, device=images.device).view(1, 3, 1, 1) for s in statistics)

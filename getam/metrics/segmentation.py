@@ -15,6 +15,8 @@ from getam.data.label_values import IGNORE
 
 __all__ = ["ConfusionMatrix", "ThresholdSweep"]
 
+PIXELS = 1 << 20  # counted at a time
+
 
 class ConfusionMatrix:
     """Counts pixels by target and predicted label, over many images.
@@ -56,8 +58,10 @@ class ConfusionMatrix:
             )
         # One histogram over all pairs of bytes, so that the check for labels out of range looks at
         # 64 k cells, not at every pixel.
-        pairs = (target.astype(np.uint16) << 8) | prediction
-        counts = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
+        counts = np.zeros((256, 256), np.int64)
+        for some in _parts(target.size):
+            pairs = (target.ravel()[some].astype(np.uint16) << 8) | prediction.ravel()[some]
+            counts += np.bincount(pairs, minlength=1 << 16).reshape(256, 256)
         _check_range("target", counts.sum(axis=1), self.num_classes)
         _check_range("prediction", counts.sum(axis=0), self.num_classes)
         self.matrix[:, :-1] += counts[: self.num_classes, : self.num_classes]
@@ -158,7 +162,17 @@ class ThresholdSweep:
         """
         target = _label_image(target)
         ids = self._checked_ids(maps, class_ids, target)
-        _check_range("target", np.bincount(target.ravel(), minlength=256), self.num_classes)
+        maps, target = maps.reshape(len(ids), target.size), target.ravel()
+        labels, counts = np.zeros(256, np.int64), np.zeros_like(self._counts)
+        for some in _parts(target.size):
+            labels += np.bincount(target[some], minlength=256)
+        _check_range("target", labels, self.num_classes)
+        for some in _parts(target.size):
+            counts += self._cells(maps[:, some], ids, target[some])
+        self._counts += counts
+
+    def _cells(self, maps: np.ndarray, ids: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """What is added to the counts for some pixels: maps (K, N), targets (N,)."""
         counted = target != IGNORE
         rows = target[counted].astype(np.int64)
         if len(ids):
@@ -171,7 +185,7 @@ class ThresholdSweep:
             bins = columns = np.zeros_like(rows)
         shape = self._counts.shape
         cells = np.bincount((bins * shape[1] + rows) * shape[2] + columns, minlength=np.prod(shape))
-        self._counts += cells.reshape(shape)
+        return cells.reshape(shape)
 
     def _checked_ids(
         self, maps: np.ndarray, class_ids: Sequence[int], target: np.ndarray
@@ -225,6 +239,11 @@ class ThresholdSweep:
             raise ValueError("Got no pixel with a target, expected one or more: call update first.")
         best = int(np.nanargmax(miou))
         return float(self.thresholds[best]), float(miou[best])
+
+
+def _parts(pixels: int) -> list[slice]:
+    """Slices of the pixels: what is computed of some of them takes little memory at a time."""
+    return [slice(start, start + PIXELS) for start in range(0, pixels, PIXELS)]
 
 
 def _label_image(labels: np.ndarray) -> np.ndarray:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.data.transforms import letterbox, normalise_images, resize_maps
+from getam.data.ahead import batches
+from getam.data.transforms import letterbox, normalise_images, on_device
 from getam.networks.build import normalisation
 from getam.networks.precision import autocast
+from getam.networks.tiling import Cut, Part, enlarged
+
+PIXELS = 1 << 20  # of the network's input that a CPU computes at a time
+
+Boxed = list[tuple[Tensor, tuple[int, int]]]
 
 
 class Segmenter:
@@ -40,18 +45,38 @@ class Segmenter:
         pairs = zip(images, self.coarse(images))
         return [enlarged(grids, image.shape[:2]) for image, grids in pairs]
 
-    @torch.inference_mode()
     def coarse(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """(H, W, 3) uint8 images -> of each its probabilities (K, h, w) float32 at every scale.
 
-        They have the size of the network's input, however large the image is. :func:`enlarged`
-        makes one array of them, as large as the image.
+        They have the size of the network's input, however large the image is. ``enlarged`` of
+        ``getam.networks.tiling`` makes one array of them, as large as the image.
         """
+        return self.of_boxed([self.boxed(image) for image in images])
+
+    def fitting(self, batch_size: int) -> int:
+        """The batch size, or on a CPU fewer images, which need less memory and take as long.
+
+        Probabilities have a value for each class at each pixel of the network's input.
+        """
+        if self.device.type != "cpu":
+            return batch_size
+        side = self.image_size * max(self.scales)
+        return min(batch_size, max(1, int(PIXELS // side**2)))
+
+    def boxed(self, image: np.ndarray) -> Boxed:
+        """An image (H, W, 3) as the network gets it: pixels (3, S, S) and (h, w) at every scale.
+
+        (h, w) is the size of the image in the square. Much smaller than a large photo.
+        """
+        sides = [max(1, round(self.image_size * scale)) for scale in self.scales]
+        return [letterbox(image, side, self.network.stride) for side in sides]
+
+    @torch.inference_mode()
+    def of_boxed(self, images: Sequence[Boxed]) -> list[list[np.ndarray]]:
+        """What :meth:`coarse` gives of the images that :meth:`boxed` was given."""
         found: list[list[np.ndarray]] = [[] for _ in images]
-        for scale in self.scales:
-            side = max(1, round(self.image_size * scale))
-            boxed = [letterbox(image, side, self.network.stride) for image in images]
-            batch = torch.stack([pixels for pixels, _ in boxed]).to(self.device)
+        for boxed in zip(*images):
+            batch = on_device(torch.stack([pixels for pixels, _ in boxed]), self.device)
             probabilities = self._probabilities(normalise_images(batch, self.statistics)).cpu()
             for own, one, (_, (h, w)) in zip(found, probabilities, boxed):
                 own.append(one[:, :h, :w].numpy().copy())
@@ -69,17 +94,30 @@ class Segmenter:
             return self.network(batch).float().softmax(1)
 
 
-def enlarged(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """The mean over scales of probabilities (K, h, w), each enlarged to (K, H, W) first."""
-    resized = [resize_maps(torch.from_numpy(grid)[None], size)[0].numpy() for grid in grids]
-    return resized[0] if len(resized) == 1 else sum(resized) / np.float32(len(resized))
+def segment_tiles(
+    segmenter: Segmenter, photos: Iterable[tuple[Any, Cut]], batch_size: int
+) -> Iterator[tuple[Any, tuple[int, int], list[Part]]]:
+    """(name, photo) -> (name, size (H, W) of the photo, its parts), in their order.
+
+    Args:
+        batch_size: tiles that are computed at a time.
+    """
+    parts: list[Part] = []
+    for (name, size, tile, image), grids in _in_batches(segmenter, _tiles(photos), batch_size):
+        parts.append(Part(tile, image, grids))
+        if (tile.core[0].stop, tile.core[1].stop) == size:
+            yield name, size, parts
+            parts = []
 
 
-def segment(
-    segmenter: Segmenter, images: Iterable[tuple[Any, np.ndarray]], batch_size: int
-) -> Iterator[tuple[Any, np.ndarray, list[np.ndarray]]]:
-    """(name, image) -> (name, image, ``Segmenter.coarse`` of the image), in batches."""
-    images = iter(images)
-    while pairs := list(islice(images, batch_size)):
-        found = segmenter.coarse([image for _, image in pairs])
-        yield from ((name, image, grids) for (name, image), grids in zip(pairs, found))
+def _tiles(photos: Iterable[tuple[Any, Cut]]) -> Iterator[tuple]:
+    for name, photo in photos:
+        for tile, image in photo.tiles:
+            yield name, photo.size, tile, image
+
+
+def _in_batches(
+    segmenter: Segmenter, tiles: Iterable[tuple], batch_size: int
+) -> Iterator[tuple[tuple, list[np.ndarray]]]:
+    for batch in batches(tiles, batch_size):
+        yield from zip(batch, segmenter.coarse([image for *_, image in batch]))

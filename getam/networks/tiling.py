@@ -3,19 +3,21 @@
 A photo that is larger than a tile is cut into overlapping tiles, and the middle of each tile is
 kept. A tile is reduced to ``WORKING`` pixels before the network and the dense CRF get it. Its
 probabilities have the size of the network's input until they are enlarged, one class at a time.
+
+The module imports no network, because processes that only label import it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from getam.data.transforms import reduced
+from getam.data.transforms import reduced, resize_maps
 from getam.labels.crf import dense_crf
-from getam.networks.inference import Segmenter, enlarged, segment
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
@@ -64,21 +66,20 @@ class Part(NamedTuple):
     grids: list[np.ndarray]
 
 
-def segment_tiles(
-    segmenter: Segmenter, images: Iterable[tuple[Any, np.ndarray]], side: int, batch_size: int
-) -> Iterator[tuple[Any, np.ndarray, list[Part]]]:
-    """(name, image (H, W, 3)) -> (name, image, the parts of the image), in their order.
+class Cut(NamedTuple):
+    """A photo as the network gets it: its size (H, W), and of each tile its reduced pixels."""
 
-    Args:
-        side: largest side of a tile, in pixels.
-        batch_size: tiles that are computed at a time.
+    size: tuple[int, int]
+    tiles: list[tuple[Tile, np.ndarray]]
+
+
+def cut(image: np.ndarray, side: int) -> Cut:
+    """Cut an image (H, W, 3) into tiles of at most ``side`` pixels, each reduced to ``WORKING``.
+
+    The result of a large photo is much smaller than the photo, so that many can be in memory.
     """
-    parts: list[Part] = []
-    for (name, image, tile), small, grids in segment(segmenter, _crops(images, side), batch_size):
-        parts.append(Part(tile, small, grids))
-        if (tile.core[0].stop, tile.core[1].stop) == image.shape[:2]:
-            yield name, image, parts
-            parts = []
+    size = image.shape[:2]
+    return Cut(size, [(tile, reduced(image[tile.window], WORKING)) for tile in tiles(size, side)])
 
 
 def label_parts(
@@ -107,12 +108,6 @@ def label_parts(
     return labels
 
 
-def _crops(images: Iterable[tuple[Any, np.ndarray]], side: int) -> Iterator[tuple]:
-    for name, image in images:
-        for tile in tiles(image.shape[:2], side):
-            yield (name, image, tile), reduced(image[tile.window], WORKING)
-
-
 def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf) -> np.ndarray:
     """The labels of one tile of ``size`` (H, W)."""
     grids = part.grids
@@ -138,6 +133,12 @@ def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:
     """
     highest = np.mean([grid.max((1, 2)) for grid in grids], axis=0)
     return np.union1d(0, np.flatnonzero(highest >= 0.99 / len(highest))).astype(np.uint8)
+
+
+def enlarged(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """The mean over scales of probabilities (K, h, w), each enlarged to (K, H, W) first."""
+    resized = [resize_maps(torch.from_numpy(grid)[None], size)[0].numpy() for grid in grids]
+    return resized[0] if len(resized) == 1 else sum(resized) / np.float32(len(resized))
 
 
 def enlarged_argmax(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ of the whole batch; only dropout differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,7 @@ def train(
         mean = running["loss"].item() / in_epoch if in_epoch else history.epochs[-1]["loss"]
         return f"loss {mean:.3f}"
 
-    with HeldBack() as signals:
+    with HeldBack() as signals, fewer_threads(workers if device == "cpu" else 0):
         for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
             factor = schedule(step, batches.total, settings)
             for group, rate in zip(optimizer.param_groups, rates):
@@ -186,6 +187,20 @@ def train(
             signals.obey()
     network.eval()
     return history
+
+
+@contextmanager
+def fewer_threads(count: int) -> Iterator[None]:
+    """A context in which torch computes with ``count`` threads fewer, and with at least one.
+
+    They leave cores to ``count`` processes that load photos.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _end_with_parent(_: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -256,10 +257,10 @@ def test_the_network_keeps_the_range_and_new_photos_are_read_in_it(tmp_path):
 def test_new_photos_are_predicted_in_the_range_that_is_given(tmp_path, monkeypatch):
     seen = []
 
-    def segment_tiles(segmenter, images, *_):
-        for name, image in images:
-            seen.append(image.max())
-            yield name, image, []
+    def segment_tiles(segmenter, photos, *_):
+        for name, photo in photos:
+            seen.append(max(image.max() for _, image in photo.tiles))
+            yield name, photo.size, []
 
     monkeypatch.setattr(getam.running.commands.predict, "segment_tiles", segment_tiles)
     Image.fromarray(ramp(4095)).save(tmp_path / "new.png")
@@ -267,5 +268,5 @@ def test_new_photos_are_predicted_in_the_range_that_is_given(tmp_path, monkeypat
     options = {"tile": 64, "batch_size": 1, "crf": None, "say": print}
     for intensities in (None, (0, 4095)):
         how = {**options, "intensities": intensities, "track": lambda items, **_: items}
-        predict(None, ("cat",), found, tmp_path / "out", **how)
+        predict(SimpleNamespace(fitting=int), ("cat",), found, tmp_path / "out", **how)
     assert seen == [16, 255]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 
 from getam.data.label_values import IGNORE
+from getam.metrics import segmentation
 from getam.metrics.classification import average_precision, f1, mean_average_precision
 from getam.metrics.segmentation import ConfusionMatrix, ThresholdSweep
 
@@ -213,3 +215,33 @@ def test_f1_leaves_out_classes_that_do_not_occur():
 def test_wrong_scores_are_refused(score, scores, labels, message):
     with pytest.raises(ValueError, match=message):
         score(scores, labels)
+
+
+def test_counts_of_a_large_photo_are_those_of_its_parts(monkeypatch):
+    """Counting some pixels at a time changes nothing."""
+    draw = np.random.default_rng(5)
+    target = draw.choice([0, 1, 2, 255], (37, 53)).astype(np.uint8)
+    prediction = draw.choice([0, 1, 2, 255], (37, 53)).astype(np.uint8)
+    maps = draw.random((2, 37, 53), dtype=np.float32)
+    counted = []
+    for pixels in (1 << 20, 100):
+        monkeypatch.setattr(segmentation, "PIXELS", pixels)
+        confusion, sweep = ConfusionMatrix(3), ThresholdSweep(3, [0.2, 0.5])
+        confusion.update(prediction, target)
+        sweep.update(maps, [2, 1], target)
+        sweep.update(maps[:0], [], target)
+        counted.append((confusion.matrix, sweep.matrices()))
+    for whole, parts in zip(*counted):
+        assert (whole == parts).all()
+        assert whole.any()
+
+
+def test_counting_a_large_photo_takes_less_memory_than_its_maps():
+    maps = np.zeros((2, 2000, 3000), np.float32)
+    target = np.zeros((2000, 3000), np.uint8)
+    tracemalloc.start()
+    ThresholdSweep(3, np.arange(50) / 50).update(maps, [1, 2], target)
+    ConfusionMatrix(3).update(target, target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < maps.nbytes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from getam.data.transforms import letterbox, to_square
-from getam.networks.inference import Segmenter, enlarged, segment
+from getam.networks.inference import Segmenter, segment_tiles
+from getam.networks.tiling import cut, enlarged
 
 
 class Echo(nn.Module):
@@ -54,12 +56,21 @@ def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
         assert (result[1] > result[0])[-3, :20].all()  # bottom left: the second
 
 
+@pytest.mark.parametrize(
+    ("side", "scales", "fits"), [(96, (1.0, 1.5), 16), (384, (1.0, 1.5), 3), (2000, (1.0,), 1)]
+)
+def test_a_cpu_computes_few_images_of_a_large_network_at_a_time(side, scales, fits):
+    """A batch of 16 at 576 pixels and 21 classes has 446 MB, in several arrays at a time."""
+    assert Segmenter(Echo(), side, scales).fitting(16) == fits
+
+
 def test_images_of_other_sizes_share_a_batch_and_keep_their_order():
     images = [("a", gradient(40, 64)), ("b", gradient(64, 40)), ("c", gradient(10, 10))]
     segmenter = Segmenter(Echo(), 64, flip=False)
-    done = list(segment(segmenter, iter(images), batch_size=2))
+    photos = ((name, cut(image, 64)) for name, image in images)
+    done = list(segment_tiles(segmenter, photos, batch_size=2))
     assert [name for name, _, _ in done] == ["a", "b", "c"]
-    for (_, image), (_, same, grids) in zip(images, done):
-        assert same is image
-        result = enlarged(grids, image.shape[:2])
+    for (_, image), (_, size, parts) in zip(images, done):
+        assert size == image.shape[:2]
+        result = enlarged(parts[0].grids, size)
         np.testing.assert_allclose(result, segmenter([image])[0], atol=1e-5)

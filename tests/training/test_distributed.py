@@ -85,6 +85,24 @@ def test_features_of_a_fixed_encoder_are_the_same(places):
         np.testing.assert_array_equal(np.load(mine), np.load(other))
 
 
+def test_foreground_of_two_processes_is_that_of_one(places, tmp_path):
+    two = tmp_path / "two"
+    shutil.copytree(places[0] / "artifacts", two / "artifacts")
+    wanted = (*SETTINGS, "pseudolabels.saliency=features")
+    until = ("--until", "foreground")
+    alone = pipeline("run", "--workers", "1", *until, cwd=places[0], settings=wanted)
+    assert alone.code == 0, alone
+    together = run_by_two(two, *wanted, arguments=until)
+    assert together.code == 0, together
+    assert together.stages_run() == ["foreground"]
+    of_one, of_two = (
+        sorted((artifact(p, "foreground") / "foreground").iterdir()) for p in (places[0], two)
+    )
+    assert len(of_one) == 132
+    for mine, other in zip(of_one, of_two, strict=True):
+        assert mine.read_bytes() == other.read_bytes()
+
+
 def test_scores_of_the_classifier_agree(places):
     one, two = (np.load(artifact(p, "classifier") / "scores.npz") for p in places)
     assert (one["ids"] == two["ids"]).all()

@@ -10,7 +10,8 @@ from torch import nn
 
 from getam.cache.pieces import begin
 from getam.config.schema import Training
-from getam.training.loop import Batches, make_optimizer, schedule, train
+from getam.running.context import Context
+from getam.training.loop import Batches, fewer_threads, make_optimizer, schedule, train
 from getam.training.losses import balanced_cross_entropy, cross_entropy
 
 
@@ -148,6 +149,23 @@ def test_training_that_is_done_is_only_loaded_again(tmp_path):
 
 def test_number_of_loader_workers_changes_nothing(tmp_path):
     assert_same(fit(tmp_path / "a")[0], fit(tmp_path / "b", workers=2)[0])
+
+
+def test_torch_leaves_cores_to_the_processes_that_load():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for count, left in ((0, 3), (1, 2), (3, 1), (8, 1)):
+            with fewer_threads(count):
+                assert torch.get_num_threads() == left
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, 0), (2, 0), (4, 1), (16, 4)])
+def test_on_a_cpu_a_quarter_of_the_cores_loads_photos(cores, count):
+    assert Context(wanted_device="cpu", wanted_workers=cores).loader_workers == count
 
 
 def test_crops_and_dropout_do_not_depend_on_the_global_random_state(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,14 +20,21 @@ from getam.data.intensity import Range
 from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.networks.build import load_network, network_build, network_classes, network_intensities
-from getam.networks.inference import Segmenter
-from getam.networks.tiling import label_parts, segment_tiles
+from getam.networks.inference import Segmenter, segment_tiles
+from getam.networks.tiling import cut, label_parts
 from getam.running.commands.current import CurrentRun, Track, writes
 from getam.running.context import Context
 from getam.running.opening import Chain
 from getam.view.overlay import fit, paint
 
 OVERLAY_SIDE = 1600  # pixels, at most
+
+
+class Shown(NamedTuple):
+    """The name of a photo, and its pixels as they are drawn under the labels."""
+
+    name: str
+    image: np.ndarray
 
 
 def find_images(inputs: Sequence[Path], output: Path) -> dict[str, Path]:
@@ -126,12 +133,13 @@ def predict(
         output.mkdir(parents=True, exist_ok=True)
     unread: list[str] = []
     areas = []
-    images = _readable(photos, intensities, unread, say)
-    done = segment_tiles(segmenter, images, tile, batch_size)
+    readable = _readable(photos, intensities, unread, say)
+    cuts = ((_shown(name, image), cut(image, tile)) for name, image in readable)
+    done = segment_tiles(segmenter, cuts, segmenter.fitting(batch_size))
     with writes(output):
-        for name, image, parts in track(done, total=len(photos)):
-            labels = label_parts(parts, image.shape[:2], crf=crf)
-            _write(output, name, image, labels)
+        for (name, shown), size, parts in track(done, total=len(photos)):
+            labels = label_parts(parts, size, crf=crf)
+            _write(output, name, shown, labels)
             areas.append({"file": str(photos[name]), "name": name, **_areas(labels, classes)})
         atomic_write_json(output / "areas.json", {"classes": list(classes), "images": areas})
     if unread:
@@ -164,14 +172,18 @@ def _read(file: Path, intensities: Range | None, say: Callable[[str], None]) -> 
         return None
 
 
-def _write(output: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+def _shown(name: str, image: np.ndarray) -> Shown:
+    return Shown(name, fit(image, 1, OVERLAY_SIDE))
+
+
+def _write(output: Path, name: str, shown: np.ndarray, labels: np.ndarray) -> None:
     places = {kind: output / kind / name for kind in ("predictions", "overlays")}
     for place in places.values():
         place.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(_with_suffix(places["predictions"], ".png")) as temporary:
         write_label_png(temporary, labels)
     with atomic_write(_with_suffix(places["overlays"], ".jpg")) as temporary:
-        overlay = paint(fit(image, 1, OVERLAY_SIDE), labels)
+        overlay = paint(shown, labels)
         Image.fromarray(overlay).save(temporary, quality=90)
 
 
