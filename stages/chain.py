@@ -32,6 +32,7 @@ TOGETHER = (
     "classifier",
     "endtoend",
     "maps",
+    "pseudolabels",
     "encoder_features",
     "deeplab",
     "predictions",
