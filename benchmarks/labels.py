@@ -72,15 +72,16 @@ PAMR_WAYS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
-def photo(height: int, width: int, classes: int) -> tuple[np.ndarray, torch.Tensor]:
+def photo(height: int, width: int, classes: int, seed: int = 0) -> tuple[np.ndarray, torch.Tensor]:
     """A smooth image with edges and noise (H, W, 3) uint8, and maps (K, H, W) in [0, 1)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
 
     def smooth(channels: int, cells: int) -> torch.Tensor:
         coarse = torch.rand((1, channels, cells, cells), generator=generator)
         return F.interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 1)
 
-    colours = (smooth(3, 12) * 8).round() * 28 + 8 * torch.rand(3, height, width)
+    colours = (smooth(3, 12) * 8).round() * 28
+    colours += 8 * torch.rand(3, height, width, generator=generator)
     image = colours.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
     return image, normalise(smooth(classes, 8) ** 2)
 
