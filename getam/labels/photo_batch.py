@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,19 +87,23 @@ def label_batch(
     on_grid, at_size = (
         torch.cat(parts) for parts in zip(*(photo.saliency[:2] for photo in photos))
     )
-    saliency = SoftSaliency(
-        _sent(on_grid, device), _sent(at_size, device), photos[0].saliency.threshold
-    )
-    labels = label_images(
-        _sent(maps, device),
-        _sent(class_ids, device),
-        _sent(pixels, device).permute(0, 3, 1, 2).float(),
-        saliency,
-        settings,
-        shares=shares,
-        at_once=at_once,
-    )
+    threshold = photos[0].saliency.threshold
+    with _current(device):
+        labels = label_images(
+            _sent(maps, device),
+            _sent(class_ids, device),
+            _sent(pixels, device).permute(0, 3, 1, 2).float(),
+            SoftSaliency(_sent(on_grid, device), _sent(at_size, device), threshold),
+            settings,
+            shares=shares,
+            at_once=at_once,
+        )
     return labels.cpu().numpy()
+
+
+def _current(device: str) -> AbstractContextManager[Any]:
+    """Makes a GPU the current one of this thread, so that nothing is allocated on the first GPU."""
+    return torch.cuda.device(device) if device.startswith("cuda") else nullcontext()
 
 
 def _sent(tensor: Tensor, device: str) -> Tensor:
