@@ -24,7 +24,7 @@ from pathlib import Path
 
 import click
 import torch
-from rounds import best_rounds, tell, time_rounds
+from rounds import best_rounds, peaks, tell, time_rounds
 from torch import Tensor
 
 from getam.config.schema import SHAPES_VIT, Config
@@ -151,15 +151,19 @@ def main(model, size, batch, channels, classes, device, dtype, threads, rounds, 
     half = torch.autocast(device.split(":")[0], torch.bfloat16)
     with half if dtype == "bfloat16" else nullcontext():
         steps = Steps(network, classes, size, batch, device)
-        taken = list(time_rounds(steps.contenders(), rounds, device))
-    report(taken, json_file, {
+        contenders = steps.contenders()
+        taken = list(time_rounds(contenders, rounds, device))
+        memory = peaks(contenders, device)
+    report(taken, json_file, memory, {
         "model": name, "size": size, "batch": batch, "channels": channels, "classes": classes,
         "device": device, "dtype": dtype, "threads": threads, "rounds": rounds,
         "uncertain": UNCERTAIN, "torch": torch.__version__,
     })  # fmt: skip
 
 
-def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict) -> None:
+def report(
+    taken: list[dict[str, float]], json_file: Path | None, memory: dict[str, float], settings: dict
+) -> None:
     """The ratios, and milliseconds per image of each part."""
     best = best_rounds(taken)
     best["backward"] = best["joint"] - sum(best[part] for part in PARTS if part in best)
@@ -169,7 +173,7 @@ def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict
         "with energy / supervised": whole / best["supervised"],
     }
     milliseconds = {name: 1000 * seconds / settings["batch"] for name, seconds in best.items()}
-    tell(ratios, milliseconds, "ms/image", taken, json_file, settings)
+    tell(ratios, milliseconds, "ms/image", taken, json_file, settings, memory)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 import click
 import timm
 import torch
-from rounds import best_rounds, tell, time_rounds
+from rounds import best_rounds, peaks, tell, time_rounds
 from torch import Tensor, nn
 
 from getam.maps.compute import METHODS, compute_maps
@@ -124,6 +124,7 @@ def draw_targets(batch: int) -> Tensor:
 @click.option("--model", "name", default="vit_small_patch16_224", show_default=True)
 @click.option("--size", default=224, show_default=True, help="Side of the images, in pixels.")
 @click.option("--batch", default=8, show_default=True, help="Images per batch.")
+@click.option("--rival-batch", type=int, help="Images per batch of the rivals. Default: --batch.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32")
 @click.option("--method", type=click.Choice(METHODS), default="getam", show_default=True)
@@ -131,36 +132,46 @@ def draw_targets(batch: int) -> Tensor:
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(RIVALS)))
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-def main(name, size, batch, device, dtype, method, threads, rounds, only, json_file) -> None:
+def main(
+    name, size, batch, rival_batch, device, dtype, method, threads, rounds, only, json_file
+) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     if dtype == "tf32":
         torch.set_float32_matmul_precision("high")
     model = timm.create_model(name, num_classes=CLASSES, img_size=size).eval().to(device)
     images, targets = torch.randn(batch, 3, size, size, device=device), draw_targets(batch)
+    rival_batch = min(batch, rival_batch or batch)
+    few = images[:rival_batch], draw_targets(rival_batch)
     rivals = {rival: RIVALS[rival](model) for rival in only or RIVALS}
     contenders = {
         "forward": lambda: forward(model, images),
         "getam": lambda: compute_maps(model, images, targets, method=method),
-        **{rival: lambda run=run: run(images, targets) for rival, run in rivals.items()},
+        **{rival: lambda run=run: run(*few) for rival, run in rivals.items()},
     }
     bfloat16 = torch.autocast(device.split(":")[0], torch.bfloat16)
     with bfloat16 if dtype == "bfloat16" else nullcontext():
         taken = list(time_rounds(contenders, rounds, device))
-    report(taken, json_file, {
-        "model": name, "size": size, "batch": batch, "device": device, "dtype": dtype,
+        memory = peaks(contenders, device)
+    report(taken, json_file, memory, {
+        "model": name, "size": size, "batch": batch, "rival batch": rival_batch,
+        "device": device, "dtype": dtype,
         "method": method, "threads": threads, "rounds": rounds, "torch": torch.__version__,
     })  # fmt: skip
 
 
-def report(taken: list[dict[str, float]], json_file: Path | None, settings: dict) -> None:
-    """Ratios, and images per second."""
+def report(
+    taken: list[dict[str, float]], json_file: Path | None, memory: dict[str, float], settings: dict
+) -> None:
+    """Ratios of the times per image, and images per second."""
     best = best_rounds(taken)
-    ratios = {"getam / forward": best["getam"] / best["forward"]}
-    for rival in [name for name in best if name not in ("forward", "getam")]:
-        ratios[f"{rival} / getam"] = best[rival] / best["getam"]
-    speeds = {name: settings["batch"] / seconds for name, seconds in best.items()}
-    tell(ratios, speeds, "images/s", taken, json_file, settings)
+    ours = dict.fromkeys(("forward", "getam"), settings["batch"])
+    each = {name: best[name] / ours.get(name, settings["rival batch"]) for name in best}
+    ratios = {"getam / forward": each["getam"] / each["forward"]}
+    for rival in [name for name in each if name not in ours]:
+        ratios[f"{rival} / getam"] = each[rival] / each["getam"]
+    speeds = {name: 1 / seconds for name, seconds in each.items()}
+    tell(ratios, speeds, "images/s", taken, json_file, settings, memory)
 
 
 if __name__ == "__main__":

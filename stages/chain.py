@@ -33,6 +33,7 @@ TOGETHER = (
     "endtoend",
     "maps",
     "foreground",
+    "pseudolabels",
     "encoder_features",
     "deeplab",
     "predictions",

@@ -1,5 +1,5 @@
 """On a GPU comes out what comes out on a CPU: the joint step with all its parts, the foreground,
-and a chain of stages. (Maps have a test of their own in test_maps.py.)"""
+PAMR, the pseudo labels and a chain of stages. (Maps have a test of their own in test_maps.py.)"""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.transforms import image_pixels
+from getam.labels import pamr as pamr_module
 from getam.labels.patch_classes import fit_classes
 from getam.labels.patch_foreground import fit_foreground
 from getam.networks.build import build_endtoend, normalisation
 from getam.training.crf_loss import dense_energy
 from getam.training.joint import JointLoss, online_labels
 from tests.conftest import TINY, make_folder, pipeline
+from tests.stages.test_labels_on_device import CASES, make_photos, same_pixels
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -98,6 +100,28 @@ def test_foreground_and_its_classes():
 
     for expected, found in zip(scores("cpu"), scores("cuda")):
         assert torch.allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 120, 90), (2, 6, 375, 500), (3, 3, 97, 131)])
+def test_pamr_by_kernels_and_by_torch(shape, monkeypatch):
+    torch.manual_seed(0)
+    batch, _, height, width = shape
+    images = (torch.rand(batch, 3, height // 8, width // 8) * 255).round()
+    images = torch.nn.functional.interpolate(images, (height, width))
+    masks = torch.rand(shape)
+    expected = pamr_module.pamr(images, masks)
+    assert pamr_module._checked_kernels("cuda:0") is not None
+    on_gpu = images.to("cuda:0"), masks.to("cuda:0")
+    assert torch.allclose(pamr_module.pamr(*on_gpu).cpu(), expected, rtol=1e-4)
+    monkeypatch.setattr(pamr_module, "_fused_for", lambda image: None)
+    assert torch.allclose(pamr_module.pamr(*on_gpu).cpu(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pseudo_labels_made_together_equal_those_of_a_core(tmp_path, case):
+    photos = tmp_path / "photos", make_photos(tmp_path / "photos")
+    sources, own_classes, changed = CASES[case]
+    assert same_pixels(photos, tmp_path, sources, own_classes, "cuda", **changed)[0] >= 0.999
 
 
 @pytest.mark.parametrize("mode", ["multi-stage", "end-to-end"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,13 +13,19 @@ Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
 def read_ahead(
-    read: Callable[[Item], Made], items: Iterable[Item], ahead: int, threads: int
+    read: Callable[[Item], Made],
+    items: Iterable[Item],
+    ahead: int,
+    workers: int | Executor,
 ) -> Iterator[tuple[Item, Made]]:
     """(item, ``read(item)``) of each item, in their order, while threads read the next ones.
 
+    ``read`` may also write: then ``items`` are made while threads write the ones before.
+
     Args:
         ahead: items that are read before they are asked for, at most; memory grows with it.
-        threads: items that are read at the same time. Decoding releases Python's lock.
+        workers: how many threads read, or the threads or processes themselves. Decoding releases
+            Python's lock.
 
     Raises:
         Exception: what ``read`` raises, when its item is reached.
@@ -27,14 +34,14 @@ def read_ahead(
     [(1, '1'), (2, '2'), (3, '3')]
     """
     items = iter(items)
-    with ThreadPoolExecutor(min(threads, ahead)) as readers:
+    with _pool(workers, ahead) as pool:
         waiting: deque[tuple[Item, Future[Made]]] = deque()
         try:
-            waiting += [(item, readers.submit(read, item)) for item in islice(items, ahead)]
+            waiting += [(item, pool.submit(read, item)) for item in islice(items, ahead)]
             while waiting:
                 item, future = waiting.popleft()
                 made = future.result()
-                waiting += [(one, readers.submit(read, one)) for one in islice(items, 1)]
+                waiting += [(one, pool.submit(read, one)) for one in islice(items, 1)]
                 yield item, made
         finally:
             for _, future in waiting:
@@ -82,3 +89,10 @@ class Behind:
         self._thread.shutdown(cancel_futures=kind is not None)
         for call in self._calls if kind is None else ():
             call.result()
+
+
+def _pool(workers: int | Executor, most: int) -> AbstractContextManager[Executor]:
+    """The workers. Threads that are made here end with the context; an executor stays open."""
+    if isinstance(workers, int):
+        return ThreadPoolExecutor(min(workers, most))
+    return nullcontext(workers)

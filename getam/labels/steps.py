@@ -4,9 +4,9 @@
 
 A photo that is labelled as empty (no class) is background everywhere.
 
-Both modes call :func:`label_images`: the stage pseudolabels for one photo at a time, the end-to-end
-mode for each training batch. It runs on the device of its tensors. Only the stage pseudolabels can
-add a dense CRF afterwards (:mod:`getam.labels.crf`).
+Both modes call :func:`label_images`: the stage pseudolabels for each photo, or on a GPU for photos
+of one size together; the end-to-end mode for each training batch. It runs on the device of its
+tensors. Only the stage pseudolabels can add a dense CRF afterwards (:mod:`getam.labels.crf`).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def label_images(
     settings: Any,
     *,
     shares: bool = False,
+    at_once: bool | None = None,
 ) -> Tensor:
     """Label every pixel of some images.
 
@@ -67,6 +68,8 @@ def label_images(
             source of saliency are not read.
         shares: True if the maps are class shares of one object score (stage foreground). They are
             already on one scale, so they are not normalised one by one.
+        at_once: complete the labels of all images at once, or image by image. The labels are the
+            same. None: image by image on a CPU, at once on other devices.
 
     Returns:
         (B, H, W) uint8 on the device of ``maps``: 0 background, class ids, 255 ignore.
@@ -77,7 +80,9 @@ def label_images(
     maps, on_grid = _enlarge(pixels, settings.pamr, maps, saliency.on_grid)
     salient = salient_pixels(saliency._replace(on_grid=on_grid))
     maps = _of_one_whole(maps) if shares else _comparable(maps, settings.balance)
-    labels = _complete(maps, class_ids, salient, settings)
+    at_once = maps.device.type != "cpu" if at_once is None else at_once
+    complete = complete_batch if at_once else _complete_each
+    labels = complete(maps, class_ids, salient, **completion_options(settings))
     return labels.masked_fill(empty[:, None, None], BACKGROUND)
 
 
@@ -114,11 +119,10 @@ def _of_one_whole(maps: Tensor) -> Tensor:
     return maps / maps.amax(dim=(1, 2, 3), keepdim=True).clamp(min=TINY)
 
 
-def _complete(maps: Tensor, class_ids: Tensor, salient: Tensor | None, settings: Any) -> Tensor:
-    """Label completion: image by image on a CPU, the whole batch at once on other devices."""
-    options = completion_options(settings)
-    if maps.device.type != "cpu":
-        return complete_batch(maps, class_ids, salient, **options)
+def _complete_each(
+    maps: Tensor, class_ids: Tensor, salient: Tensor | None, **options: Any
+) -> Tensor:
+    """Label completion image by image, on a CPU."""
     labels = [
         complete_labels(
             maps[n][ids > 0].numpy(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -28,6 +29,21 @@ def workers(count: int) -> joblib.Parallel:
         return_as="generator_unordered",
         initializer=end_with_parent,
         initargs=(os.getpid(),),
+    )
+
+
+def process_pool(count: int) -> Executor:
+    """Processes of this machine for single tasks, with one thread each.
+
+    They end with this process, also when it is killed.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    return get_reusable_executor(
+        count,
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+        env={"OMP_NUM_THREADS": "1"},
     )
 
 

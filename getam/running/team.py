@@ -6,8 +6,8 @@ The process of rank 0 is the leader. It does what a single process would do: it 
 locks and writes the records of the artifacts folder. The other processes are helpers, which wait
 for jobs. For each stage in ``together`` the leader sends the job to the helpers, and all processes
 call the function of the stage. There each process does its share (``getam.training.distributed``):
-some shards of the maps, some batches to predict, a part of each training batch. The leader runs
-the other stages alone, with all cores.
+some shards of the maps, some photos to label or predict, a part of each training batch. The leader
+runs the other stages alone, with all cores.
 
 The results are those of one process (in training only dropout differs), and no key depends on the
 number of processes.

@@ -14,7 +14,6 @@ from getam.cache.pieces import begin
 from getam.config.schema import Crf, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_mask
-from getam.labels.completion_batch import complete_batch
 from getam.labels.saliency import Saliency
 from getam.labels.steps import SoftSaliency, label_images
 from getam.maps.file import MapFile, merge_shards, write_shard
@@ -60,18 +59,11 @@ def test_a_batch_of_empty_photos_is_background(slots):
     assert not labels.any()
 
 
-def test_labels_of_the_whole_batch_at_once_equal_those_of_one_after_the_other(monkeypatch):
+def test_labels_of_the_whole_batch_at_once_equal_those_of_one_after_the_other():
     """What a GPU does, here on a CPU."""
-    import getam.labels.steps as steps
-
-    maps, ids, pixels, soft = batch((1, 3), (0, 0), (2, 0), (0, 0))
-    slow = label_images(maps, ids, pixels, soft, SETTINGS)
-
-    def at_once(maps, class_ids, salient, settings):
-        return complete_batch(maps, class_ids, salient, **steps.completion_options(settings))
-
-    monkeypatch.setattr(steps, "_complete", at_once)
-    assert torch.equal(label_images(maps, ids, pixels, soft, SETTINGS), slow)
+    given = batch((1, 3), (0, 0), (2, 0), (0, 0))
+    slow = label_images(*given, SETTINGS, at_once=False)
+    assert torch.equal(label_images(*given, SETTINGS, at_once=True), slow)
 
 
 @pytest.mark.parametrize("crf", [False, True])

@@ -85,6 +85,7 @@ def test_bands_of_rows_leave_no_seams(monkeypatch):
     images, masks = torch.tensor(image)[None], torch.tensor(mask)[None]
     whole = pamr(images, masks, 4)
     monkeypatch.setattr(pamr_module, "_BAND_ELEMENTS", 1)
+    monkeypatch.setattr(pamr_module, "_BAND_ELEMENTS_ALONE", 1)
     torch.testing.assert_close(pamr(images, masks, 4), whole, rtol=1e-13, atol=0)
 
 
@@ -152,6 +153,7 @@ def test_pamr_is_the_same_in_every_gradient_mode_and_thread(mode, threads):
 
 def test_pamr_does_not_depend_on_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(pamr_module, "_BAND_ELEMENTS", 50)
+    monkeypatch.setattr(pamr_module, "_BAND_ELEMENTS_ALONE", 90)
     image, mask = random_pair(6, 3, 17, 12, 2)
     images, masks = torch.tensor(image)[None].float(), torch.tensor(mask)[None].float()
     before = torch.get_num_threads()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +12,15 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-SHARED = {"rounds", "process_tree"}  # code of several benchmarks
-NAMES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in SHARED)
+SHARED = {"rounds", "process_tree", "memory_of_gpu"}  # code that several benchmarks use
+NAMES = sorted({file.stem for file in FOLDER.glob("*.py")} - SHARED)
 SMALL = {  # and what the table tells among others
     "endtoend": ("--rounds=1 --batch=2 --channels=8 --threads=1", "joint / supervised"),
     "labels": ("--rounds=1 --size 40 50 --threads=1", "ThresholdSweep.update"),
+    "label_stage": (
+        "--photos=24 --core-photos=2 --scale=0.15 --workers=1 --device=cpu",
+        "share of equal pixels",
+    ),
     "precision": ("--rounds=1 --batch=2 --size=28 --threads=1", "maps: fp32 / bf16"),
     "maps": ("--rounds=1 --batch=2 --size=64 --threads=1 --only=released", "getam / forward"),
 }
@@ -21,7 +28,11 @@ SMALL = {  # and what the table tells among others
 
 def run(name: str, *arguments: str) -> str:
     command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments]
-    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
+    here = str(FOLDER.parent)  # not an installed version of the project
+    environment = {**os.environ, "PYTHONPATH": here}
+    done = subprocess.run(
+        command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,3 +54,49 @@ def test_a_benchmark_of_whole_runs_starts(name):
 def test_a_benchmark_of_functions_runs_on_a_small_case(name):
     options, told = SMALL[name]
     assert told in run(name, *options.split())
+
+
+def test_all_parts_of_the_gpu_benchmark_run_on_small_cases(tmp_path):
+    command = ["bash", str(FOLDER / "gpu.sh"), str(tmp_path), "--quick"]
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    log = (tmp_path / "log.txt").read_text()
+    assert done.returncode == 0, done.stderr + log
+    told = json.loads((tmp_path / "gpu.json").read_text())
+    parts = ("tests", "maps float32", "maps bfloat16", "joint bfloat16", "labels", "chain")
+    assert {part: told[part]["state"] for part in parts} == dict.fromkeys(parts, "done")
+    assert told["labels"]["ratios"]["share of equal pixels"] >= 0.999
+    assert set(told["chain"]["seconds per stage"]) >= {"classifier", "maps", "pseudolabels"}
+    table = (tmp_path / "table.md").read_text()
+    for figure in ("getam / forward", "joint / supervised", "device / core", "pseudolabels"):
+        assert figure in table
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module("gpu")
+    sys.modules.pop("gpu")
+
+
+def test_the_parts_of_the_gpu_benchmark_end_within_eight_minutes(gpu):
+    assert sum(part.limit for part in gpu.full_parts()) <= 480
+    assert next(gpu.full_parts()).name == "tests"
+    names = {Path(name).name for name in gpu.gpu_tests()}
+    assert names == {"test_gpu.py", "test_maps.py"}
+
+
+def test_a_part_that_takes_too_long_is_stopped_and_the_others_are_told(gpu, tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("")
+    slow = gpu.Part("sleeper", 1, "pytest", ("-p", "sleeps"))
+    (tmp_path / "sleeps.py").write_text("import time; time.sleep(60)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        found = {slow.name: gpu.run_part(slow, tmp_path, log)}
+    assert found["sleeper"]["state"] == "stopped after its limit of 1 s"
+    assert found["sleeper"]["took s"] < 30
+    gpu.tell(tmp_path, {"card": "none"}, {"maps float32": {"images/s": {"getam": 2.5}}, **found})
+    table = (tmp_path / "table.md").read_text()
+    assert "| maps float32 | getam, images/s | 2.5 |" in table
+    assert "| sleeper | state | stopped after its limit of 1 s |" in table

@@ -127,6 +127,20 @@ def test_maps_are_the_same_bit_for_bit(remade):
         assert (one[name][:] == two[name][:]).all(), name
 
 
+def test_pseudo_labels_of_two_processes_are_the_same(places, tmp_path):
+    shutil.copytree(places[0] / "artifacts", tmp_path / "artifacts")
+    made = run_by_two(
+        tmp_path, *SETTINGS, arguments=("--until", "pseudolabels", "--force", "pseudolabels")
+    )
+    assert made.code == 0, made
+    assert made.stages_run() == ["pseudolabels"]
+    one, two = (artifact(place, "pseudolabels") / "labels" for place in (places[0], tmp_path))
+    names = sorted(path.name for path in one.iterdir())
+    assert len(names) == 132
+    assert names == sorted(path.name for path in two.iterdir())
+    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
+
+
 def test_evaluation_and_predictions_are_the_same(remade):
     one, two = both(remade, "evaluation", "metrics.json")
     assert one == two
