@@ -39,8 +39,9 @@ class SlowAttention(nn.Module):
     def __init__(self, theirs: nn.MultiheadAttention, kept: list[Tensor]) -> None:
         super().__init__()
         self.theirs, self.kept, self.batch_first = theirs, kept, theirs.batch_first
+        self.in_proj_bias = None  # or torch's encoder layer goes another way, past this module
 
-    def forward(self, query, key, value, need_weights=True, attn_mask=None):
+    def forward(self, query, key, value, need_weights=True, attn_mask=None, **other):
         assert query is key is value
         assert attn_mask is None
         x = query if self.batch_first else query.transpose(0, 1)
