@@ -127,17 +127,6 @@ def _siglip() -> nn.Module:
     return library.SiglipForImageClassification(config)
 
 
-def _open_clip(**more: Any) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
-        open_clip = pytest.importorskip("open_clip.transformer")
-        given = {"image_size": SQUARE, "output_dim": CLASSES, **more}
-        return open_clip.VisionTransformer(
-            patch_size=8, width=32, layers=4, heads=4, mlp_ratio=1.5, **given
-        )
-
-    return make
-
-
 def _timm_tower() -> nn.Module:
     open_clip = pytest.importorskip("open_clip.timm_model")
     tower = open_clip.TimmModel("vit_tiny_patch16_224", CLASSES, pool="token")
@@ -183,8 +172,19 @@ def _pooled(output: Any) -> Tensor:
     return output.pooler_output
 
 
-def _open_clip_head(model: nn.Module, x: Tensor) -> Tensor:
-    return model.ln_post(x)[:, 0] @ model.proj
+def _open_clip_family(size: tuple[int, int], **more: Any) -> Family:
+    def make() -> nn.Module:
+        open_clip = pytest.importorskip("open_clip.transformer")
+        given = {"patch_size": 8, "width": 32, "layers": 4, "heads": 4, "mlp_ratio": 1.5, **more}
+        return open_clip.VisionTransformer(image_size=size, output_dim=CLASSES, **given)
+
+    def head(model: nn.Module, x: Tensor) -> Tensor:
+        return model.ln_post(x)[:, 0] @ model.proj
+
+    def patches(model: nn.Module, x: Tensor) -> Tensor:
+        return model.ln_post(x)[:, 1:] @ model.proj
+
+    return Family(make, _layers, head, patches, "ln_1", 1, sizes=(size,))
 
 
 def _patches_of(norm: str, classifier: str, prefix: int = 1) -> Callable:
@@ -266,24 +266,8 @@ OTHERS: dict[str, Family] = {
         reads_class_token=False,
         scores=_pooled,
     ),
-    "open_clip": Family(
-        _open_clip(),
-        _layers,
-        _open_clip_head,
-        lambda model, x: model.ln_post(x)[:, 1:] @ model.proj,
-        "ln_1",
-        1,
-        sizes=(SQUARE,),
-    ),
-    "open_clip_wide": Family(
-        _open_clip(image_size=WIDE, ls_init_value=0.5),
-        _layers,
-        _open_clip_head,
-        lambda model, x: model.ln_post(x)[:, 1:] @ model.proj,
-        "ln_1",
-        1,
-        sizes=(WIDE,),
-    ),
+    "open_clip": _open_clip_family(SQUARE),
+    "open_clip_wide": _open_clip_family(WIDE, ls_init_value=0.5),
     "open_clip_timm": Family(
         _timm_tower,
         _layers,
