@@ -116,3 +116,31 @@ def test_gradient_rollout_agrees_with_the_rule_of_its_paper():
         relevance = relevance + (gradient * matrix).clamp(min=0).mean(dim=1)[0] @ relevance
     found = compute_maps(model, photo, torch.eye(5)[1:2], method="gradient_rollout")[0, 1]
     assert relative_difference(found, relevance[0, 1:].view(4, 6)) <= 1e-9
+
+
+def test_legrad_agrees_with_torchcam_where_the_head_reads_the_class_token():
+    methods = pytest.importorskip("torchcam.methods")
+    model = build_other("torchvision")
+    encoder = model.encoder
+    theirs = methods.LeGrad(
+        model, [*encoder.layers], score_projection=lambda x: model.heads(encoder.ln(x)[:, 0])
+    )
+    with theirs:
+        model(images()[:1])
+        [expected] = theirs(3, normalized=False)  # the mean over the blocks, where ours is the sum
+    found = compute_maps(model, images()[:1], torch.eye(5)[3:4], method="legrad")[:, 3]
+    assert relative_difference(found / 4, expected.detach()) <= 1e-5
+
+
+def test_grad_cam_agrees_with_torchcam():
+    methods = pytest.importorskip("torchcam.methods")
+    model = build_other("torchvision")
+    theirs = methods.GradCAM(
+        model,
+        model.encoder.layers[-1].ln_1,
+        reshape_transform=lambda x: x[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2),
+    )
+    with theirs:
+        [expected] = theirs([0, 1], model(images()), normalized=False)
+    found = compute_maps(model, images(), TARGETS, method="grad_cam")[[0, 1], [0, 1]]
+    assert relative_difference(found, expected) <= 1e-5

@@ -10,6 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
+HELPERS = {"rounds", "map_rivals"}
 SMALL = {  # and what the table tells among others
     "endtoend": ("--rounds=1 --batch=2 --channels=8 --threads=1", "joint / supervised"),
     "labels": ("--rounds=1 --size 40 50 --threads=1", "ThresholdSweep.update"),
@@ -25,7 +26,7 @@ def run(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "rounds"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in HELPERS])
 def test_a_benchmark_is_described_in_the_readme(name):
     text = (FOLDER / "README.md").read_text()
     _, heading, section = text.partition(f"\n## {name}.py\n")
@@ -33,7 +34,7 @@ def test_a_benchmark_is_described_in_the_readme(name):
     assert f"\n    python benchmarks/{name}.py" in section.partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in {*SMALL, "rounds"}])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {*SMALL, *HELPERS}])
 def test_a_benchmark_of_whole_runs_starts(name):
     assert "Usage:" in run(name, "--help")
 
