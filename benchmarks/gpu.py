@@ -185,7 +185,7 @@ def across(found: dict[str, dict]) -> dict[str, dict]:
     """Figures of two parts together."""
     try:
         ours = found["maps bfloat16"]["images/s"]["getam"]
-        released = found["maps float32"]["images/s"]["released"]
+        released = found["maps float32"]["images/s"]["released of others"]
     except KeyError:
         return {}
     return {"maps": {"getam bfloat16 / released float32": ours / released}}

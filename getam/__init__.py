@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "compute_maps": "getam.maps.compute",
+    "Adapter": "getam.maps.adapter",
     "complete_labels": "getam.labels.completion",
     "pamr": "getam.labels.pamr",
     "dense_crf": "getam.labels.crf",

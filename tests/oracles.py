@@ -134,12 +134,17 @@ def all_matrices(model: nn.Module, images: Tensor, targets: Tensor) -> Matrices:
 
 
 def slow_maps(
-    model: nn.Module, matrices: Matrices, targets: Tensor, method: str, start_block: int
+    model: nn.Module,
+    matrices: Matrices,
+    targets: Tensor,
+    method: str,
+    start_block: int,
+    **more: float,
 ) -> Tensor:
     """What `compute_maps` promises, (B, C, h, w)."""
     maps = torch.zeros(*targets.shape, *GRID, dtype=torch.float64)
     for (b, c), (attention, gradient) in matrices.items():
-        tokens = ORACLES[method](attention[start_block:], gradient[start_block:])
+        tokens = ORACLES[method](attention[start_block:], gradient[start_block:], **more)
         maps[b, c] = tokens[model.num_prefix_tokens :].view(GRID)
     return maps
 
@@ -170,23 +175,59 @@ def _attention_gradient(a: Tensor, g: Tensor) -> Tensor:
     return (g * a).clamp(min=0).mean(1).sum(0)[0]
 
 
-def _gradient_rollout(a: Tensor, g: Tensor) -> Tensor:
+def _without_smallest(matrix: Tensor, discard: float) -> Tensor:
+    ordered = sorted(matrix.flatten().tolist())
+    number = int(discard * len(ordered))
+    return matrix * (matrix > ordered[number - 1]) if number else matrix
+
+
+def _gradient_rollout(a: Tensor, g: Tensor, discard: float = 0.0) -> Tensor:
     relevance = torch.eye(a.shape[-1], dtype=a.dtype)
     for step in (g * a).clamp(min=0).mean(1):
-        relevance = relevance + step @ relevance
+        relevance = relevance + _without_smallest(step, discard) @ relevance
     return relevance[0]
 
 
-def _attention_rollout(a: Tensor, g: Tensor) -> Tensor:
+def _attention_rollout(a: Tensor, g: Tensor, discard: float = 0.0) -> Tensor:
     identity = torch.eye(a.shape[-1], dtype=a.dtype)
     rollout = identity
     for step in a.mean(1):
-        rollout = (0.5 * step + 0.5 * identity) @ rollout
+        step = _without_smallest(step, discard) + identity
+        rollout = step / step.sum(1, keepdim=True) @ rollout
     return rollout[0]
 
 
 def _attention(a: Tensor, g: Tensor) -> Tensor:
     return a[-1].mean(0)[0]
+
+
+def slow_legrad(model: nn.Module, images: Tensor, targets: Tensor, start_block: int) -> Tensor:
+    """LeGrad by its formula, for a model of timm: its own norm and head read every block."""
+    maps = torch.zeros(*targets.shape, *GRID, dtype=torch.float64)
+    for b, c in targets.nonzero().tolist():
+        matrices, outputs = matrices_and_outputs(model, images[b : b + 1])
+        for matrix, tokens in [*zip(matrices, outputs)][start_block:]:
+            score = model.forward_head(model.norm(tokens))[0, c]
+            [gradient] = torch.autograd.grad(score, [matrix], retain_graph=True)
+            maps[b, c] += legrad_of_block(gradient[0])[-GRID[0] * GRID[1] :].view(GRID)
+    return maps
+
+
+def matrices_and_outputs(model: nn.Module, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The attention matrices (1, H, N, N) and the outputs of all blocks, in one graph."""
+    model, matrices, outputs = copy.deepcopy(model), [], []
+    for attend in [part for part in model.modules() if hasattr(part, "attn_drop")]:
+        attend.fused_attn = False
+        attend.attn_drop.register_forward_hook(lambda _, __, out: matrices.append(out))
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, __, out: outputs.append(out))
+    model(image)
+    return matrices, outputs
+
+
+def legrad_of_block(gradient: Tensor) -> Tensor:
+    """LeGrad of one block from the gradient (H, N, N) of the scores of its own output."""
+    return gradient.clamp(min=0).mean(dim=(0, 1))
 
 
 ORACLES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -38,6 +38,11 @@ WEIGHTS = (
     "embedded example. none: random. Or the path of a local file."
 )
 
+VIT = (
+    "Name of the ViT in timm. Or hf: and a folder, or the name of a repository on the Hugging Face "
+    "Hub, with a ViT, DeiT or DINOv2 of transformers; weights timm are then those of this model."
+)
+
 # The small ViT that ships with the package, in timm's terms.
 SHAPES_VIT = {"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4}
 

@@ -17,6 +17,7 @@ Method = Literal[
     "attention",
     "attention_rollout",
     "gradient_rollout",
+    "legrad",
 ]
 Refiner = Literal["none", "pamr", "crf"]
 

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from getam.config.hub_models import in_terms_of_timm
 from getam.config.mistakes import expected
 from getam.config.nearest import did_you_mean, nearest
 from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
@@ -61,9 +62,11 @@ def load_config(
         merged = _merge(merged, _parse_assignment(assignment))
     _check_names(Config, merged, ())
     # Sections are filled over the defaults of Config, not over those of their own class.
-    values = _merge(Config().model_dump(mode="json"), merged)
+    usual = Config().model_dump(mode="json")
+    values = _merge(usual, merged)
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
+        return Config.model_validate(in_terms_of_timm(config.model_dump(mode="json"), usual))
     except ValidationError as error:
         raise UserError(_explain(error, values)) from None
 

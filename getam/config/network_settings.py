@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from getam.config.base import (
     PRECISION,
     SHAPES_VIT,
+    VIT,
     WEIGHTS,
     Arguments,
     Positive,
@@ -68,7 +69,7 @@ class Training(Settings):
 class Classifier(Training):
     """A ViT with a class token, trained on image-level labels."""
 
-    model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
+    model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
@@ -88,7 +89,7 @@ class DeepLab(Training):
     )
     encoder: str = Field(
         "vit_tiny_patch16_224",
-        description="Name of a ViT in timm, or of an encoder of segmentation-models-pytorch.",
+        description=f"{VIT} Or the name of an encoder of segmentation-models-pytorch.",
     )
     encoder_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
@@ -164,7 +165,7 @@ class EndToEnd(Settings):
     scales and flip.
     """
 
-    model: str = Field("vit_tiny_patch16_224", description="Name of the ViT in timm.")
+    model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )

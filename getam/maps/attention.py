@@ -11,6 +11,7 @@ attention stays on and memory grows with the number of tokens, not with its squa
 These four are taken where every kind of block has them in the same form, whatever it does before
 (query and key norms, rotary embeddings, grouped heads) and after (norms, gates, projections): at
 its call of `torch.nn.functional.scaled_dot_product_attention`, seen through a torch function mode.
+`nn.MultiheadAttention` hides this call inside one function, which `getam.maps.multihead` replaces.
 
 A block that computes its matrix itself, because somebody changed its attention, is read where the
 matrix passes through its `attn_drop`: right as well, but with (N, N) matrices in memory. A block
@@ -27,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
+
+from getam.maps.multihead import NotUnderstood, attend_in_heads, multi_head_attention_forward
 
 __all__ = [
     "AtAttention",
@@ -50,7 +53,7 @@ class AttentionCall(NamedTuple):
     attend).
 
     >>> q, k, v = torch.rand(3, 1, 2, 5, 4)
-    >>> call = AttentionCall(q, k, v, None, 0.5).first_rows(2).attended()
+    >>> call = AttentionCall(q, k, v, None, 0.5).rows(slice(2)).attended()
     >>> bool(torch.allclose(call.probabilities() @ v, call.output))
     True
     """
@@ -67,12 +70,12 @@ class AttentionCall(NamedTuple):
         """(B, H, N) of the tokens that attend, and of those they attend to."""
         return self.query.shape[:3], self.key.shape[:3]
 
-    def first_rows(self, rows: int) -> AttentionCall:
-        """The same for the first `rows` queries, its output not computed yet."""
+    def rows(self, rows: slice) -> AttentionCall:
+        """The same for some of the queries, its output not computed yet."""
         bias = self.bias
         if bias is not None and bias.dim() > 1 and bias.shape[-2] > 1:
-            bias = bias[..., :rows, :]
-        return self._replace(query=self.query[:, :, :rows], bias=bias, output=None)
+            bias = bias[..., rows, :]
+        return self._replace(query=self.query[:, :, rows], bias=bias, output=None)
 
     def attended(self) -> AttentionCall:
         """With its output."""
@@ -103,9 +106,9 @@ class AttentionMatrix(NamedTuple):
         """(B, H, N) of the tokens that attend, and of those they attend to."""
         return self.output.shape[:3], self.output.mT.shape[:3]
 
-    def first_rows(self, rows: int) -> AttentionMatrix:
-        """The same for the first `rows` queries."""
-        return AttentionMatrix(self.output[:, :, :rows])
+    def rows(self, rows: slice) -> AttentionMatrix:
+        """The same for some of the queries."""
+        return AttentionMatrix(self.output[:, :, rows])
 
     def attended(self) -> AttentionMatrix:
         """With its output."""
@@ -154,7 +157,7 @@ class AttentionOfClassToken(torch.autograd.Function):
     def backward(ctx, gradient):
         query, key, value, output, column = ctx.saved_tensors
         call = AttentionCall(query, key, value, *ctx.bias_and_scale)
-        row = call.first_rows(1).probabilities().to(gradient.dtype)
+        row = call.rows(slice(1)).probabilities().to(gradient.dtype)
         weighted = column * gradient
         along_column = (weighted * (value[:, :, :1] - output)).sum(dim=-1, keepdim=True)
         first = gradient[:, :, :1]
@@ -177,7 +180,12 @@ class AtAttention(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is scaled_dot_product_attention:
             return self.answer(_read_call(*args, **(kwargs or {})))
+        if func is multi_head_attention_forward:
+            return attend_in_heads(self._attend, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return self.answer(AttentionCall(query, key, value, None, query.shape[-1] ** -0.5))
 
 
 @contextmanager
@@ -197,10 +205,6 @@ def at_attention_matrix(
     finally:
         for handle in handles:
             handle.remove()
-
-
-class NotUnderstood(Exception):
-    """A block's attention is not of the kind that maps are defined for."""
 
 
 class _Attended(Exception):

@@ -9,12 +9,14 @@ CAM, Zhou et al. 2016, arXiv 1512.04150.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from timm.models.eva import EvaBlockPostNorm
 from timm.models.vision_transformer import ResPostBlock
 from torch import Tensor, nn
 
+from getam.maps.adapter import TimmAdapter, first_tensor
 from getam.maps.probe import Batch, class_gradients, classifies_as_timm, full_precision
 from getam.maps.recorder import Recorded, record_attention
 from getam.maps.unchanged import is_unchanged
@@ -22,52 +24,69 @@ from getam.maps.unchanged import is_unchanged
 __all__ = ["attention", "attention_rollout", "cam", "grad_cam", "gradient_rollout"]
 
 
-def gradient_rollout(batch: Batch, start_block: int) -> Tensor:
+def gradient_rollout(batch: Batch, start_block: int, discard: float = 0.0) -> Tensor:
     """Row 0 of `(I + M[L]) ... (I + M[start])`, `M[l] = mean_H relu(dy/dA[l] * A[l])`.
+
+    `discard` is the share of the entries of each M[l], the smallest ones, that become 0.
 
     The product is computed from the left, for row 0 only. So the (N, N) matrices of only one block
     are in memory at a time.
     """
-    logits, calls = record_attention(batch, start_block, every_row=True)
+    logits, calls = record_attention(batch, start_block, every_row=True, whole=discard > 0)
     outputs = [call.output for call in calls]
     maps = []
     with full_precision(batch.classes.device):
-        for gradients in class_gradients(batch, logits, outputs, tokens=slice(1)):
-            row = _class_token_of_identity(calls[0])
+        for gradients in class_gradients(batch, logits, outputs, batch.row):
+            row = _class_token_of_identity(batch, calls[0])
             for call, gradient in zip(reversed(calls), reversed(gradients)):
                 step = (call.gradient(gradient) * call.probabilities()).relu().mean(dim=1)
+                step = _largest(step, discard)
                 row = row + row[:, :, : step.shape[1]] @ step
             maps.append(row[..., batch.patches])
         return torch.cat(maps, dim=1)
 
 
-def attention_rollout(batch: Batch, start_block: int) -> Tensor:
-    """Row 0 of `B[L] ... B[start]`, `B[l] = (I + mean_H A[l]) / 2`; the same for every class."""
-    _, calls = record_attention(batch, start_block, graph=False, every_row=True)
+def attention_rollout(batch: Batch, start_block: int, discard: float = 0.0) -> Tensor:
+    """Row 0 of `B[L] ... B[start]`, `B[l] = (I + mean_H A[l]) / 2`; the same for every class.
+
+    `discard` is the share of the entries of each `mean_H A[l]`, the smallest ones, that become 0.
+    Then the rows of `B[l]` are divided by their sums, as those of `A` have the sum 1.
+    """
+    _, calls = record_attention(batch, start_block, graph=False, every_row=True, whole=discard > 0)
     with full_precision(batch.classes.device):
-        row = _class_token_of_identity(calls[0])
+        row = _class_token_of_identity(batch, calls[0])
         for call in reversed(calls):
             step = call.probabilities().mean(dim=1)
+            if discard:
+                step = _largest(step, discard)
+                row = row * 2 / (1 + step.sum(dim=-1)).unsqueeze(1)
             row = (row + row[:, :, : step.shape[1]] @ step) / 2
         return row[..., batch.patches].expand(*batch.classes.shape, -1)
+
+
+def _largest(step: Tensor, discard: float) -> Tensor:
+    """The matrices (G, N, N), the smallest `int(discard * N * N)` entries of each set to 0."""
+    entries = step.flatten(1)
+    smallest = entries.argsort(dim=1)[:, : int(discard * entries.shape[1])]
+    return entries.scatter(1, smallest, 0.0).view_as(step)
 
 
 def attention(batch: Batch, start_block: int) -> Tensor:
     """`mean_H A[L][0]`, the same for every class."""
     _, calls = record_attention(batch, start_block, graph=False)
     with full_precision(batch.classes.device):
-        row = calls[-1].first_rows(1).probabilities().mean(dim=1)
+        row = calls[-1].rows(batch.row).probabilities().mean(dim=1)
         return row[..., batch.patches].expand(*batch.classes.shape, -1)
 
 
 def grad_cam(batch: Batch, start_block: int) -> Tensor:
     """`relu(sum_d w[d] X[:, d])`, X the `norm1` output of a block, `w = mean_patches dy/dX`."""
-    block = batch.model.blocks[start_block]
-    norm = getattr(block, "norm1", None)
+    block, name = batch.adapter.blocks[start_block], batch.adapter.norm1
+    norm = getattr(block, name, None)
     if norm is None:
         raise ValueError(
-            "Method grad_cam needs the layer norm1 of the last block, but the last block of this "
-            "model has no norm1. Use another method."
+            f"Method grad_cam needs the layer {name} of the last block, but the last block of this "
+            f"model has no {name}. Use another method."
         )
 
     def cut_graph(output: Tensor) -> Tensor:
@@ -76,10 +95,10 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
 
     with torch.no_grad():
         logits, output = _classify_and_keep(
-            batch, norm, "grad_cam", "the last block's norm1", cut_graph
+            batch, norm, "grad_cam", f"the last block's {name}", cut_graph
         )
     with full_precision(batch.classes.device):
-        patches = batch.patches
+        patches, _ = batch.patches, _by_image(batch, output)
         weights = [
             _precise(gradient[:, patches]).mean(dim=1)
             for (gradient,) in class_gradients(batch, logits, [output], patches, _why_zero(block))
@@ -99,10 +118,17 @@ def _why_zero(block: nn.Module) -> str:
 
 def cam(batch: Batch, start_block: int) -> Tensor:
     """`relu(W[c] X)`, X the normalised patch tokens after the last block and W the linear head."""
-    model = batch.model
-    weight = _linear_head(model)
-    _, tokens = _classify_and_keep(batch, model.norm, "cam", "the model's norm")
-    tokens = model.fc_norm(tokens)[:, batch.patches]
+    model = batch.adapter.model
+    if isinstance(batch.adapter, TimmAdapter) and batch.adapter.scores is first_tensor:
+        weight = _linear_head(model)
+        _, tokens = _classify_and_keep(batch, model.norm, "cam", "the model's norm")
+        tokens = model.fc_norm(tokens)[:, batch.patches]
+    else:
+        norm, weight = (batch.adapter.linear_head or tuple)() or _refuse_cam(model)
+        _, tokens = _classify_and_keep(
+            batch, batch.adapter.blocks[-1], "cam", "the last block", first_tensor
+        )
+        tokens = norm(_by_image(batch, tokens))[:, batch.patches]
     with full_precision(batch.classes.device):
         return (_precise(weight[batch.classes]) @ _precise(tokens).mT).relu()
 
@@ -140,19 +166,35 @@ def _linear_head(model: nn.Module) -> Tensor:
     linear = heads and all(type(head) is nn.Linear and is_unchanged(head) for head in heads)
     pools = hasattr(model, "fc_norm") and getattr(model, "attn_pool", None) is None
     if not (linear and pools and classifies_as_timm(model)):
-        raise ValueError(
-            "Method cam needs scores that are linear in the pooled tokens (timm's norm, fc_norm "
-            f"and head, no attention pooling). Those of {type(model).__name__} are not: use "
-            f"grad_cam."
-        )
+        _refuse_cam(model)
     return torch.stack([head.weight for head in heads]).mean(dim=0)
 
 
-def _class_token_of_identity(call: Recorded) -> Tensor:
+def _refuse_cam(model: nn.Module) -> NoReturn:
+    raise ValueError(
+        "Method cam needs scores that are linear in the pooled tokens (timm's norm, fc_norm "
+        f"and head, no attention pooling). Those of {type(model).__name__} are not: use "
+        f"grad_cam."
+    )
+
+
+def _by_image(batch: Batch, tokens: Tensor) -> Tensor:
+    """The tokens, if they are (G, N, D)."""
+    h, w = batch.grid
+    expected = len(batch.classes), batch.adapter.num_prefix_tokens + h * w
+    if tokens.dim() != 3 or tokens.shape[:2] != expected:
+        raise ValueError(
+            f"expected tokens of shape {(*expected, 'D')} in the last block, got "
+            f"{tuple(tokens.shape)}"
+        )
+    return tokens
+
+
+def _class_token_of_identity(batch: Batch, call: Recorded) -> Tensor:
     """Row 0 of the identity matrix, (G, 1, N): the start of a rollout."""
     images, _, tokens = call.tokens[1]
     row = _precise(call.output.new_zeros(images, 1, tokens))
-    row[..., 0] = 1
+    row[..., batch.row] = 1
     return row
 
 

@@ -14,6 +14,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from getam.maps.adapter import Adapter, TimmAdapter
 from getam.maps.unchanged import has_library_method, is_unchanged, may_fuse
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "class_gradients",
     "classifies_as_timm",
     "full_precision",
+    "is_plain",
     "is_plain_transformer",
     "patched_forward",
     "scores_from_block",
@@ -34,16 +36,26 @@ _PLAIN_TRANSFORMERS = (VisionTransformer, VisionTransformerDistilled, Eva)
 class Batch(NamedTuple):
     """G images with the same number K of classes to explain, of the C that the model knows."""
 
-    model: nn.Module
+    adapter: Adapter
     classify: Callable[[], Tensor]  # runs the model on the images, from the first block that counts
     classes: Tensor  # (G, K), class indices
     num_classes: int  # C
     grid: tuple[int, int]  # (h, w), in patches
 
     @property
+    def row(self) -> slice:
+        """The class token among all tokens."""
+        return slice(self.adapter.class_token, self.adapter.class_token + 1)
+
+    @property
     def patches(self) -> slice:
         """The patch tokens among all tokens; the prefix tokens come first."""
         return slice(-self.grid[0] * self.grid[1], None)
+
+
+def is_plain(adapter: Adapter) -> bool:
+    """Whether the adapter is that of a plain transformer, see `is_plain_transformer`."""
+    return isinstance(adapter, TimmAdapter) and is_plain_transformer(adapter.model)
 
 
 def is_plain_transformer(model: nn.Module) -> bool:
@@ -68,7 +80,7 @@ def classifies_as_timm(model: nn.Module) -> bool:
 
 
 def scores_from_block(
-    model: nn.Module, images: Tensor, start_block: int
+    adapter: Adapter, images: Tensor, start_block: int
 ) -> Callable[[Tensor], Tensor]:
     """A function that gives the scores (G, C) of those of the images with the given indices (G,).
 
@@ -77,19 +89,21 @@ def scores_from_block(
 
     >>> vit = VisionTransformer(8, 4, embed_dim=8, depth=2, num_heads=2).eval()
     >>> images, some = torch.rand(3, 3, 8, 8), torch.tensor([2, 0])
-    >>> scores = scores_from_block(vit, images, start_block=1)
+    >>> adapter = TimmAdapter(vit, vit.blocks, lambda height, width: (2, 2))
+    >>> scores = scores_from_block(adapter, images, start_block=1)
     >>> torch.allclose(scores(some), vit(images[some]), atol=1e-6)
     True
     """
-    if not (is_plain_transformer(model) and all(map(is_unchanged, model.modules()))):
-        return lambda members: model(images[members])
+    model = adapter.model
+    if not (is_plain(adapter) and all(map(is_unchanged, model.modules()))):
+        return lambda members: adapter.classify(images[members])
     tokens, args, kwargs = _inputs_of_block(model, images, start_block)
 
     def scores(members: Tensor) -> Tensor:
         x = tokens[members]
         for block in model.blocks[start_block:]:
             x = block(x, *args, **kwargs)
-        return model.forward_head(model.norm(x))
+        return adapter.scores(model.forward_head(model.norm(x)))
 
     return scores
 
@@ -186,6 +200,7 @@ def class_gradients(
     activations: list[Tensor],
     tokens: slice,
     zero_means: str | None = None,
+    first_block: int | None = None,
 ) -> Iterator[tuple[Tensor, ...]]:
     """For k = 0 .. K-1: the gradient of every image's k-th class score at each activation.
 
@@ -195,16 +210,18 @@ def class_gradients(
     Args:
         batch: whose classes to explain.
         logits: (G, C), what `batch.classify` gave.
-        activations: (G, ..., N, D) each, in the order of the blocks up to the last one.
+        activations: (G, ..., N, D) each, in the order of the blocks.
         tokens: those among N that a map is read from.
         zero_means: why the gradient at them may be zero; by default, what the head reads.
+        first_block: the block of the first activation; by default that of the last is the last.
 
     Raises:
         ValueError: the logits are not (G, C) or not differentiable; or, after the last pass, a
             gradient at `tokens` that is zero or not finite.
 
     >>> x = torch.ones(1, 2, 3, requires_grad=True)
-    >>> batch = Batch(nn.Identity(), lambda: x.sum(1)[:, :2] * 5, torch.tensor([[1]]), 2, (1, 2))
+    >>> adapter = Adapter(nn.Identity(), [nn.Identity()], lambda height, width: (1, 2))
+    >>> batch = Batch(adapter, lambda: x.sum(1)[:, :2] * 5, torch.tensor([[1]]), 2, (1, 2))
     >>> [(grad,)] = class_gradients(batch, batch.classify(), [x], slice(2))
     >>> grad.tolist()
     [[[0.0, 5.0, 0.0], [0.0, 5.0, 0.0]]]
@@ -227,19 +244,22 @@ def class_gradients(
         yield gradients
     # Only now, as a look at a value waits for all the work that a GPU still has to do.
     largest = torch.stack([torch.stack(of_class) for of_class in largest])
-    _check_gradients(batch, largest, zero_means or _reading_of_head(batch.model))
+    if first_block is None:
+        first_block = len(batch.adapter.blocks) - len(activations)
+    zero_means = zero_means or _reading_of_head(batch.adapter.model)
+    _check_gradients(batch, largest, zero_means, first_block)
 
 
-def _check_gradients(batch: Batch, largest: Tensor, zero_means: str) -> None:
+def _check_gradients(batch: Batch, largest: Tensor, zero_means: str, first_block: int) -> None:
     """Largest absolute gradients, (K, activations, G): a map of zeros must not pass for one."""
     if not largest.isfinite().all():
         raise ValueError("a gradient is not finite: compute in float32 or bfloat16")
     if (largest > 0).all():
         return
     k, activation, image = (largest == 0).nonzero()[0].tolist()
-    block = len(batch.model.blocks) - largest.shape[1] + activation
     raise ValueError(
-        f"the tokens that the map is read from get no gradient in block {block} (class "
+        "the tokens that the map is read from get no gradient in block "
+        f"{first_block + activation} (class "
         f"{batch.classes[image, k]}), so the map would be zero: {zero_means}"
     )
 

@@ -17,6 +17,7 @@ from timm.models import load_checkpoint
 from torch import Tensor, nn
 
 from getam.errors import UserError
+from getam.networks.hub_weights import as_timm
 
 __all__ = ["ENCODER", "check_arguments", "load_weights", "only_weights"]
 
@@ -100,6 +101,7 @@ def _fitting(network: nn.Module):
         return key not in own or own[key].shape != value.shape
 
     def fit(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        state = as_timm(state)
         inner = {k[len(ENCODER) :]: v for k, v in state.items() if k.startswith(ENCODER)}
         state = inner or state
         convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)

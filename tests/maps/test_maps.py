@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 
 from getam.maps.compute import METHODS, compute_maps, default_start_block
-from tests.oracles import CLASSES, FAMILIES, GRID, all_matrices, build, draw_images, slow_maps
+from tests.oracles import (
+    _TINY,
+    CLASSES,
+    FAMILIES,
+    GRID,
+    all_matrices,
+    build,
+    draw_images,
+    slow_legrad,
+    slow_maps,
+)
 
 ATTENTION_GRADIENT = ("getam", "getam_paper", "attention_gradient")
 # Images with two classes, none, one, three, and one.
@@ -39,6 +52,61 @@ def test_rollouts_and_attention_equal_those_from_full_matrices(family):
             expected = slow_maps(model, matrices, TARGETS, method, start_block or 0)
             maps = compute_maps(model, images, TARGETS, method=method, start_block=start_block)
             assert relative_difference(maps, expected) <= 1e-9, (method, start_block)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_legrad_equals_the_positive_gradients_of_full_matrices(family):
+    model, images = build(family), draw_images(len(TARGETS))
+    for start_block in (0, 2, 3):
+        expected = slow_legrad(model, images, TARGETS, start_block)
+        maps = compute_maps(model, images, TARGETS, method="legrad", start_block=start_block)
+        assert relative_difference(maps, expected) <= 1e-9, start_block
+
+
+def test_legrad_takes_all_rows_where_the_head_pools_patches():
+    torch.manual_seed(0)
+    pooled = {"global_pool": "avg", "class_token": False, "reg_tokens": 2}
+    model, images = VisionTransformer(**_TINY, **pooled).double(), draw_images(len(TARGETS))
+    expected = slow_legrad(model, images, TARGETS, 0)
+    assert (
+        relative_difference(compute_maps(model, images, TARGETS, method="legrad"), expected) <= 1e-9
+    )
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov3", "readout_with_class_token"])
+@pytest.mark.parametrize("method", ["attention_rollout", "gradient_rollout"])
+def test_rollouts_discard_the_smallest_entries_of_each_matrix(family, method):
+    model, images = build(family), draw_images(len(TARGETS))
+    matrices = all_matrices(model, images, TARGETS)
+    for discard in (0.5, 0.97):
+        expected = slow_maps(model, matrices, TARGETS, method, 0, discard=discard)
+        found = compute_maps(model, images, TARGETS, method=method, discard=discard)
+        assert relative_difference(found, expected) <= 1e-9, discard
+    plain = compute_maps(model, images, TARGETS, method=method)
+    assert relative_difference(plain, found) > 1e-3
+
+
+def test_scores_of_your_own_are_explained_as_a_class_is():
+    classifier, images = build("vit"), draw_images(len(TARGETS))
+    texts = torch.nn.functional.normalize(torch.randn(CLASSES, 32, dtype=torch.float64), dim=1)
+    tower, whole = copy.deepcopy(classifier), copy.deepcopy(classifier)
+    tower.head = torch.nn.Identity()
+
+    class Similar(torch.nn.Module):
+        def forward(self, features):
+            return torch.nn.functional.normalize(features, dim=-1) @ texts.mT
+
+    whole.head = Similar()
+    matrices = all_matrices(whole, images, TARGETS)
+    for method in ("getam", "gradient_rollout"):
+        expected = slow_maps(whole, matrices, TARGETS, method, 2)
+        given = {"method": method, "start_block": 2, "scores": Similar()}
+        assert relative_difference(compute_maps(tower, images, TARGETS, **given), expected) <= 1e-9
+    expected = slow_legrad(whole, images, TARGETS, 0)
+    found = compute_maps(tower, images, TARGETS, method="legrad", scores=Similar())
+    assert relative_difference(found, expected) <= 1e-9
+    with pytest.raises(ValueError, match="use grad_cam"):
+        compute_maps(classifier, images, TARGETS, method="cam", scores=lambda scores: scores**2)
 
 
 @pytest.mark.parametrize("family", ["vit", "deit_distilled", "dinov3", "readout_with_class_token"])
