@@ -1,4 +1,4 @@
-"""What failed, in one sentence, where the machine failed and not the program.
+"""What failed, in one sentence, where the machine or a value failed and not the program.
 
 Does not import torch.
 """
@@ -23,6 +23,7 @@ _ON_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|HIP|MPS|XPU")
 _WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)", re.DOTALL)
 _WORKER_KINDS = ("TerminatedWorkerError", "KilledWorker")  # of joblib, of Dask
 _LAST_ERROR = re.compile(r"\n[\w.]*(?:UserError|CacheError): ")
+_REFUSED = "Got "  # a function of this package refuses a value: what it got, what it expected
 _FROM_LOADER = re.compile(r"Caught (UserError|CacheError) in DataLoader worker")
 
 
@@ -77,6 +78,11 @@ def _told(error: BaseException, stage: str | None) -> str | None:
         return (
             f"{error.filename}: cannot be read or written ({error.strerror}). Mend its rights, or "
             f"the disk, and run again."
+        )
+    if type(error) is ValueError and text.startswith(_REFUSED):
+        return (
+            f"{_of(stage)}{text} No check before the run noticed this. Compare the settings of this "
+            f"stage with docs/settings.md, and look at what it reads with the command inspect."
         )
     return None
 

@@ -45,6 +45,10 @@ ERRORS = {
         "RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`')",
         "classifier: The GPU is out of memory.",
     ),
+    "refused": (
+        "ValueError('Got maps with values down to nan, expected none below 0.')",
+        "classifier: Got maps with values down to nan, expected none below 0. No check",
+    ),
 }
 
 
