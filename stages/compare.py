@@ -38,7 +38,7 @@ from getam.running.processes import workers
 from getam.view.comparison import comparison_table
 from getam.view.plot import perturbation_curves, threshold_curves
 from stages.maps import Explainer
-from stages.shared import batches, explained, multi_hot, open_data, square_batch
+from stages.shared import batches, explained, multi_hot, open_data, square_batches
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -220,11 +220,12 @@ class Bench:
         targets = multi_hot(records, len(self.data.classes))
         maps = np.zeros((*targets.shape, *part[0][1][2].shape[1:]), np.float32)
         maps[targets] = np.concatenate([of_photo for _, (_, _, of_photo) in part])
-        device, statistics = self.job.context.device, normalisation(self.network)
-        with autocast(settings.maps.precision, device):
+        context, statistics = self.job.context, normalisation(self.network)
+        ((_, photos),) = square_batches(records, self.side, len(records), statistics, context)
+        with autocast(settings.maps.precision, context.device):
             return insertion_deletion(
                 self.network,
-                square_batch(records, self.side, statistics, device),
+                photos,
                 torch.from_numpy(maps),
                 torch.from_numpy(targets),
                 steps=settings.compare.curve_steps,

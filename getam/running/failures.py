@@ -81,8 +81,8 @@ def _told(error: BaseException, stage: str | None) -> str | None:
         )
     if type(error) is ValueError and text.startswith(_REFUSED):
         return (
-            f"{_of(stage)}{text} No check before the run noticed this. Compare the settings of this "
-            f"stage with docs/settings.md, and look at what it reads with the command inspect."
+            f"{_of(stage)}{text} No check before the run noticed this. Compare the settings of "
+            f"this stage with docs/settings.md, and look at what it reads with the command inspect."
         )
     return None
 

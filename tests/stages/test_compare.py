@@ -54,8 +54,9 @@ class Seer(torch.nn.Module):
 
 def compare_inputs(data, record) -> tuple[torch.Tensor, torch.Tensor]:
     """The photo (3, H, W) as the network sees it, and its mask (H, W)."""
-    photo = compare.square_batch([record], SIDE, ((0, 0, 0), (1, 1, 1)), "cpu")[0]
-    return photo, torch.from_numpy(data.read_mask(record).astype(int))
+    one = SimpleNamespace(device="cpu", readers=1)
+    ((_, photos),) = compare.square_batches([record], SIDE, 1, ((0, 0, 0), (1, 1, 1)), one)
+    return photos[0], torch.from_numpy(data.read_mask(record).astype(int))
 
 
 class Explainer:
