@@ -2,7 +2,7 @@
 
 needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects; with
-        foreground.class_rounds times the best score of the classes of the photo. With
+        foreground.class_rounds less where no class of the photo has a score above one half. With
         foreground.classes: patch_classifier also classes/ID.png: this score times the share of
         each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
@@ -137,8 +137,8 @@ def _border(shape: tuple[int, ...]) -> np.ndarray:
 class Finder:
     """Computes the scores of a photo from its patch features (h, w, D) and its class ids.
 
-    ``separate``: the classes were separated from other objects, so that an object patch with a low
-    score of each class of its photo is background.
+    ``separate``: the classes were separated from other objects. So the object score is scaled down
+    where no class of the photo has a score above one half, the value at which a class begins.
     """
 
     foreground: PatchScore
@@ -155,7 +155,7 @@ class Finder:
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
             scores = self.classes(features)[..., chosen]
             if self.separate:
-                found = found * scores.amax(dim=-1).clamp(0, 1)
+                found = found * (2 * scores.amax(dim=-1)).clamp(0, 1)
             shares = class_shares(scores).permute(2, 0, 1)
             yield "classes", (found * shares).flatten(0, 1)
         yield "foreground", found

@@ -68,8 +68,10 @@ def separate_classes(
     Start with the best class of ``first`` at each patch, among the classes of its image. Then
     ``rounds`` times:
 
-    1. For each class fit a ridge regression that is 1 on the patches of this class, and 0 on all
-       other object patches. Both sides have the same weight.
+    1. For each class fit a ridge regression that is 1 on the patches of this class, and 0 on the
+       object patches of all images without this class and on those that have another class. Both
+       sides have the same weight. A patch without a class counts on neither side of the classes
+       of its image.
     2. A patch gets the class of its image with the best score, or no class if this score is not
        above one half.
 
@@ -107,7 +109,8 @@ def separate_classes(
     for _ in range(rounds):
         for c in range(len(bias)):
             own = _sums(features[named == c])
-            other = [all_ - part for all_, part in zip(total, own)]
+            open_ = _sums(features[(named < 0) & possible[:, c]])
+            other = [all_ - part - rest for all_, part, rest in zip(total, own, open_)]
             if min(own[0], other[0]) >= FEWEST:
                 weight[:, c], bias[c] = _separating(own, other)
         named = _best_class(PatchScore(weight, bias)(features), possible, 0.5)
