@@ -97,8 +97,8 @@ class Foreground(Settings):
         ge=0,
         description="How many times the patch classifier is fitted again. Each round separates the "
         "patches of a class from all other objects, also from those in photos without this class. "
-        "An object that is like no class of its photo becomes background. 0: never. Needs "
-        "classes: patch_classifier.",
+        "An object that is like no class of its photo becomes background. 0: never. Read "
+        "only with classes: patch_classifier.",
     )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)

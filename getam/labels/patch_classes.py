@@ -109,8 +109,8 @@ def separate_classes(
     for _ in range(rounds):
         for c in range(len(bias)):
             own = _sums(features[named == c])
-            open_ = _sums(features[(named < 0) & possible[:, c]])
-            other = [all_ - part - rest for all_, part, rest in zip(total, own, open_)]
+            undecided = _sums(features[(named < 0) & possible[:, c]])
+            other = [whole - part - rest for whole, part, rest in zip(total, own, undecided)]
             if min(own[0], other[0]) >= FEWEST:
                 weight[:, c], bias[c] = _separating(own, other)
         named = _best_class(PatchScore(weight, bias)(features), possible, 0.5)
