@@ -30,7 +30,7 @@ def read_ahead(
     Raises:
         Exception: what ``read`` raises, when its item is reached.
 
-    >>> list(read_ahead(str, [1, 2, 3], ahead=2, threads=1))
+    >>> list(read_ahead(str, [1, 2, 3], ahead=2, workers=1))
     [(1, '1'), (2, '2'), (3, '3')]
     """
     items = iter(items)

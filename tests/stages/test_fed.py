@@ -100,7 +100,7 @@ def test_what_is_read_ahead_comes_in_order_and_an_error_at_its_item():
             raise ValueError("seven")
         return n * n
 
-    found = read_ahead(read, range(20), ahead=3, threads=2)
+    found = read_ahead(read, range(20), ahead=3, workers=2)
     assert [next(found) for _ in range(7)] == [(n, n * n) for n in range(7)]
     with pytest.raises(ValueError, match="seven"):
         next(found)
