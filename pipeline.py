@@ -22,6 +22,7 @@ from getam.running.commands.options import (
     workers_option,
 )
 from getam.running.hints import hints
+from getam.running.machine import disagreement, find_machine
 from getam.running.method import Method
 from getam.running.opening import open_runner
 from getam.running.pretrained import fetch_needed
@@ -125,6 +126,8 @@ def run(
             return
         running = [decision.stage for decision in plan if decision.runs]
         found = runner.context.device if running and device is None else None
+        if found and (told := disagreement(config, found, find_machine())):
+            reporter.note(told)
         for hint in hints(config, running, found):
             reporter.note(hint)
         fetch_needed(config, running, reporter.note)

@@ -48,7 +48,9 @@ pseudolabels:
 The columns of the tables:
 
 * **default**: the value without any option. The defaults are those of the embedded example.
-* **folder**: the value with `--config folder`, the preset for your own photos. Empty: the default.
+* **folder, GPU** and **folder, CPU**: the value with `--config folder`, the preset for your own
+  photos, on a GPU and on a CPU. Empty: the default. On a CPU with instructions for bfloat16, every
+  `precision` is `bf16`.
 * **values**: what you can set.
 * **reruns**: the stages that read the setting. If you change it, these stages run again, and all
   stages that use their results. Empty: the setting only says where files are. Stages run again if
@@ -63,7 +65,10 @@ The embedded example and COCO begin with `data`. `deeplab.fixed_encoder=true` ad
 `run`.
 """
 ON_FOLDER = ("data.kind=folder", "data.root=photos")
-OTHER_STAGES = {"mode": "a run of the other mode has other stages"}
+OTHER_STAGES = {
+    "mode": "a run of the other mode has other stages",
+    "machine": "those whose settings differ between the machines",
+}
 COMMANDS = """\
 # Commands
 
@@ -93,12 +98,14 @@ def pages() -> dict[str, str]:
 def settings_page() -> str:
     """A table per section, in the order of the schema."""
     readers, blocks = stage_readers(chain, comparison), [SETTINGS.format(orders=_orders())]
-    settings = all_settings(load_config([ROOT / "configs" / "folder.yaml"]))
-    for section, group in groupby(settings, lambda setting: setting.name.rpartition(".")[0]):
+    file = ROOT / "configs" / "folder.yaml"
+    presets = [all_settings(load_config([file], machine=machine)) for machine in ("gpu", "cpu")]
+    header = ["setting", "default", "folder, GPU", "folder, CPU", "values", "meaning", "reruns"]
+    for section, group in groupby(zip(*presets), lambda pair: pair[0].name.rpartition(".")[0]):
         if section:
             blocks.append(f"{'#' * (2 + section.count('.'))} {section}\n\n{_about(section)}\n")
-        rows = [_setting_row(setting, readers) for setting in group]
-        blocks.append(_table(["setting", "default", "folder", "values", "meaning", "reruns"], rows))
+        rows = [_setting_row(pair, readers) for pair in group]
+        blocks.append(_table(header, rows))
     return "\n".join(blocks)
 
 
@@ -119,12 +126,14 @@ def _about(section: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
-def _setting_row(setting: Setting, readers: Mapping[str, Sequence[str]]) -> list[str]:
-    own = "" if setting.value == setting.default else f"`{as_typed(setting.value)}`"
+def _setting_row(pair: Sequence[Setting], readers: Mapping[str, Sequence[str]]) -> list[str]:
+    """``pair`` is a setting as a preset has it on a GPU, and on a CPU."""
+    setting = pair[0]
+    own = ["" if one.value == one.default else f"`{as_typed(one.value)}`" for one in pair]
     order = [stage for stage in (*ORDER, "compare") if stage in readers[setting.name]]
     default = f"`{as_typed(setting.default)}`"
     reruns = OTHER_STAGES.get(setting.name, ", ".join(order))
-    return [f"`{setting.name}`", default, own, setting.allowed, setting.about, reruns]
+    return [f"`{setting.name}`", default, *own, setting.allowed, setting.about, reruns]
 
 
 def commands_page() -> str:

@@ -29,6 +29,7 @@ Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Machine = Literal["gpu", "cpu", "cpu_bf16"]
 PRECISION = (
     "Number format of the network's calculations. auto: bf16 on a GPU that supports it, fp16 on "
     "another GPU, fp32 on a CPU."

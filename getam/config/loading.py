@@ -4,6 +4,10 @@ A YAML file contains only the settings that differ from the defaults in ``getam.
 from the file that its line ``extends: OTHER.yaml`` names. A preset is such a file that comes with
 the package and is called by its name. ``--set section.field=value`` changes one setting and wins
 over the files. An unknown name is an error that suggests the nearest known name.
+
+A file may have parts with settings for one kind of machine: ``on_gpu:``, ``on_cpu:`` and
+``on_cpu_bf16:``. The parts for the machine are laid over the rest of this file, and the setting
+``machine`` records which they were. A part may have a line ``extends: OTHER.yaml`` too.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from getam.config.base import Machine
 from getam.config.hub_models import in_terms_of_timm
 from getam.config.mistakes import expected
 from getam.config.nearest import did_you_mean, nearest
@@ -37,6 +42,11 @@ PATHS = (
     "endtoend.weights",
     "pseudolabels.saliency_model",
 )
+PARTS = {  # of a file -> the machines they are for; a later part wins over an earlier one
+    "on_gpu": ("gpu",),
+    "on_cpu": ("cpu", "cpu_bf16"),
+    "on_cpu_bf16": ("cpu_bf16",),
+}
 LONGEST_VALUE = 200  # characters of a value in a message
 LONGEST_CHAIN = 20  # files that extend one another
 RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
@@ -46,20 +56,25 @@ def load_config(
     configs: Iterable[str | Path] = (),
     assignments: Iterable[str] = (),
     base: Mapping[str, Any] | None = None,
+    machine: Machine = "gpu",
 ) -> Config:
     """Defaults, then ``base``, then each YAML file or preset, then each ``section.field=value``.
 
     What comes later wins. ``configs`` are paths of files or names of presets. ``base``
-    is what :func:`recorded` made of another configuration.
+    is what :func:`recorded` made of another configuration. ``machine`` decides which parts of the
+    files are taken, unless an assignment sets it.
 
     Raises:
         UserError: a file that is missing or not YAML, an unknown name, a value of a wrong kind.
     """
     merged: dict[str, Any] = dict(base or {})
+    changes = reduce(_merge, map(_parse_assignment, assignments), {})
+    wanted = changes.pop("machine", None)
     for file in map(config_file, configs):
-        merged = _merge(merged, _read_config(file, (file.resolve(),)))
-    for assignment in assignments:
-        merged = _merge(merged, _parse_assignment(assignment))
+        merged = _merge(merged, _read_config(file, (file.resolve(),), wanted or machine))
+    if wanted is not None and merged.get("machine") != wanted:
+        raise UserError(_no_choice(wanted))
+    merged = _merge(merged, changes)
     _check_names(Config, merged, ())
     # Sections are filled over the defaults of Config, not over those of their own class.
     usual = Config().model_dump(mode="json")
@@ -129,18 +144,56 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_config(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _no_choice(wanted: Any) -> str:
+    known = get_args(Machine)
+    if wanted not in known:
+        return f"machine: got {_short(wanted)}, expected {' | '.join(known)}, or null."
+    return (
+        f"machine={wanted}: no --config of this command has settings for a machine of its own. Add "
+        f"--config folder, or leave machine out."
+    )
+
+
+def _read_config(
+    file: Path, extending: tuple[Path, ...] = (), machine: Machine = "gpu"
+) -> dict[str, Any]:
     content = read_yaml(file)
     if content is None:
         return {}
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
-    return _over_base(content, file, extending)
+    parts = {name: content.pop(name) for name in [*content] if str(name).startswith("on_")}
+    merged = _over_base(content, file, extending, machine)
+    for name in (*PARTS, *parts):
+        if name in parts:
+            part = _part(name, parts.pop(name), file, extending, machine)
+            merged = _merge(merged, part if machine in PARTS[name] else {}) | {"machine": machine}
+    return merged
 
 
-def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+def _part(
+    name: str, content: Any, file: Path, extending: tuple[Path, ...], machine: Machine
+) -> dict[str, Any]:
+    """The settings of a part of a file, with those of the file that it extends."""
+    if name not in PARTS:
+        raise UserError(f"{file}: {name}: expected one of {', '.join(PARTS)}.")
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: {name}: expected sections such as 'maps:' with fields.")
+    part = _over_base(content, file, extending, machine)
+    try:
+        _check_names(Config, part, ())
+    except UserError as error:
+        raise UserError(f"{file}: {name}: {error}") from None
+    return part
+
+
+def _over_base(
+    content: dict[str, Any], file: Path, extending: tuple[Path, ...], machine: Machine
+) -> dict[str, Any]:
     """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from."""
+    if "machine" in content:
+        raise UserError(f"{file}: machine: a file cannot set it. Use --set machine=... instead.")
     base = content.pop("extends", None)
     if base is None:
         return content
@@ -155,7 +208,7 @@ def _over_base(content: dict[str, Any], file: Path, extending: tuple[Path, ...])
             f"{file}: more than {LONGEST_CHAIN} files extend one another. Put the settings of "
             f"several files into one."
         )
-    return _merge(_read_config(other, (*extending, other)), content)
+    return _merge(_read_config(other, (*extending, other), machine), content)
 
 
 def _parse_assignment(text: str) -> dict[str, Any]:

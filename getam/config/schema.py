@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from getam.config.base import SHAPES_VIT, Positive, Settings
+from getam.config.base import SHAPES_VIT, Machine, Positive, Settings
 from getam.config.label_settings import Compare, Crf, Foreground, Maps, Pamr, PseudoLabels
 from getam.config.network_settings import (
     Classifier,
@@ -143,6 +143,13 @@ class Config(Settings):
         "end-to-end: one network that is trained on the pseudo labels it makes itself.",
     )
     seed: int = Field(0, description="Seed of everything random in training.")
+    machine: Machine | None = Field(
+        None,
+        description="The machine that a preset such as folder has chosen its settings for. gpu: a "
+        "GPU. cpu: a CPU. cpu_bf16: a CPU with instructions for bfloat16. If you set it together "
+        "with --config, the preset takes the settings for this machine. null: the preset chooses, "
+        "or has the same settings for every machine.",
+    )
     data: Data = Data()
     classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
     maps: Maps = Maps()

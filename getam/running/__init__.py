@@ -2,6 +2,7 @@
 
 method        the stages, which the command line passes to the library
 opening       opens the runner for a configuration
+machine       a GPU or a CPU: which settings a preset takes
 context       device, number of processes and folders; no result depends on them
 fingerprints  content digests of photos, labels and files
 datasets      opens the data set of a run

@@ -28,7 +28,7 @@ def hints(config: Config, stages: Collection[str], device: str | None) -> Iterat
         yield (
             f"torch finds no GPU. These settings train a whole network ({trained}), which takes a "
             f"CPU very long. 'Without a GPU' in docs/own-data.md names smaller settings: --config "
-            f"voc6."
+            f"folder --device cpu."
         )
 
 

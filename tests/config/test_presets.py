@@ -78,7 +78,7 @@ def run_all(configs: list[Path], artifacts: Path, *settings: str) -> dict[str, P
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_dry_run_resolves_on_a_miniature_of_its_data(name, roots, tmp_path):
-    config = load_config(files(name))
+    config = load_config(files(name), machine="cpu")  # as run is called here: --device cpu
     root = f"data.root={roots[config.data.kind]}"
     result = run(files(name), tmp_path / "artifacts", root, options=["--dry-run"])
     assert result.exit_code == 0, result.output

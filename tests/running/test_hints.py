@@ -30,7 +30,7 @@ def test_training_whole_networks_without_a_gpu_is_noted():
     note = told()
     assert "torch finds no GPU" in note
     assert "classifier at 336 pixels, deeplab at 448 pixels" in note
-    assert "--config voc6" in note
+    assert "--config folder --device cpu" in note
     assert told(config="voc6") == ""
     assert told(device="cuda") == told(device=None) == told(stages=("maps",)) == ""
     assert told(config="bf16") == ""  # the embedded example

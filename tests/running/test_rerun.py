@@ -34,6 +34,7 @@ OTHER = {
     "data.intensity_range": (),  # of photos of more than 8 bits: in test_intensity
     "data.difficult": (),  # of voc alone
     "mode": None,  # other chains: tried below
+    "machine": None,  # only with a file that has settings for it: in test_machine
     "maps.source": None,
     "endtoend.weights": None,
     "endtoend": (),

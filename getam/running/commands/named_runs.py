@@ -63,7 +63,7 @@ def told_shortly(settings: Mapping[str, Any]) -> list[str]:
     usual = dict(_flat(Config().model_dump(mode="json")))
     best = told = [f"{name}={as_typed(value)}" for name, value in settings.items()]
     for preset in presets():
-        own = dict(_flat(recorded(load_config([preset]))))
+        own = dict(_flat(recorded(load_config([preset], machine=settings.get("machine", "gpu")))))
         changed = {name: usual.get(name) for name in own.keys() - settings.keys()}
         changed |= {name: value for name, value in settings.items() if own.get(name, ...) != value}
         told = [f"{name}={as_typed(value)}" for name, value in sorted(changed.items())]

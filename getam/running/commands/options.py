@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 import click
 
 from getam.cache import CacheError, Runs
-from getam.config.loading import load_config, presets
+from getam.config.loading import presets
 from getam.config.nearest import nearest
 from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
+from getam.running.machine import chosen_config
 from getam.view.shown import say, shown_line
 
 
@@ -139,10 +141,21 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         **options: Any,
     ) -> None:
         chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
+        name, device = options.get("name"), options.get("device")
         base = base_of(options, artifacts, configs, chosen)
-        command(config=load_config(configs, chosen, base), artifacts=artifacts, **options)
+        former = Runs(artifacts).read(name or "default")["settings"]
+        config, note = chosen_config(configs, chosen, base, former, device, name or "default")
+        if note and (configs or base_of is _of_continued_run):
+            _say_once(note)
+        command(config=config, artifacts=artifacts, **options)
 
     return loaded
+
+
+def _say_once(note: str) -> None:
+    """Of the processes of torchrun, the first one says it."""
+    if os.environ.get("RANK", "0") == "0":
+        say(f"note: {note}", err=True)
 
 
 def _of_continued_run(
