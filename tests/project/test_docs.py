@@ -66,6 +66,8 @@ def run(arguments: str, place: Path, more: tuple[str, ...] = ()) -> Result:
     words = shlex.split(arguments)
     for setting in () if words[0] in WITHOUT_CONFIG else (*SMALL, *more):
         words += ["--set", setting]
+    if "folder" in words:  # the preset's settings for a CPU need a network of twelve blocks
+        words += ["--set", "machine=gpu"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         done = CliRunner().invoke(main, words)
