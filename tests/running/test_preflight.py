@@ -264,7 +264,7 @@ def test_the_folder_preset_needs_no_saliency_maps(tmp_path):
         file.unlink()
     small = ("classifier.model=vit_tiny_patch16_224", "deeplab.encoder=vit_tiny_patch16_224")
     words = ["run", "--dry-run", "--config", "folder", "--artifacts", str(tmp_path / "artifacts")]
-    every = (f"data.root={tmp_path / 'data'}", *TINY, *small)
+    every = (f"data.root={tmp_path / 'data'}", "machine=gpu", *TINY, *small)
     sets = [word for setting in every for word in ("--set", setting)]
     result = CliRunner().invoke(main, [*words, *sets])
     assert result.exit_code == 0, result.output
