@@ -212,7 +212,7 @@ def test_the_preset_for_folders_makes_maps_of_photos(wheel, tmp_path):
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     shutil.rmtree(make_folder(tmp_path / "photos") / "saliency")
     (tmp_path / "folder").mkdir()
-    settings = (*ON_PHOTOS, "classifier.weights=weights.safetensors")
+    settings = (*ON_PHOTOS, "machine=gpu", "classifier.weights=weights.safetensors")
     done = wheel("run", "--config", "folder", "--until", "maps", cwd=tmp_path, settings=settings)
     assert done.code == 0, done
     assert done.stages_run() == ["classifier", "maps"]
