@@ -112,11 +112,12 @@ def on_device(
 
     batches_of_labels = read_ahead(label, groups, 2, workers=1)
     labelled = (photo for _, batch in batches_of_labels for photo in batch)
-    write, writers = labeller.write, workers
-    if settings.crf.enabled:
-        write, writers = OncePerProcess(write), process_pool(workers)
-    for _ in read_ahead(write, labelled, 2 * workers, writers):
-        yield 1
+    if not settings.crf.enabled:
+        yield from (1 for _ in read_ahead(labeller.write, labelled, 2 * workers, workers))
+        return
+    with process_pool(workers) as writers:
+        write = OncePerProcess(labeller.write)
+        yield from (1 for _ in read_ahead(write, labelled, 2 * workers, writers))
 
 
 def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:

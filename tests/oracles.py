@@ -193,7 +193,7 @@ def _attention_rollout(a: Tensor, g: Tensor, discard: float = 0.0) -> Tensor:
     rollout = identity
     for step in a.mean(1):
         step = _without_smallest(step, discard) + identity
-        rollout = step / step.sum(1, keepdim=True) @ rollout
+        rollout = step / (step.sum(1, keepdim=True) if discard else 2) @ rollout
     return rollout[0]
 
 

@@ -179,10 +179,11 @@ def _refuse_cam(model: nn.Module) -> NoReturn:
 
 
 def _by_image(batch: Batch, tokens: Tensor) -> Tensor:
-    """The tokens, if they are (G, N, D)."""
+    """The tokens, if they are (G, N, D): prefix tokens and patches, or patches alone."""
     h, w = batch.grid
     expected = len(batch.classes), batch.adapter.num_prefix_tokens + h * w
-    if tokens.dim() != 3 or tokens.shape[:2] != expected:
+    patches_alone = len(batch.classes), h * w
+    if tokens.dim() != 3 or tokens.shape[:2] not in (expected, patches_alone):
         raise ValueError(
             f"expected tokens of shape {(*expected, 'D')} in the last block, got "
             f"{tuple(tokens.shape)}"

@@ -33,13 +33,14 @@ def workers(count: int) -> joblib.Parallel:
 
 
 def process_pool(count: int) -> Executor:
-    """Processes of this machine for single tasks, with one thread each.
+    """Processes of this machine for single tasks, with one thread each: a context manager.
 
-    They end with this process, also when it is killed.
+    They end with the context, and with this process, also when it is killed. They are not the
+    processes that joblib keeps and gives to its next user: those must be made by joblib.
     """
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import ProcessPoolExecutor
 
-    return get_reusable_executor(
+    return ProcessPoolExecutor(
         count,
         initializer=end_with_parent,
         initargs=(os.getpid(),),
