@@ -149,6 +149,9 @@ def test_workers_that_wait_for_work_end_with_a_stopped_training(tmp_path, data, 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "Traceback" not in err
+    soon = time.monotonic() + 5
+    while alive(workers) and time.monotonic() < soon:
+        time.sleep(0.1)
     assert not alive(workers)
 
 
