@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,12 @@ EXAMPLE = (
     "pseudolabels.pamr.dilations=[1, 2]",
 )
 """The embedded example on such networks, with a dozen images of its own."""
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts commands in the background so, and the programs that tests start would inherit
+    # it: those tests that press Ctrl-C would fail.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
