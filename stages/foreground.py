@@ -1,10 +1,10 @@
 """foreground: finds which part of each train photo is object, by the network's patch features.
 
 needs   the network that the maps explain, and its maps; train photos
-makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects; with
-        foreground.class_rounds less where no class of the photo has a score above one half. With
-        foreground.classes: patch_classifier also classes/ID.png: this score times the share of
-        each class of the photo, one class below the other in the order of their ids
+makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects. With
+        foreground.class_rounds it is lowered where each class of the photo scores below one half.
+        With foreground.classes: patch_classifier also classes/ID.png: this score times the share
+        of each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
         foreground.images photos that it learns from, twice that while it learns
 """
