@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,9 +65,47 @@ class Adapter:
     hybrid: bool = False
     prepared: Callable[[], AbstractContextManager] = nullcontext
 
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """The patch grid (h, w) of images (B, 3, H, W).
+
+        Raises:
+            ValueError: `grid` gives something else than two whole numbers.
+        """
+        height, width = images.shape[-2:]
+        found = self.grid(height, width)
+        sides = tuple(found) if isinstance(found, Iterable) else ()
+        if len(sides) != 2 or not all(isinstance(n, Integral) and n > 0 for n in sides):
+            raise ValueError(
+                f"The adapter's grid gave {found!r} for images of {height} x {width} pixels: "
+                f"expected two whole numbers (h, w), the patches along each side ({PAGE})."
+            )
+        return int(sides[0]), int(sides[1])
+
     def classify(self, images: Tensor) -> Tensor:
         """The scores (B, C) of images (B, 3, H, W)."""
         return self.scores((self.run or self.model)(images))
+
+
+def _check(adapter: Adapter) -> None:
+    if not len(adapter.blocks):
+        raise ValueError(
+            f"The adapter has no blocks: expected the transformer blocks of the model, in the "
+            f"order they run ({PAGE})."
+        )
+    if not callable(adapter.grid):
+        raise ValueError(
+            f"The adapter's grid is {adapter.grid!r}: expected a function (height, width) -> (h, "
+            f"w), from pixels to patches ({PAGE})."
+        )
+    place, prefix = adapter.class_token, adapter.num_prefix_tokens
+    if place is not None and not 0 <= place < prefix:
+        raise ValueError(
+            f"The adapter's class_token is {place}, but num_prefix_tokens is {prefix}: expected a "
+            f"place among the prefix tokens, 0 to {prefix - 1}, or None ({PAGE})."
+        )
 
 
 class TimmAdapter(Adapter):

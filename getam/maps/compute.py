@@ -137,7 +137,7 @@ def compute_maps(
     start_block = start_block_of(adapter, method, start_block)
     _check_model(adapter, method)
     explain = _method(method, discard)
-    grid = tuple(adapter.grid(*images.shape[-2:]))
+    grid = adapter.grid_of(images)
     if scores is not None:
         adapter = replace(adapter, scores=scores, linear_head=None)
     present = targets.cpu() == 1
@@ -208,6 +208,12 @@ def _check_model(adapter: Adapter, method: str) -> None:
 
 
 def _check_inputs(images: Tensor, targets: Tensor) -> None:
+    for name, given in (("images", images), ("targets", targets)):
+        if not isinstance(given, Tensor):
+            raise ValueError(
+                f"Got {name} of type {type(given).__name__}, expected a torch.Tensor: pass "
+                f"torch.as_tensor({name})."
+            )
     if images.dim() != 4 or not images.is_floating_point():
         raise ValueError(
             f"Got images of type {images.dtype} and shape {tuple(images.shape)}, expected a "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from getam.maps.adapter import PAGE, Adapter, TimmAdapter
 from getam.maps.huggingface import of_transformers
-from getam.maps.unchanged import is_unchanged
+from getam.maps.unchanged import has_hooks, is_unchanged
 
 __all__ = ["adapter_of", "check_class_token"]
 
@@ -37,11 +37,19 @@ def adapter_of(model: nn.Module | Adapter) -> Adapter:
     if isinstance(model, Adapter):
         return model
     _check_scripted(model)
+    model = _uncompiled(model)
     for cls in type(model).__mro__:
         for library, adapt in _LIBRARIES.items():
             if cls.__module__.startswith(library):
                 return adapt(model, cls)
     return _of_timm(model)
+
+
+def _uncompiled(model: nn.Module) -> nn.Module:
+    """The model inside of one that `torch.compile` made, unless hooks of others see the outer."""
+    inner = vars(model).get("_modules", {}).get("_orig_mod")
+    compiled = type(model).__module__.startswith("torch._dynamo.") and inner is not None
+    return inner if compiled and not has_hooks(model) else model
 
 
 def check_class_token(adapter: Adapter, without: str) -> None:
@@ -96,9 +104,18 @@ def _of_timm(model: nn.Module) -> Adapter:
     )
 
 
+_INSIDE = {
+    "module": "the one inside",
+    "visual": "its vision tower",
+    "_orig_mod": "the plain one",
+}
+
+
 def _unknown(model: nn.Module, what: str) -> ValueError:
-    wrapped = "pass the one inside (model.module)" if hasattr(model, "module") else ""
-    remedy = wrapped or f"use {_FAMILIES}, or a ViT of {_OTHERS}, or write an adapter ({PAGE})"
+    remedy = f"use {_FAMILIES}, or a ViT of {_OTHERS}, or write an adapter ({PAGE})"
+    for name, part in _INSIDE.items():
+        if hasattr(model, name):
+            remedy = f"pass {part} (model.{name})"
     return ValueError(
         f"Expected a model that maps can be computed of, but got one of {type(model).__module__}: "
         f"{what}: {remedy}."
@@ -134,8 +151,7 @@ def _of_open_clip(model: nn.Module, cls: type) -> Adapter:
             hybrid=inner.hybrid,
         )
     if not hasattr(model, "transformer") or not hasattr(model, "conv1"):
-        inside = " that is its vision tower (model.visual)" if hasattr(model, "visual") else ""
-        raise _unknown(model, f"expected the part{inside or ' that is a VisionTransformer'}")
+        raise _unknown(model, "it is no VisionTransformer")
     high, wide = model.patch_size
     return Adapter(
         model,

@@ -226,13 +226,21 @@ def class_gradients(
     >>> grad.tolist()
     [[[0.0, 5.0, 0.0], [0.0, 5.0, 0.0]]]
     """
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"expected scores (B, C), got a {type(logits).__name__}: pass `scores`, a function of "
+            "the model's output that gives this tensor"
+        )
     if logits.shape != (len(batch.classes), batch.num_classes):
         raise ValueError(
             f"targets have {batch.num_classes} classes, but the model gave scores of shape "
             f"{tuple(logits.shape)} for {len(batch.classes)} images"
         )
     if not logits.requires_grad:
-        raise ValueError("the model's scores have no gradient: its forward detaches them")
+        raise ValueError(
+            "the model's scores have no gradient: its forward detaches them, as torch.no_grad() "
+            "and torch.utils.checkpoint with use_reentrant=True do"
+        )
     with torch.enable_grad():
         scores = logits.gather(1, batch.classes).sum(dim=0).unbind()
     largest = []
@@ -253,7 +261,10 @@ def class_gradients(
 def _check_gradients(batch: Batch, largest: Tensor, zero_means: str, first_block: int) -> None:
     """Largest absolute gradients, (K, activations, G): a map of zeros must not pass for one."""
     if not largest.isfinite().all():
-        raise ValueError("a gradient is not finite: compute in float32 or bfloat16")
+        raise ValueError(
+            "a gradient is not finite: look for values in the images or weights that are not "
+            "finite; if the model computes in float16, use float32 or bfloat16"
+        )
     if (largest > 0).all():
         return
     k, activation, image = (largest == 0).nonzero()[0].tolist()

@@ -168,6 +168,9 @@ def test_cam_is_refused_where_the_head_is_not_linear():
         ({"targets": torch.eye(2, 7)}, r"7 classes.*\(2, 5\)"),
         ({"images": torch.zeros(3, 32, 48)}, r"torch.float32 and shape \(3, 32, 48\)"),
         ({"images": torch.zeros(2, 3, 32, 48, dtype=torch.uint8)}, "floating-point"),
+        ({"images": draw_images(2).numpy()}, r"images of type ndarray.*as_tensor\(images\)"),
+        ({"targets": TARGETS.tolist()}, r"targets of type list.*as_tensor\(targets\)"),
+        ({"images": draw_images(2) / 0}, "values in the images or weights that are not finite"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, complaint):

@@ -1,9 +1,8 @@
-"""Adapters: what is left as it was, what is refused with which remedy, and one of your own."""
+"""Models of other libraries: what is left as it was, and what is refused with which remedy."""
 
 from __future__ import annotations
 
 import copy
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,12 @@ import torch
 from torch import nn
 
 import getam
-from getam import Adapter, compute_maps
-from getam.maps.compute import METHODS, default_start_block
+from getam import compute_maps
+from getam.maps.compute import METHODS
 from getam.maps.families import adapter_of
 from tests.conftest import ROOT
-from tests.oracles import ORACLES, build, draw_images
-from tests.other_models import OTHERS, build_other, materialised
+from tests.oracles import build, draw_images
+from tests.other_models import OTHERS, build_other
 
 TARGETS = torch.eye(2, 5)
 PAGE = ROOT / "docs/your-own-model.md"
@@ -130,6 +129,18 @@ def test_a_class_made_of_one_of_theirs_is_known():
     assert torch.equal(found, compute_maps(plain, images, TARGETS))
 
 
+@pytest.mark.parametrize("name", ["torchvision", "hf_vit", "open_clip"])
+def test_a_compiled_model_is_known_as_the_plain_one_is(name):
+    model, images = build_other(name), draw_images(2)[..., :32]
+    expected = compute_maps(model, images, TARGETS)
+    compiled = torch.compile(model, backend="eager")
+    assert torch.equal(compute_maps(compiled, images, TARGETS), expected)
+    compiled.register_forward_hook(lambda module, args, output: output)
+    with pytest.raises(ValueError, match=r"pass the plain one \(model\._orig_mod\)"):
+        compute_maps(compiled, images, TARGETS)
+    torch._dynamo.reset()
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -167,68 +178,6 @@ def test_the_weights_that_a_block_asks_of_multihead_attention_are_given():
     model(images)
     torch.testing.assert_close(weights, seen[-1][1].detach(), rtol=1e-12, atol=1e-15)
     assert torch.equal(maps, compute_maps(build_other("torchvision"), images, TARGETS))
-
-
-class Encoder(nn.Module):
-    """A model of one's own: two registers, then the class token, then the patches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(3, 16, 8, 8)
-        self.prefix = nn.Parameter(torch.randn(1, 3, 16))
-        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
-        self.layers = nn.ModuleList([copy.deepcopy(layer) for _ in range(3)])
-        self.head = nn.Linear(16, 5)
-
-    def forward(self, images):
-        x = self.embed(images).flatten(2).mT
-        x = torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1)
-        for layer in self.layers:
-            x = layer(x)
-        return {"scores": self.head(x[:, 2]), "tokens": x}
-
-
-def own_model() -> nn.Module:
-    torch.manual_seed(0)
-    model = Encoder().double().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    return model
-
-
-@pytest.mark.parametrize("method", ["getam", "gradient_rollout", "attention_rollout", "attention"])
-def test_the_class_token_is_where_the_adapter_says(method):
-    model, images = own_model(), draw_images(2)
-    adapter = Adapter(
-        model,
-        model.layers,
-        grid=lambda height, width: (height // 8, width // 8),
-        num_prefix_tokens=3,
-        class_token=2,
-        scores=lambda output: output["scores"],
-    )
-    slow, kept = materialised(model)
-    start = default_start_block(adapter, method)
-    maps = compute_maps(adapter, images, TARGETS, method=method)
-    for n in range(2):
-        kept.clear()
-        with torch.enable_grad():
-            score = slow(images[n : n + 1])["scores"][0, n]
-        order = [2, 0, 1, *range(3, kept[0].shape[-1])]  # class token first, as the oracle has it
-        gradients = torch.autograd.grad(score, kept)
-        a, g = (torch.cat([*part])[:, :, order][..., order] for part in (kept, gradients))
-        expected = ORACLES[method](a[start:], g[start:])[3:].view(4, 6)
-        torch.testing.assert_close(maps[n, n], expected.detach(), rtol=1e-9, atol=1e-15)
-
-
-def test_the_example_of_the_page_runs_and_is_short():
-    [code] = re.findall(r"```python\n(# my_vit.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(code.strip().splitlines()) < 20
-    names = {"Encoder": Encoder, "images": draw_images(2).float(), "targets": TARGETS}
-    exec(code, names)
-    assert names["maps"].shape == (2, 5, 4, 6)
-    assert (names["maps"].amax(dim=(2, 3)) > 0).equal(TARGETS.bool())
 
 
 def test_a_model_of_timm_needs_no_adapter():
