@@ -24,6 +24,7 @@ machine can only add time.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -32,6 +33,7 @@ from pathlib import Path
 import click
 import torch
 from map_rivals import CLASSES, RIVALS, USUAL, Rival, of_timm
+from products import count
 from rounds import best_rounds, peaks, tell, time_rounds
 from torch import Tensor, nn
 
@@ -72,11 +74,16 @@ def draw_targets(batch: int, classes: int | None) -> Tensor:
 @click.option("--method", type=click.Choice(METHODS), default="getam", show_default=True)
 @click.option("--threads", default=os.cpu_count(), show_default=True, help="CPU threads.")
 @click.option("--rounds", default=7, show_default=True)
+@click.option(
+    "--processor-time", is_flag=True, help="Measure the processor time, for a machine in use."
+)
 @click.option("--only", multiple=True, type=click.Choice(list(RIVALS)))
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def main(
-    name, size, batch, rival_batch, classes, device, dtype, method, threads, rounds, only, json_file
-) -> None:
+    name, size, batch, rival_batch, classes, device, dtype, method, threads, rounds,
+    processor_time, only, json_file,
+) -> None:  # fmt: skip
+    clock = time.process_time if processor_time else time.perf_counter
     torch.set_num_threads(threads)
     if dtype == "tf32":
         torch.set_float32_matmul_precision("high")
@@ -97,13 +104,24 @@ def main(
         contenders[rival + THEIRS] = partial(how.make(theirs), *few)
     bfloat16 = torch.autocast(device.split(":")[0], torch.bfloat16)
     with bfloat16 if dtype == "bfloat16" else nullcontext():
-        taken = list(time_rounds(contenders, rounds, device))
+        taken = list(time_rounds(contenders, rounds, device, clock))
         memory = peaks(contenders, device)
+        if device == "cpu":
+            tell_products(model, images, contenders, method)
     report(taken, chosen, method, json_file, memory, {
         "model": name, "size": size, "batch": batch, "rival batch": rival_batch,
         "device": device, "dtype": dtype, "method": method, "classes": classes,
         "threads": threads, "rounds": rounds, "torch": torch.__version__,
+        "clock": clock.__name__,
     })  # fmt: skip
+
+
+def tell_products(model: nn.Module, images: Tensor, contenders: dict, method: str) -> None:
+    """The products of matrices alone, in forward passes: the lower limit of the time."""
+    forward_pass = count(torch.no_grad()(partial(model, images)))
+    for ours in dict.fromkeys((method, "legrad")):
+        ratio = count(contenders[ours]) / forward_pass
+        click.echo(f"{ours + ' / forward, products':28} {ratio:8.2f}")
 
 
 def _makers(chosen: Mapping[str, Rival]) -> set[Callable]:

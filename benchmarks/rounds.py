@@ -15,20 +15,24 @@ Seconds = dict[str, float]
 
 
 def time_rounds(
-    contenders: dict[str, Callable[[], object]], rounds: int, device: str
+    contenders: dict[str, Callable[[], object]],
+    rounds: int,
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[dict[str, float]]:
     """Yield, for each round, the seconds of one run of each contender.
 
     Every second round is in reverse order. A first round, to warm up, is not counted.
+    `time.process_time` as the clock leaves out the time in which other programs had the core.
     """
     for number in range(-1, rounds):
         seconds = {}
         for name in list(contenders)[:: -1 if number % 2 else 1]:
             wait(device)
-            start = time.perf_counter()
+            start = clock()
             contenders[name]()
             wait(device)
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = clock() - start
         if number >= 0:
             yield seconds
 
