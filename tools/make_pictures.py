@@ -42,16 +42,16 @@ TITLE = 26  # pixels of a sheet above its panels
 def main(artifacts: Path, output: Path, assignments: tuple[str, ...]) -> None:
     run = CurrentRun(chain, load_config((), assignments), artifacts)
     output.mkdir(parents=True, exist_ok=True)
-    _save(chain_sheet(run), output / "chain.png")
+    save(chain_sheet(run), output / "chain.png")
     for name, (stage, count) in PICTURES.items():
         records = run.records(run.split(stage))
         ids = [record.id for record in records[:: len(records) // count][:count]]
         with tempfile.TemporaryDirectory() as folder:
             sheets = overlays(run, stage, ids, None, None, Path(folder))
-            _save(stack([Image.open(path) for path in sheets]), output / f"{name}.png")
+            save(stack([Image.open(path) for path in sheets]), output / f"{name}.png")
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def save(picture: Image.Image, path: Path) -> None:
     picture.save(path, optimize=True)
     click.echo(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
 
