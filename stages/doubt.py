@@ -5,7 +5,8 @@ needs   the final masks of the stage predictions, and the network that made them
 makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), reason
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
-costs   one forward pass per photo; while it runs, 2 D h w bytes of disk per photo
+costs   one forward pass and 8 D bytes of memory per photo; while it runs, 2 D h w bytes of disk per
+        photo
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ __all__ = ["LabelErrors", "held_out_probabilities", "label_errors", "pooled"]
 
 PENALTY = 1.0  # of both regressions; their inputs have the mean 0 and the mean square 1
 LEAST = 0.01  # no probability is closer to 0 or 1
-STEPS = 20  # of Newton's method
+STEPS = 20  # of Newton's method, at most
+CLOSE = 1e-6  # a step below this ends it
 TINY = 1e-6
 
 
@@ -150,7 +151,10 @@ def _logistic(inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray) -> np.
         found = _sigmoid(inputs @ weights)
         slope = inputs.T @ (found - targets) + damping @ weights
         curve = (inputs * (found * (1 - found))[:, None]).T @ inputs + damping
-        weights -= np.linalg.solve(curve, slope)
+        step = np.linalg.solve(curve, slope)
+        weights -= step
+        if np.abs(step).max() < CLOSE:
+            break
     return _sigmoid(asked @ weights)
 
 
