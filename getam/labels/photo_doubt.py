@@ -98,12 +98,12 @@ def doubt_of(
     readout: Evidence,
     names: Sequence[str],
 ) -> tuple[float, str]:
-    """The doubt of a photo in [0, 1], and its strongest reason, as a sentence.
+    """The doubt of a photo from its pixels, in [0, 1], and its strongest reason, as a sentence.
 
     The doubt of the mask is the mean over the classes of the photo of ``1 - (fit to the network +
-    fit to the readout) / 2``; 0 for a photo without a class. The doubt of the labels is the largest
-    product ``presence for the network x presence for the readout`` of a class that is not among the
-    labels. The doubt of the photo is the larger of the two.
+    fit to the readout) / 2``; 0 for a photo without a class. The doubt of a class that is not among
+    the labels is ``presence for the network x presence for the readout``. The doubt from pixels is
+    the largest of these values.
 
     Args:
         labels: the class ids 1..C of the photo.
