@@ -40,15 +40,6 @@ FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
 THREADS = 8
 
 
-def check(job: Job) -> None:
-    from getam.running.preflight import data_of
-
-    data, names = data_of(job), job.config.data
-    for name in (names.train, names.val, names.test) if data is not None else ():
-        if name:
-            data.split(name)
-
-
 def run(job: Job) -> dict[str, Any]:
     data, names = open_data(job), job.config.data
     val, test = data.split(names.val), data.split(names.test) if names.test else []
