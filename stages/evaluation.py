@@ -191,7 +191,9 @@ def _trained_on(job: Job, data: DataIndex) -> str:
     end_to_end = job.config.mode == "end-to-end"
     labels = "its own labels" if end_to_end else job.config.deeplab.labels
     learnt = sum(teaches(job, record) for record in data.split(job.config.data.train))
-    return labels + (f" and {learnt} corrections" if learnt and labels != "masks" else "")
+    if not learnt or labels == "masks":
+        return labels
+    return f"{labels} and {learnt} correction{'s' * (learnt > 1)}"
 
 
 def _final_masks(job: Job, masks: Masks) -> dict[str, Any]:

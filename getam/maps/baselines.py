@@ -12,16 +12,25 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import torch
-from timm.models.eva import EvaBlockPostNorm
-from timm.models.vision_transformer import ResPostBlock
+from timm.models.eva import EvaBlock, EvaBlockPostNorm
+from timm.models.vision_transformer import Block, ResPostBlock
 from torch import Tensor, nn
 
 from getam.maps.adapter import TimmAdapter, first_tensor
-from getam.maps.probe import Batch, class_gradients, classifies_as_timm, full_precision
-from getam.maps.recorder import Recorded, record_attention
-from getam.maps.unchanged import is_unchanged
+from getam.maps.attention import inputs_of_attention, resume_after_attention
+from getam.maps.probe import (
+    Batch,
+    class_gradients,
+    classifies_as_timm,
+    full_precision,
+    patched_forward,
+)
+from getam.maps.recorder import Forward, Recorded, reads_prefix_only, record_attention
+from getam.maps.unchanged import is_tokenwise, is_unchanged
 
 __all__ = ["attention", "attention_rollout", "cam", "grad_cam", "gradient_rollout"]
+
+_NORM_FIRST = (Block, EvaBlock)
 
 
 def gradient_rollout(batch: Batch, start_block: int, discard: float = 0.0) -> Tensor:
@@ -39,9 +48,8 @@ def gradient_rollout(batch: Batch, start_block: int, discard: float = 0.0) -> Te
         for gradients in class_gradients(batch, logits, outputs, batch.row):
             row = _class_token_of_identity(batch, calls[0])
             for call, gradient in zip(reversed(calls), reversed(gradients)):
-                step = (call.gradient(gradient) * call.probabilities()).relu().mean(dim=1)
-                step = _largest(step, discard)
-                row = row + row[:, :, : step.shape[1]] @ step
+                steps = (call.gradient(gradient) * call.probabilities()).relu_()
+                row = row + _times_mean(row, steps if discard == 0 else _largest(steps, discard))
             maps.append(row[..., batch.patches])
         return torch.cat(maps, dim=1)
 
@@ -56,19 +64,30 @@ def attention_rollout(batch: Batch, start_block: int, discard: float = 0.0) -> T
     with full_precision(batch.classes.device):
         row = _class_token_of_identity(batch, calls[0])
         for call in reversed(calls):
-            step = call.probabilities().mean(dim=1)
+            steps = call.probabilities()
             if discard:
-                step = _largest(step, discard)
-                row = row * 2 / (1 + step.sum(dim=-1)).unsqueeze(1)
-            row = (row + row[:, :, : step.shape[1]] @ step) / 2
+                steps = _largest(steps, discard)
+                row = row * 2 / (1 + steps.sum(dim=-1))
+            row = (row + _times_mean(row, steps)) / 2
         return row[..., batch.patches].expand(*batch.classes.shape, -1)
 
 
-def _largest(step: Tensor, discard: float) -> Tensor:
-    """The matrices (G, N, N), the smallest `int(discard * N * N)` entries of each set to 0."""
-    entries = step.flatten(1)
+def _times_mean(row: Tensor, matrices: Tensor) -> Tensor:
+    """`row @ mean_H matrices`, (G, 1, N) and (G, H, R, N) for the first R of N rows -> (G, 1, N).
+
+    One product reads all heads once; a mean over the heads would be a pass over memory of its own.
+    """
+    heads, rows = matrices.shape[1:3]
+    weights = (row[:, :, :rows] / heads).expand(-1, heads, -1).flatten(1)
+    return weights.unsqueeze(1) @ matrices.flatten(1, 2)
+
+
+def _largest(matrices: Tensor, discard: float) -> Tensor:
+    """(G, 1, N, N): the mean over heads, its smallest `int(discard * N * N)` entries set to 0."""
+    mean = matrices.mean(dim=1, keepdim=True)
+    entries = mean.flatten(1)
     smallest = entries.argsort(dim=1)[:, : int(discard * entries.shape[1])]
-    return entries.scatter(1, smallest, 0.0).view_as(step)
+    return entries.scatter(1, smallest, 0.0).view_as(mean)
 
 
 def attention(batch: Batch, start_block: int) -> Tensor:
@@ -94,9 +113,12 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
         return output.detach().requires_grad_()
 
     with torch.no_grad():
-        logits, output = _classify_and_keep(
-            batch, norm, "grad_cam", f"the last block's {name}", cut_graph
-        )
+        if type(block) in _NORM_FIRST and is_tokenwise(block) and reads_prefix_only(batch.adapter):
+            logits, output = _classify_by_prefix(batch, block, norm, cut_graph)
+        else:
+            logits, output = _classify_and_keep(
+                batch, norm, "grad_cam", f"the last block's {name}", cut_graph
+            )
     with full_precision(batch.classes.device):
         patches, _ = batch.patches, _by_image(batch, output)
         weights = [
@@ -105,6 +127,26 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
         ]
         features = _precise(output.detach()[:, patches])
         return (torch.stack(weights, dim=1) @ features.mT).relu()
+
+
+def _classify_by_prefix(
+    batch: Batch, block: nn.Module, norm: nn.Module, change: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The scores and the output of `norm`; the last block goes on with its prefix tokens alone."""
+    prefix, kept = slice(batch.adapter.num_prefix_tokens), []
+
+    def keep(forward: Forward, tokens: Tensor) -> Tensor:
+        kept.append(change(forward(tokens)))
+        return kept[-1]
+
+    def run(forward: Forward, x: Tensor, *args, **kwargs) -> Tensor:
+        with patched_forward(norm, keep):
+            call = inputs_of_attention(forward, x, *args, **kwargs)
+        return resume_after_attention(forward, x[:, prefix], call.rows(prefix).attended().output)
+
+    with patched_forward(block, run):
+        logits = batch.classify()
+    return logits, kept[0]
 
 
 def _why_zero(block: nn.Module) -> str:

@@ -23,7 +23,7 @@ from getam.maps.attention import (
 from getam.maps.probe import Batch, is_plain, patched_forward
 from getam.maps.unchanged import is_tokenwise, treats_tokens
 
-__all__ = ["Forward", "Recorded", "Recorder", "record_attention"]
+__all__ = ["Forward", "Recorded", "Recorder", "reads_prefix_only", "record_attention"]
 
 Forward = Callable[..., Tensor]
 Recorded = AttentionCall | AttentionMatrix
@@ -90,7 +90,7 @@ class Recorder:
         self.last = len(self.blocks) - 1
         self.graph = graph
         self.first_token_only = not every_row and batch.adapter.class_token == 0
-        self.prefix_only = not whole and _head_reads_prefix_only(batch.adapter)
+        self.prefix_only = not whole and reads_prefix_only(batch.adapter)
         # Looked at here, as `patched_forward` changes the blocks too.
         self.tokenwise = self.find_tokenwise({start, min(start + 1, self.last), self.last})
         self.calls: list[Recorded] = []
@@ -228,7 +228,7 @@ class Recorder:
         return self.graph and index == self.start
 
 
-def _head_reads_prefix_only(adapter: Adapter) -> bool:
+def reads_prefix_only(adapter: Adapter) -> bool:
     """Whether the scores are made of the prefix tokens after the last block alone."""
     model = adapter.model
     plain = is_plain(adapter) and all(map(treats_tokens, model.norm.modules()))

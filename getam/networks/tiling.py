@@ -91,11 +91,14 @@ def label_parts(
     """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
 
     Args:
-        classes: the class ids that the image may have besides background (0). None: all.
+        classes: the class ids that the image may have besides background (0). They share the
+            probabilities of all other classes. None: all.
         crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
     """
     labels = np.zeros(size, np.uint8)
     values = None if classes is None else np.array([0, *classes], np.uint8)
+    if values is not None:
+        parts = [part._replace(grids=[_shared(g, values) for g in part.grids]) for part in parts]
     for part in parts:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
@@ -123,6 +126,19 @@ def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: C
         kept = np.union1d(0, np.unique(small.argmax(0)))
         values, grids = values[kept], [dense_crf(part.image, small[kept], **crf)]
     return values[enlarged_argmax(grids, size)]
+
+
+def _shared(grid: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Probabilities (K, h, w) in which only the classes ``values`` are not 0; the first is 0.
+
+    Background stays. What it leaves of 1 goes to the other values, in proportion to their
+    probabilities: an object that looks like a class that the image does not have is still an
+    object. So it is the most similar one of the classes that the image has.
+    """
+    found = np.zeros_like(grid)
+    found[values] = grid[values]
+    found[values[1:]] *= (1 - grid[0]) / grid[values[1:]].sum(0).clip(TINY)
+    return found
 
 
 def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:

@@ -32,6 +32,19 @@ class RowsOfLastMlp(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class Calls(TorchFunctionMode):
+    """The calls of a function of torch."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.seen = name, []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") == self.name:
+            self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
 # Their head reads all tokens, or their blocks are of other classes.
 WHOLE = ("pools_prefix_too", "readout_with_class_token", "parallel_block", "beit", "eva_mixed_rope")
 
@@ -43,6 +56,23 @@ def test_the_last_mlp_of_an_unchanged_model_runs_on_what_the_head_reads(family):
         compute_maps(model, draw_images(2), TARGETS)
     tokens = model.num_prefix_tokens + GRID[0] * GRID[1]
     assert set(mlp.rows) == {tokens if family in WHOLE else model.num_prefix_tokens}
+
+
+@pytest.mark.parametrize("family", ["vit", "deit_distilled", "dinov3", "readout_with_class_token"])
+def test_grad_cam_runs_the_last_mlp_on_what_the_head_reads(family):
+    model = build(family)
+    with RowsOfLastMlp(model) as mlp:
+        compute_maps(model, draw_images(2), TARGETS, method="grad_cam")
+    tokens = model.num_prefix_tokens + GRID[0] * GRID[1]
+    assert set(mlp.rows) == {tokens if family in WHOLE else model.num_prefix_tokens}
+
+
+def test_gradient_rollout_sorts_no_entries_where_it_discards_none():
+    with Calls("argsort") as calls:
+        compute_maps(build("vit"), draw_images(2), TARGETS, method="gradient_rollout")
+        assert not calls.seen
+        compute_maps(build("vit"), draw_images(2), TARGETS, method="gradient_rollout", discard=0.5)
+        assert calls.seen
 
 
 def kept_for_the_backward_pass(model: nn.Module) -> int:
