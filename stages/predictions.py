@@ -34,18 +34,10 @@ from stages.shared import open_data, shared_batches
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
+    from getam.running.context import Context
 
 FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
 THREADS = 8
-
-
-def check(job: Job) -> None:
-    from getam.running.preflight import data_of
-
-    data, names = data_of(job), job.config.data
-    for name in (names.train, names.val, names.test) if data is not None else ():
-        if name:
-            data.split(name)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -79,6 +71,7 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     """
     from getam.networks.build import load_network, network_build
     from getam.networks.inference import Segmenter, segment_tiles
+    from getam.networks.threads import fewer_threads
 
     settings, context = job.config.predictions, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
@@ -98,9 +91,15 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         joblib.delayed(write)(record, wanted[record.id], size, found)
         for record, size, found in parts
     )
-    for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
-        pass
+    with fewer_threads(_left_to_writers(settings, context)):
+        for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
+            pass
     distributed.wait()
+
+
+def _left_to_writers(settings: Any, context: Context) -> int:
+    """How many threads fewer the networks get on a CPU: half of those that smooth the labels."""
+    return -(-context.workers // 2) if context.device == "cpu" and settings.crf.enabled else 0
 
 
 def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
