@@ -22,6 +22,7 @@ from getam.labels.crf import dense_crf
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
 TINY = 1e-12
+LATTICES = 8  # classes whose arrays take as much memory as what the CRF keeps for all classes
 
 Crf = Mapping[str, Any] | None
 Room = Callable[[int], AbstractContextManager[None]]
@@ -141,7 +142,7 @@ def _smoothed(
     if len(kept) == 1:
         return np.ones((1, *size), np.float32)
     total = enlarged([grid.sum(0, keepdims=True) for grid in grids], size).clip(TINY)
-    with room(len(kept) * size[0] * size[1]):
+    with room((len(kept) + LATTICES) * size[0] * size[1]):
         probabilities = enlarged([grid[kept] for grid in grids], size)
         probabilities /= total
         return dense_crf(image, probabilities, **crf)

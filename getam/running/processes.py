@@ -18,7 +18,8 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.running.context import Context
 
-VALUES = 4_000_000  # in the arrays of a process: probabilities of 5 classes at 1024 x 768 pixels
+VALUES = 500_000  # in a part of the room for large arrays
+PARTS = 21  # of a process: the dense CRF of 5 classes at 1024 x 768 pixels
 
 # One thread; and glibc gives arrays above 1 MB back to the system as soon as they are freed.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
@@ -51,11 +52,12 @@ def process_pool(count: int) -> Iterator[Executor]:
     from joblib.externals.loky.backend import get_context
 
     context = get_context("loky")
+    parts = PARTS * max(1, count - 1)  # the main process has arrays too
     pool = ProcessPoolExecutor(
         count,
         context=context,
         initializer=_begin,
-        initargs=(os.getpid(), count, context.Lock(), context.Semaphore(count)),
+        initargs=(os.getpid(), parts, context.Lock(), context.Semaphore(parts)),
         env=ENVIRONMENT,
     )
     try:
@@ -66,17 +68,17 @@ def process_pool(count: int) -> Iterator[Executor]:
     pool.shutdown()
 
 
-def _begin(parent: int, count: int, *locks: Any) -> None:
+def _begin(parent: int, parts: int, *locks: Any) -> None:
     global _room
-    _room = Room(count, *locks)
+    _room = Room(parts, *locks)
     end_with_parent(parent)
 
 
 class Room:
-    """Keeps the memory of the processes of a pool bounded. Each process has a part of ``VALUES``.
+    """Keeps the memory of the processes of a pool bounded. It has parts of ``VALUES`` values.
 
-    A task that needs more takes the parts of others, and waits until they are free. A task that
-    needs more than all parts takes all.
+    A task takes the parts that it needs, and waits until they are free. A task that needs more
+    than all parts takes all.
     """
 
     def __init__(self, parts: int, one_by_one: Any, free: Any) -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from getam.running.processes import VALUES, OncePerProcess, process_pool, room_in_process
+from getam.running.processes import PARTS, VALUES, OncePerProcess, process_pool, room_in_process
 from tests.conftest import ROOT
 
 
@@ -46,12 +46,13 @@ def busy(values: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("values", "together"), [(1, 3), (VALUES, 3), (VALUES + 1, 1), (9 * VALUES, 1)]
+    ("parts", "together"), [(1, 3), (2 / 3 * PARTS, 3), (PARTS, 2), (PARTS + 1, 1), (99 * PARTS, 1)]
 )
-def test_tasks_run_together_only_while_their_arrays_fit_in_the_memory_of_all(values, together):
+def test_tasks_run_together_only_while_their_arrays_fit_in_the_memory_of_all(parts, together):
+    """Of three processes: they have the room of two."""
     with process_pool(3) as pool:
         [*pool.map(busy, [1] * 6)]  # all processes have begun
-        spans = [*pool.map(busy, [values] * 6)]
+        spans = [*pool.map(busy, [int(parts * VALUES)] * 6)]
     most = max(sum(b <= begin < e for b, e in spans) for begin, _ in spans)
     assert most <= together
     assert together == 1 or most > 1
@@ -65,9 +66,9 @@ def fail(values: int) -> None:
 def test_a_task_that_fails_leaves_its_room_to_the_next():
     with process_pool(2) as pool:
         for _ in range(3):
-            with pytest.raises(ValueError, match=str(2 * VALUES)):
-                pool.submit(fail, 2 * VALUES).result()
-        assert pool.submit(busy, 2 * VALUES).result(timeout=60)
+            with pytest.raises(ValueError, match=str(PARTS * VALUES)):
+                pool.submit(fail, PARTS * VALUES).result()
+        assert pool.submit(busy, PARTS * VALUES).result(timeout=60)
 
 
 def test_processes_end_at_once_after_an_error():
@@ -86,7 +87,7 @@ def test_processes_end_at_once_after_an_error():
 
 
 def test_outside_of_a_pool_there_is_room_for_everything():
-    with room_in_process(1000 * VALUES):
+    with room_in_process(99 * PARTS * VALUES):
         pass
 
 
