@@ -7,6 +7,7 @@ settings that are named here, and ``data.classes``, which every stage except dat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from getam.cache import Stage
@@ -39,6 +40,7 @@ TOGETHER = (
     "predictions",
     "evaluation",
 )
+CHECKED = set(ORDER) - {"endtoend"}  # by stages.checks
 SPLITS = ("data.train", "data.val")
 CORRECTED = ("corrections", "sample")
 OF_THE_USER = ("labels", "splits", *CORRECTED)  # what a review and corrections change in any data
@@ -290,11 +292,8 @@ def _over_data(config: Config, stages: list[Stage]) -> list[Stage]:
 
 
 def _on(stage: Stage, *needs: str, files: Sequence[str] = ()) -> Stage:
-    """A copy of the stage that also needs ``needs``, and reads of its data only ``files``."""
-    return Stage(
-        name=stage.name,
-        function=stage.function,
-        needs=(*needs, *stage.needs),
-        reads=(*stage.reads, "data.classes"),
-        data=tuple(part for part in stage.data if part in files),
-    )
+    """The stage as it also needs ``needs``, and reads of its data only ``files``."""
+    check = f"stages.checks:{stage.name}" if stage.name in CHECKED else ""
+    data = tuple(part for part in stage.data if part in files)
+    all_needs, reads = (*needs, *stage.needs), (*stage.reads, "data.classes")
+    return replace(stage, check=check, needs=all_needs, reads=reads, data=data)

@@ -38,16 +38,9 @@ if TYPE_CHECKING:
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import (
-        check_photos,
-        check_splits,
-        check_training,
-        without_weights,
-    )
+    from getam.running.preflight import check_training, without_weights
 
     settings = job.config.classifier
-    check_splits(job)
-    check_photos(job)
     network = without_weights(
         build_classifier,
         job.context.file("classifier.weights", settings.weights),

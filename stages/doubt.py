@@ -5,7 +5,8 @@ needs   the final masks of the stage predictions, and the network that made them
 makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), reason
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
-costs   one forward pass per photo; while it runs, 2 D h w bytes of disk per photo
+costs   one forward pass and 8 D bytes of memory per photo; while it runs, 2 D h w bytes of disk per
+        photo
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from getam.data.ahead import Behind, read_ahead
 from getam.data.images import image_size, read_mask, read_photo
 from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
 from getam.labels.label_agreement import Agreement
-from getam.labels.photo_doubt import Evidence, doubt_of, evidence
+from getam.labels.label_odds import held_out_probabilities, label_errors, pooled
+from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, label_reason
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
 from getam.networks.build import load_network, network_build, normalisation
 from getam.networks.encoder_outputs import features_and_probabilities
 from getam.networks.precision import autocast
 from stages.predictions import FINAL
-from stages.shared import batches, open_data, per_class
+from stages.shared import batches, multi_hot, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -52,13 +54,17 @@ def run(job: Job) -> dict[str, Any]:
     look.keep_all()
 
     agreement = Agreement(len(data.classes))
-    rows: list[Row] = []
     answers = held_out_answers(look.patches, len(data.classes) + 1)
+    doubts, reasons, features = [], [], []
     for record, seen, answer in zip(records, look.again(), answers):
         agreement.update(answer.argmax(0), seen.mask, record.labels)
         second = evidence(answer, seen.mask, soft=False)
         doubt, reason = doubt_of(record.labels, seen.network, second, data.classes)
-        rows.append((record.id, split_of[record.id], doubt, reason))
+        doubts.append(doubt)
+        reasons.append(reason)
+        features.append(pooled(seen.features))
+    found = with_labels(doubts, reasons, features, records, data.classes)
+    rows = [(r.id, split_of[r.id], *of_photo) for r, of_photo in zip(records, found)]
     _write_table(job.folder / "doubt.csv", rows)
     summary = {
         "agreement": agreement.value(),
@@ -69,6 +75,28 @@ def run(job: Job) -> dict[str, Any]:
     text = json.dumps({**summary, "IoU per class": ious}, indent=1)
     (job.folder / "summary.json").write_text(text, encoding="utf-8")
     return summary
+
+
+def with_labels(
+    doubts: Sequence[float],
+    reasons: Sequence[str],
+    features: Sequence[np.ndarray],
+    records: Sequence[Record],
+    names: Sequence[str],
+) -> Iterator[tuple[float, str]]:
+    """The doubt and the reason of each photo, with the probability of an error in its labels.
+
+    Args:
+        doubts: of each photo, without this probability; with the reasons.
+        features: the pooled features of each photo.
+    """
+    labels = multi_hot(records, len(names))
+    found = label_errors(held_out_probabilities(np.stack(features), labels), labels)
+    for n, (doubt, error) in enumerate(zip(doubts, found.probability.tolist())):
+        worst, reason = found.worst[n], reasons[n]
+        if error > max(doubt, 0.5):
+            reason = label_reason(names[worst], present=bool(labels[n, worst]))
+        yield joined(doubt, error), reason
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> None:

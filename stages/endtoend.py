@@ -25,13 +25,13 @@ from torchvision import tv_tensors
 from getam.data.ahead import batches, read_ahead
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo, read_saliency
+from getam.data.resizing import enlarged_argmax
 from getam.data.transforms import resize_maps
 from getam.labels.saliency import Saliency, open_saliency
 from getam.labels.steps import salient_pixels
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
 from getam.networks.inference import Boxed, Segmenter
-from getam.networks.tiling import enlarged_argmax
 from getam.training import distributed
 from getam.training.joint import JointLoss
 from getam.training.loop import mix, train

@@ -36,20 +36,8 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 SALIENT = 0.5
-MASKS_LOOKED_AT = 200  # train masks checked before a run; one found wrong later reruns only this
 TINY = 1e-12
 FEWEST = 2  # photos of a sample that give an interval
-
-
-def check(job: Job) -> None:
-    from getam.running.preflight import check_corrections, check_masks, check_sample, data_of
-
-    data, names = data_of(job), job.config.data
-    check_sample(job)
-    check_corrections(job, lambda record: record.in_sample)
-    if data is not None:
-        check_masks(data, data.split(names.val))
-        check_masks(data, data.split(names.train), MASKS_LOOKED_AT)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -203,7 +191,9 @@ def _trained_on(job: Job, data: DataIndex) -> str:
     end_to_end = job.config.mode == "end-to-end"
     labels = "its own labels" if end_to_end else job.config.deeplab.labels
     learnt = sum(teaches(job, record) for record in data.split(job.config.data.train))
-    return labels + (f" and {learnt} corrections" if learnt and labels != "masks" else "")
+    if not learnt or labels == "masks":
+        return labels
+    return f"{labels} and {learnt} correction{'s' * (learnt > 1)}"
 
 
 def _final_masks(job: Job, masks: Masks) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects. With
-        foreground.class_rounds it is lowered where each class of the photo scores below one half.
+        foreground.class_rounds or foreground.multiple_instance it is lowered where each class of
+        the photo scores below one half.
         With foreground.classes: patch_classifier also classes/ID.png: this score times the share
         of each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
@@ -27,6 +28,7 @@ from getam.errors import UserError
 from getam.labels.normalise import balance, normalise
 from getam.labels.patch_classes import class_shares, fit_classes, separate_classes
 from getam.labels.patch_foreground import PatchScore, default_block, fit_foreground, patch_features
+from getam.labels.patch_instances import InstanceScore, fit_instances
 from getam.maps.file import MapFile
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -139,11 +141,14 @@ class Finder:
 
     ``separate``: the classes were separated from other objects. So the object score is scaled down
     where no class of the photo has a score above one half, the value at which a class begins.
+    ``instances``: a second score of the classes. A patch has a class as far as both scores say so:
+    the shares of the classes are of the geometric mean, the object score follows the mean.
     """
 
     foreground: PatchScore
     classes: PatchScore | None
     separate: bool = False
+    instances: InstanceScore | None = None
 
     def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
         """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
@@ -153,12 +158,21 @@ class Finder:
         found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
-            scores = self.classes(features)[..., chosen]
-            if self.separate:
-                found = found * (2 * scores.amax(dim=-1)).clamp(0, 1)
+            scores, level = (part[..., chosen] for part in self._scores(features))
+            if self.separate or self.instances is not None:
+                found = found * (2 * level.amax(dim=-1)).clamp(0, 1)
             shares = class_shares(scores).permute(2, 0, 1)
             yield "classes", (found * shares).flatten(0, 1)
         yield "foreground", found
+
+    def _scores(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (h, w, C) that the shares are of, and those that the object score follows."""
+        scores = self.classes(features)
+        if self.instances is None:
+            return scores, scores
+        scores = scores.clamp(0, 1)
+        told = self.instances(features, scores)
+        return (scores * told).sqrt(), (scores + told) / 2
 
 
 class Features:
@@ -209,8 +223,9 @@ def _learn(
             "foreground: got no class map among the photos that it learns from, expected at least "
             "one. Give train photos image-level labels, or raise foreground.images."
         )
-    possible = torch.from_numpy(multi_hot(records, count)).to(patches.device)
-    possible = possible.repeat_interleave(len(patches) // len(records), dim=0)
+    labels = torch.from_numpy(multi_hot(records, count)).to(patches.device)
+    each = len(patches) // len(records)
+    possible = labels.repeat_interleave(each, dim=0)
     foreground = _fit_foreground(patches, peaks, settings)
     if settings.classes == "maps":
         return Finder(foreground, None)
@@ -218,7 +233,11 @@ def _learn(
     named = objects & (classes >= 0)
     scores = fit_classes(patches[named], classes[named], count)
     scores = separate_classes(patches[objects], possible[objects], scores, settings.class_rounds)
-    return Finder(foreground, scores, settings.class_rounds > 0)
+    instances = None
+    if settings.multiple_instance:
+        photos = torch.arange(len(records), device=patches.device).repeat_interleave(each)
+        instances = fit_instances(patches[objects], photos[objects], labels)
+    return Finder(foreground, scores, settings.class_rounds > 0, instances)
 
 
 def _fit_foreground(patches: Tensor, peaks: Tensor, settings: Any) -> PatchScore:

@@ -15,40 +15,33 @@ costs   scales x flips forward passes per photo; dense CRF about half a second p
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import joblib
 import numpy as np
 
 from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
 from getam.networks.tiling import Part, cut, label_parts
-from getam.running.processes import workers
+from getam.running.processes import process_pool, room_in_process
 from getam.training import distributed
-from stages.shared import open_data, shared_batches
 
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
+    from getam.running.context import Context
 
 FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
 THREADS = 8
-
-
-def check(job: Job) -> None:
-    from getam.running.preflight import data_of
-
-    data, names = data_of(job), job.config.data
-    for name in (names.train, names.val, names.test) if data is not None else ():
-        if name:
-            data.split(name)
+WAITING = 1  # photos that wait for a process that writes
 
 
 def run(job: Job) -> dict[str, Any]:
+    from stages.shared import open_data
+
     data, names = open_data(job), job.config.data
     val, test = data.split(names.val), data.split(names.test) if names.test else []
     labelled = [r for r in (*data.split(names.train), *val) if r.labels is not None]
@@ -75,10 +68,12 @@ def run(job: Job) -> dict[str, Any]:
 def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[str]]) -> None:
     """Write what is wanted of each photo. What an interrupted run wrote is kept.
 
-    The networks are imported here, because the processes that write import this module.
+    What needs torch is imported here, because the processes that write import this module.
     """
     from getam.networks.build import load_network, network_build
     from getam.networks.inference import Segmenter, segment_tiles
+    from getam.networks.threads import fewer_threads
+    from stages.shared import shared_batches
 
     settings, context = job.config.predictions, job.context
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
@@ -87,20 +82,34 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     write = Writer(job.folder, dict(settings.crf), job.pieces)
     own = shared_batches(records, settings.batch_size)
     todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
-    photos = read_ahead(
+    cuts = read_ahead(
         lambda record: cut(read_photo(record), settings.tile),
         todo,
         settings.batch_size,
         context.readers,
     )
-    parts = segment_tiles(segmenter, photos, segmenter.fitting(settings.batch_size))
-    done = workers(context.workers)(
-        joblib.delayed(write)(record, wanted[record.id], size, found)
-        for record, size, found in parts
-    )
-    for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
-        pass
+    parts = segment_tiles(segmenter, cuts, segmenter.fitting(settings.batch_size))
+    photos = (Labelling(record, wanted[record.id], *found) for record, *found in parts)
+    done = _written(write, photos, context.workers)
+    with fewer_threads(_left_to_writers(settings, context)):
+        for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
+            pass
     distributed.wait()
+
+
+def _left_to_writers(settings: Any, context: Context) -> int:
+    """How many threads fewer the networks get on a CPU: half of those that smooth the labels."""
+    busy = context.device == "cpu" and context.workers > 1 and settings.crf.enabled
+    return -(-context.workers // 2) if busy else 0
+
+
+def _written(write: Writer, photos: Iterable[Labelling], workers: int) -> Iterator[Any]:
+    """Write the photos; with several workers processes do it. Gives a value for each."""
+    if workers == 1:
+        yield from map(write, photos)
+        return
+    with process_pool(workers) as writers:
+        yield from read_ahead(write, photos, workers + WAITING, writers)
 
 
 def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
@@ -131,6 +140,15 @@ def _write_missing(path: Path, missing: Iterable[tuple[str, int]], classes: Sequ
         rows.writerows((image_id, classes[class_id - 1]) for image_id, class_id in missing)
 
 
+class Labelling(NamedTuple):
+    """A photo of ``size`` (H, W), what is wanted of it, and the probabilities of its parts."""
+
+    record: Record
+    kinds: Sequence[str]
+    size: tuple[int, int]
+    parts: list[Part]
+
+
 class Writer:
     """Writes the final mask and the predictions of a photo. Can be sent to worker processes."""
 
@@ -142,13 +160,13 @@ class Writer:
         """Whether an interrupted run wrote all of the photo."""
         return all(self.pieces.has(self._file(kind, image_id)) for kind in kinds)
 
-    def __call__(
-        self, record: Record, kinds: Sequence[str], size: tuple[int, int], parts: Sequence[Part]
-    ) -> None:
+    def __call__(self, photo: Labelling) -> None:
+        record, kinds, size, parts = photo
         for kind in kinds:
             smooth = self.smooths if kind == FINAL else kind == SMOOTHED
             classes = record.labels if kind == FINAL else None
-            labels = label_parts(parts, size, classes, self.crf if smooth else None)
+            crf = self.crf if smooth else None
+            labels = label_parts(parts, size, classes, crf, room_in_process)
             with self.pieces.write(self._file(kind, record.id)) as temporary:
                 write_label_png(temporary, labels)
 

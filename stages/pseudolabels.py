@@ -24,7 +24,8 @@ from getam.data.ahead import read_ahead
 from getam.data.alike import groups_of_alike
 from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
-from getam.data.transforms import enlarged_labels, reduced
+from getam.data.resizing import reduced
+from getam.data.transforms import enlarged_labels
 from getam.labels.crf import dense_crf
 from getam.labels.patch_classes import unstacked
 from getam.labels.photo_batch import PhotoInputs, batch_bytes, label_batch, photo_bytes

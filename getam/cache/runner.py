@@ -89,9 +89,8 @@ class Runner(Planner):
     def check(self, plan: Sequence[Decision]) -> None:
         """Have each stage that would run say what it would refuse, before anything runs.
 
-        Its module may have a function `check` beside the one that runs. It is called with a job
-        that has all settings, and the places where inputs will be; what it raises comes out. A
-        check that found nothing wrong is not made again (see `verdicts`).
+        A check (see `Stage`) gets a job that has all settings, and the places where inputs will be;
+        what it raises comes out. If it found nothing wrong, it is not made again (see `verdicts`).
         """
         running = [self._stages[decision.stage] for decision in plan if decision.runs]
         if not running:
@@ -104,7 +103,8 @@ class Runner(Planner):
             self._verdicts.ask(stage.name, subject, self._config, partial(self._check, stage))
 
     def _check(self, stage: Stage, config: ConfigView) -> None:
-        check = getattr(import_module(stage.module), "check", None)
+        module, _, name = (stage.check or f"{stage.module}:check").partition(":")
+        check = getattr(import_module(module), name, None)
         if check is not None:
             check(self._job(stage, self.store.partial(stage.name, self._keys[stage.name]), config))
 

@@ -30,7 +30,9 @@ class Stage:
 
     `function` is "module:name", imported when the stage runs and called with a `Job`; it returns
     a dict of headline metrics. `needs` names the stages whose artifacts it reads, `reads` the
-    dotted config paths and `data` the data parts. What is not declared cannot be read.
+    dotted config paths and `data` the data parts. What is not declared cannot be read. `check` is
+    the function, "module:name", that refuses what the stage would refuse; without it a function
+    `check` beside `function`, if there is one.
 
     >>> Stage("maps", "stages.maps:run", needs=("classifier",), reads=("maps", "seed")).name
     'maps'
@@ -41,6 +43,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    check: str = ""
 
     def __post_init__(self) -> None:
         if not is_stage_name(self.name):

@@ -100,6 +100,13 @@ class Foreground(Settings):
         "An object that is like no class of its photo becomes background. 0: never. Read "
         "only with classes: patch_classifier.",
     )
+    multiple_instance: bool = Field(
+        False,
+        description="Learn a second score of each class, from the image-level labels alone: which "
+        "object patches are only in photos with this class (multiple-instance learning). A patch "
+        "has a class as far as both scores say so. An object that has no class by both scores "
+        "becomes background. Read only with classes: patch_classifier.",
+    )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)
 

@@ -25,6 +25,8 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.data.index import Record
 
+ROWS = 128  # of a photo that are copied at a time
+
 _said: set[str] = set()
 _lock = threading.Lock()
 
@@ -53,7 +55,16 @@ def read_image(path: Path, intensities: Range | None = None) -> np.ndarray:
     elif image.mode != "RGB":
         _say_once(image.mode, f"{path}: converted from mode {image.mode} to RGB")
         image = _to_rgb(image)
-    return np.array(image)  # a copy: Pillow's own buffer is read-only
+    return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) of an RGB image. ``np.array`` would have it in memory three times meanwhile."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, ROWS):
+        rows = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        pixels[top : top + ROWS] = np.asarray(rows)
+    return pixels
 
 
 def photo_values(path: Path) -> np.ndarray:

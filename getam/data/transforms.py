@@ -70,15 +70,6 @@ def letterbox_size(size: tuple[int, int], side: int, multiple: int) -> tuple[int
     return -(-side // multiple) * multiple, tuple(max(1, round(s * scale)) for s in size)
 
 
-def reduced(image: np.ndarray, longest: int) -> np.ndarray:
-    """The image (H, W, 3), reduced so that its long side is ``longest`` pixels if it is longer."""
-    scale = longest / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
 def enlarged_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Labels (h, w) uint8 as (H, W): each pixel gets the value with the greatest bilinear share.
 

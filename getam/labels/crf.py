@@ -1,13 +1,17 @@
-"""Dense CRF of Krähenbühl & Koltun 2011."""
+"""Dense CRF of Krähenbühl & Koltun 2011.
+
+torch is imported only if the library is missing: a process that only does this needs less memory.
+"""
 
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from getam.labels.permutohedral import GaussianFilter
+if TYPE_CHECKING:
+    from pydensecrf.densecrf import DenseCRF2D
 
 __all__ = ["CRF_PRESETS", "dense_crf"]
 
@@ -18,6 +22,8 @@ CRF_PRESETS = {
 }
 
 _SMALLEST_PROBABILITY = 1e-5
+_AT_ONCE = 8  # labels; the library needs about 30 bytes per label and pixel
+_STRIP = 1 << 16  # pixels whose probabilities are normalised at a time
 Gaussian = tuple[float, float]  # standard deviation of the position, weight
 Bilateral = tuple[float, float, float]  # standard deviation of position and of colour, weight
 
@@ -62,21 +68,83 @@ def dense_crf(
     >>> dense_crf(image, np.full((2, 4, 6), 0.5), steps=1).shape
     (2, 4, 6)
     """
-    start = _log_probabilities(image, probabilities)
+    _check(image, probabilities)
     if len(probabilities) == 1:
         return np.ones(probabilities.shape, dtype=np.float32)
-    infer = _infer_by_lattice if _pydensecrf() is None else _infer_by_library
+    infer = _infer_by_library
+    if _pydensecrf() is None:
+        infer = _infer_by_lattice
+    elif len(probabilities) > _AT_ONCE:
+        infer = _infer_in_parts
     gaussian = gaussian_sxy, gaussian_compat
     bilateral = bilateral_sxy, bilateral_srgb, bilateral_compat
-    return infer(image, start, gaussian, bilateral, steps).reshape(probabilities.shape)
+    return infer(image, probabilities, gaussian, bilateral, steps).reshape(probabilities.shape)
 
 
 def _infer_by_library(
-    image: np.ndarray, start: np.ndarray, gaussian: Gaussian, bilateral: Bilateral, steps: int
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    gaussian: Gaussian,
+    bilateral: Bilateral,
+    steps: int,
 ) -> np.ndarray:
+    crf = _library_crf(image, len(probabilities), gaussian, bilateral)
+    energy = _log_probabilities(probabilities)
+    crf.setUnaryEnergy(np.negative(energy, out=energy))  # copies it
+    del energy
+    found, *more = crf.startInference()
+    for _ in range(steps):  # between steps the other threads of this process get Python's lock
+        crf.stepInference(found, *more)
+    return np.array(found, dtype=np.float32)
+
+
+def _infer_in_parts(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    gaussian: Gaussian,
+    bilateral: Bilateral,
+    steps: int,
+) -> np.ndarray:
+    """The same for many labels, in less memory: the library gets a part of the labels at a time.
+
+    A message to a label depends on the probabilities of this label alone. Without a unary energy
+    the second array of the library holds the messages after a step.
+    """
+    parts = -(-len(probabilities) // _AT_ONCE)
+    most = -(-len(probabilities) // parts)
+    crf = _library_crf(image, most, gaussian, bilateral)
+    given, _, more = crf.startInference()
+    messages, *_ = crf.startInference()  # only the first of the three can be read
+    found = _log_probabilities(probabilities)
+    _normalise(found)
+    own = probabilities.reshape(found.shape)
+    for _ in range(steps):
+        for start in range(0, len(found), most):
+            part = found[start : start + most]
+            np.asarray(given)[: len(part)] = part
+            crf.stepInference(given, messages, more)
+            part[:] = np.asarray(messages)[: len(part)]
+        _normalise(found, own)
+    return found
+
+
+def _normalise(energies: np.ndarray, probabilities: np.ndarray | None = None) -> None:
+    """Energies (K, pixels) -> their softmax, in place. Adds the logarithms of probabilities."""
+    for start in range(0, energies.shape[1], _STRIP):
+        strip = energies[:, start : start + _STRIP]
+        if probabilities is not None:
+            strip += _log_probabilities(probabilities[:, start : start + _STRIP])
+        strip -= strip.max(0)
+        np.exp(strip, out=strip)
+        strip /= strip.sum(0)
+
+
+def _library_crf(
+    image: np.ndarray, labels: int, gaussian: Gaussian, bilateral: Bilateral
+) -> DenseCRF2D:
+    """The library's object for so many labels of an image, with its two kernels."""
     height, width = image.shape[:2]
-    crf = _pydensecrf().DenseCRF2D(width, height, len(start))
-    crf.setUnaryEnergy(-start)
+    crf = _pydensecrf().DenseCRF2D(width, height, labels)
     crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
     crf.addPairwiseBilateral(
         sxy=bilateral[0],
@@ -84,25 +152,33 @@ def _infer_by_library(
         rgbim=np.require(image, requirements=["C", "W"]),  # pydensecrf refuses read-only arrays
         compat=bilateral[2],
     )
-    return np.array(crf.inference(steps), dtype=np.float32)
+    return crf
 
 
-@torch.no_grad()
 def _infer_by_lattice(
-    image: np.ndarray, start: np.ndarray, gaussian: Gaussian, bilateral: Bilateral, steps: int
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    gaussian: Gaussian,
+    bilateral: Bilateral,
+    steps: int,
 ) -> np.ndarray:
-    position = np.indices(image.shape[:2], dtype=np.float32)[::-1].reshape(2, -1)
-    colour = image.reshape(-1, 3).T.astype(np.float32)
-    both = np.concatenate([position / bilateral[0], colour / bilateral[1]])
-    near = GaussianFilter(position / gaussian[0])
-    alike = GaussianFilter(both)
-    given = torch.from_numpy(start)
-    probabilities = given.softmax(0)
-    for _ in range(steps):
-        columns = probabilities.T.contiguous()
-        support = near(columns).mul_(gaussian[1]).add_(alike(columns), alpha=bilateral[2])
-        probabilities = (given + support.T).softmax(0)
-    return probabilities.numpy()
+    import torch
+
+    from getam.labels.permutohedral import GaussianFilter
+
+    with torch.no_grad():
+        position = np.indices(image.shape[:2], dtype=np.float32)[::-1].reshape(2, -1)
+        colour = image.reshape(-1, 3).T.astype(np.float32)
+        both = np.concatenate([position / bilateral[0], colour / bilateral[1]])
+        near = GaussianFilter(position / gaussian[0])
+        alike = GaussianFilter(both)
+        given = torch.from_numpy(_log_probabilities(probabilities))
+        found = given.softmax(0)
+        for _ in range(steps):
+            columns = found.T.contiguous()
+            support = near(columns).mul_(gaussian[1]).add_(alike(columns), alpha=bilateral[2])
+            found = (given + support.T).softmax(0)
+    return found.numpy()
 
 
 def _pydensecrf() -> ModuleType | None:
@@ -114,8 +190,7 @@ def _pydensecrf() -> ModuleType | None:
     return pydensecrf.densecrf
 
 
-def _log_probabilities(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(K, pixels) float32, contiguous."""
+def _check(image: np.ndarray, probabilities: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"Got an image of shape {image.shape} and type {image.dtype}, "
@@ -136,6 +211,10 @@ def _log_probabilities(image: np.ndarray, probabilities: np.ndarray) -> np.ndarr
             f"Got probabilities from {probabilities.min():g} to {probabilities.max():g}, "
             "expected [0, 1] without NaN: apply a softmax to logits first."
         )
+
+
+def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """(K, pixels) float32, contiguous."""
     clipped = np.clip(probabilities, _SMALLEST_PROBABILITY, 1, dtype=np.float32, casting="unsafe")
     # `clip` keeps the order of the axes in memory, and the library takes one order only.
     return np.ascontiguousarray(np.log(clipped, out=clipped)).reshape(len(probabilities), -1)

@@ -4,7 +4,8 @@ The final mask is compared with the answers of two models: the trained network, 
 has not seen the photo (:mod:`getam.labels.readout`). For each class that the photo is labelled with
 they say how well the mask fits (:func:`soft_iou` with the probabilities of the network, IoU with
 the answer of the readout). For each other class they say how clearly they see it
-(:func:`presence`); it counts only if both see it.
+(:func:`presence`); it counts only if both see it. :func:`joined` adds the probability of an error
+in the labels (:mod:`getam.labels.label_odds`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Evidence", "doubt_of", "evidence", "iou", "presence", "soft_iou"]
+__all__ = [
+    "Evidence",
+    "doubt_of",
+    "evidence",
+    "iou",
+    "joined",
+    "label_reason",
+    "presence",
+    "soft_iou",
+]
 
 TOP = 0.01  # share of the pixels of a photo in which a class must be seen
 CLEAR = 0.25  # a doubt below this value is called small
@@ -88,12 +98,12 @@ def doubt_of(
     readout: Evidence,
     names: Sequence[str],
 ) -> tuple[float, str]:
-    """The doubt of a photo in [0, 1], and its strongest reason, as a sentence.
+    """The doubt of a photo from its pixels, in [0, 1], and its strongest reason, as a sentence.
 
     The doubt of the mask is the mean over the classes of the photo of ``1 - (fit to the network +
-    fit to the readout) / 2``; 0 for a photo without a class. The doubt of the labels is the largest
-    product ``presence for the network x presence for the readout`` of a class that is not among the
-    labels. The doubt of the photo is the larger of the two.
+    fit to the readout) / 2``; 0 for a photo without a class. The doubt of a class that is not among
+    the labels is ``presence for the network x presence for the readout``. The doubt from pixels is
+    the largest of these values.
 
     Args:
         labels: the class ids 1..C of the photo.
@@ -114,6 +124,22 @@ def doubt_of(
     else:
         reason = "The photo has no class, and no class is seen."
     return doubt, reason
+
+
+def joined(doubt: float, of_labels: float) -> float:
+    """The doubt that the mask or the labels are wrong, as of two independent probabilities.
+
+    >>> joined(0.5, 0.5)
+    0.75
+    """
+    return 1 - (1 - doubt) * (1 - of_labels)
+
+
+def label_reason(name: str, *, present: bool) -> str:
+    """The sentence about the label that is most likely wrong."""
+    if present:
+        return f"The photo does not look like other photos with {name}, which is among the labels."
+    return f"The photo looks like photos with {name}, which is not among the labels."
 
 
 def _foreign(name: str, doubt: float) -> str:

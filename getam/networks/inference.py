@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from getam.data.ahead import batches
+from getam.data.resizing import enlarged
 from getam.data.transforms import letterbox, normalise_images, on_device
 from getam.networks.build import normalisation
 from getam.networks.precision import autocast
-from getam.networks.tiling import Cut, Part, enlarged
+from getam.networks.tiling import Cut, Part
 
-PIXELS = 1 << 20  # of the network's input that a CPU computes at a time
+PIXELS = 1 << 18  # of the network's input that a CPU computes at a time
 
 Boxed = list[tuple[Tensor, tuple[int, int]]]
 
@@ -49,7 +50,7 @@ class Segmenter:
         """(H, W, 3) uint8 images -> of each its probabilities (K, h, w) float32 at every scale.
 
         They have the size of the network's input, however large the image is. ``enlarged`` of
-        ``getam.networks.tiling`` makes one array of them, as large as the image.
+        ``getam.data.resizing`` makes one array of them, as large as the image.
         """
         return self.of_boxed([self.boxed(image) for image in images])
 
@@ -86,12 +87,16 @@ class Segmenter:
         probabilities = self._run(batch)
         if self.flip:
             # The padding is mirrored along with the image, so that flipping back aligns both.
-            probabilities = (probabilities + self._run(batch.flip(-1)).flip(-1)) / 2
+            for one, mirrored in zip(probabilities, self._run(batch.flip(-1))):
+                one.add_(mirrored.flip(-1)).div_(2)
         return probabilities
 
     def _run(self, batch: Tensor) -> Tensor:
         with autocast(self.precision, self.device):
-            return self.network(batch).float().softmax(1)
+            probabilities = self.network(batch).float()
+        for one in probabilities.split(1):  # all images at once would need the memory again
+            one.copy_(one.softmax(1))
+        return probabilities
 
 
 def segment_tiles(

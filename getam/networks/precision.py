@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["autocast", "gradient_scaler"]
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that training may keep
 
 
 def autocast(precision: str, device: str | torch.device) -> AbstractContextManager:
     """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
-    ``auto`` is bf16 on a GPU that supports it, fp16 on another GPU, fp32 on a CPU. bf16 halves the
-    time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX). On another CPU bf16 is
-    far slower than fp32; a warning then says so once.
+    ``auto`` is bf16 on a GPU that supports it and on a CPU with instructions for it (AVX512-BF16,
+    AMX), fp16 on another GPU, fp32 on another CPU. bf16 takes about half of the time, but on a CPU
+    without these instructions it is far slower than fp32; a warning then says so once.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
     if kind == "cpu" and dtype is torch.bfloat16:
         _warn_without_instructions()
+        return _bf16_on_a_cpu()
     return nullcontext() if dtype is None else torch.autocast(kind, dtype)
 
 
@@ -37,14 +44,52 @@ def gradient_scaler(precision: str, device: str | torch.device) -> torch.amp.Gra
 def _resolved(precision: str, kind: str) -> str:
     if precision != "auto":
         return precision
+    if kind == "cpu":
+        return "bf16" if _cpu_has_bf16() else "fp32"
     if kind != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
+@contextmanager
+def _bf16_on_a_cpu() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16), _AttentionByProducts():
+        yield
+
+
+class _AttentionByProducts(TorchFunctionMode):
+    """Attention that is trained is computed as two matrix products and a softmax.
+
+    torch's fused attention has a slow backward pass in bf16 on a CPU: with it a block takes 1.3 to
+    3 times as long. Where nothing is trained the fused one is faster. It is also taken where the
+    attention weights would need much memory, and with a mask or dropout.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if function is F.scaled_dot_product_attention and len(args) == 3 and _unset(options):
+            query, key, value = args
+            weights = query.shape[:-1].numel() * key.shape[-2]
+            if query.requires_grad and weights <= LARGEST_PRODUCT:
+                return _attention(query, key, value)
+        return function(*args, **options)
+
+
+def _unset(options: dict[str, Any]) -> bool:
+    """Whether there is no mask, dropout or other option."""
+    return not any(isinstance(value, Tensor) or value for value in options.values())
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scaled = query * query.shape[-1] ** -0.5
+    return (scaled @ key.transpose(-2, -1)).softmax(-1) @ value
+
+
 @cache
 def _warn_without_instructions() -> None:
-    if not _cpu_has_bf16():
+    if _cpu_has_bf16() is False:
         warnings.warn(
             "precision: got bf16 on a CPU that has no instructions for it. It is far slower than "
             "fp32 there. Leave out the preset bf16, or set each precision to fp32.",
@@ -52,9 +97,9 @@ def _warn_without_instructions() -> None:
         )
 
 
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU has instructions for bf16; True if torch is too old to tell."""
+def _cpu_has_bf16() -> bool | None:
+    """Whether the CPU has instructions for bf16; None if torch is too old to tell."""
     if not hasattr(torch.cpu, "get_capabilities"):
-        return True
+        return None
     names = torch.cpu.get_capabilities()
     return any(names.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))

@@ -4,26 +4,28 @@ A photo that is larger than a tile is cut into overlapping tiles, and the middle
 kept. A tile is reduced to ``WORKING`` pixels before the network and the dense CRF get it. Its
 probabilities have the size of the network's input until they are enlarged, one class at a time.
 
-The module imports no network, because processes that only label import it.
+The module imports neither networks nor torch, because processes that only label import it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from getam.data.transforms import reduced, resize_maps
+from getam.data.resizing import enlarged, enlarged_argmax, reduced
 from getam.labels.crf import dense_crf
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
 TINY = 1e-12
+LATTICES = 8  # classes whose arrays take as much memory as what the CRF keeps for all classes
 
 Crf = Mapping[str, Any] | None
+Room = Callable[[int], AbstractContextManager[None]]
 
 
 class Tile(NamedTuple):
@@ -87,19 +89,25 @@ def label_parts(
     size: tuple[int, int],
     classes: Sequence[int] | None = None,
     crf: Crf = None,
+    room: Room = nullcontext,
 ) -> np.ndarray:
     """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
 
     Args:
-        classes: the class ids that the image may have besides background (0). None: all.
+        classes: the class ids that the image may have besides background (0). They share the
+            probabilities of all other classes. None: all.
         crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
+        room: a context in which probabilities of so many values are smoothed. It may wait until
+            there is memory for them.
     """
     labels = np.zeros(size, np.uint8)
     values = None if classes is None else np.array([0, *classes], np.uint8)
+    if values is not None:
+        parts = [part._replace(grids=[_shared(g, values) for g in part.grids]) for part in parts]
     for part in parts:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
-        whole = _labels(part, window, values, crf)
+        whole = _labels(part, window, values, crf, room)
         inner = tuple(
             slice(core.start - begin.start, core.stop - begin.start)
             for core, begin in zip(part.tile.core, part.tile.window)
@@ -108,7 +116,9 @@ def label_parts(
     return labels
 
 
-def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf) -> np.ndarray:
+def _labels(
+    part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf, room: Room
+) -> np.ndarray:
     """The labels of one tile of ``size`` (H, W)."""
     grids = part.grids
     if values is None:
@@ -117,12 +127,41 @@ def _labels(part: Part, size: tuple[int, int], values: np.ndarray | None, crf: C
         return np.full(size, values[0], np.uint8)
     grids = [grid[values] for grid in grids]
     if crf is not None:
-        small = enlarged(grids, part.image.shape[:2])
-        small /= small.sum(0).clip(TINY)
         # Background, and only those classes that win somewhere: more classes take longer.
-        kept = np.union1d(0, np.unique(small.argmax(0)))
-        values, grids = values[kept], [dense_crf(part.image, small[kept], **crf)]
+        kept = np.union1d(0, np.unique(enlarged_argmax(grids, part.image.shape[:2])))
+        values, grids = values[kept], [_smoothed(part.image, grids, kept, crf, room)]
     return values[enlarged_argmax(grids, size)]
+
+
+def _shared(grid: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Probabilities (K, h, w) in which only the classes ``values`` are not 0; the first is 0.
+
+    Background stays. What it leaves of 1 goes to the other values, in proportion to their
+    probabilities: an object that looks like a class that the image does not have is still an
+    object. So it is the most similar one of the classes that the image has.
+    """
+    found = np.zeros_like(grid)
+    found[values] = grid[values]
+    found[values[1:]] *= (1 - grid[0]) / grid[values[1:]].sum(0).clip(TINY)
+    return found
+
+
+def _smoothed(
+    image: np.ndarray,
+    grids: Sequence[np.ndarray],
+    kept: np.ndarray,
+    crf: Mapping[str, Any],
+    room: Room,
+) -> np.ndarray:
+    """The kept classes of the probabilities (K, h, w) at the size of the image, after the CRF."""
+    size = image.shape[:2]
+    if len(kept) == 1:
+        return np.ones((1, *size), np.float32)
+    total = enlarged([grid.sum(0, keepdims=True) for grid in grids], size).clip(TINY)
+    with room((len(kept) + LATTICES) * size[0] * size[1]):
+        probabilities = enlarged([grid[kept] for grid in grids], size)
+        probabilities /= total
+        return dense_crf(image, probabilities, **crf)
 
 
 def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:
@@ -133,24 +172,3 @@ def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:
     """
     highest = np.mean([grid.max((1, 2)) for grid in grids], axis=0)
     return np.union1d(0, np.flatnonzero(highest >= 0.99 / len(highest))).astype(np.uint8)
-
-
-def enlarged(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """The mean over scales of probabilities (K, h, w), each enlarged to (K, H, W) first."""
-    resized = [resize_maps(torch.from_numpy(grid)[None], size)[0].numpy() for grid in grids]
-    return resized[0] if len(resized) == 1 else sum(resized) / np.float32(len(resized))
-
-
-def enlarged_argmax(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """The argmax over classes of the mean of probabilities (K, h, w), enlarged to (K, H, W).
-
-    Enlarges one class at a time. Returns (H, W) uint8; of equal classes the lowest.
-    """
-    best = np.full(size, -np.inf, np.float32)
-    labels = np.zeros(size, np.uint8)
-    for number in range(len(grids[0])):
-        one = enlarged([grid[number : number + 1] for grid in grids], size)[0]
-        wins = one > best
-        best[wins] = one[wins]
-        labels[wins] = number
-    return labels

@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,6 +17,14 @@ from getam.errors import UserError
 
 if TYPE_CHECKING:
     from getam.running.context import Context
+
+VALUES = 500_000  # in a part of the room for large arrays
+PARTS = 21  # of a process: the dense CRF of 5 classes at 1024 x 768 pixels
+
+# One thread; and glibc gives arrays above 1 MB back to the system as soon as they are freed.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+
+_room: Room | None = None  # of this process, if it is one of a pool
 
 
 def workers(count: int) -> joblib.Parallel:
@@ -32,20 +40,69 @@ def workers(count: int) -> joblib.Parallel:
     )
 
 
-def process_pool(count: int) -> Executor:
-    """Processes of this machine for single tasks, with one thread each: a context manager.
+@contextmanager
+def process_pool(count: int) -> Iterator[Executor]:
+    """Processes of this machine for single tasks, with one thread each.
 
-    They end with the context, and with this process, also when it is killed. They are not the
-    processes that joblib keeps and gives to its next user: those must be made by joblib.
+    They end with the context, after an error at once, and with this process, also when it is
+    killed. They are not the processes that joblib keeps and gives to its next user: those must be
+    made by joblib. Their tasks may use ``room_in_process``.
     """
     from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.backend import get_context
 
-    return ProcessPoolExecutor(
+    context = get_context("loky")
+    parts = PARTS * max(1, count - 1)  # the main process has arrays too
+    pool = ProcessPoolExecutor(
         count,
-        initializer=end_with_parent,
-        initargs=(os.getpid(),),
-        env={"OMP_NUM_THREADS": "1"},
+        context=context,
+        initializer=_begin,
+        initargs=(os.getpid(), parts, context.Lock(), context.Semaphore(parts)),
+        env=ENVIRONMENT,
     )
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(kill_workers=True)
+        raise
+    pool.shutdown()
+
+
+def _begin(parent: int, parts: int, *locks: Any) -> None:
+    global _room
+    _room = Room(parts, *locks)
+    end_with_parent(parent)
+
+
+class Room:
+    """Keeps the memory of the processes of a pool bounded. It has parts of ``VALUES`` values.
+
+    A task takes the parts that it needs, and waits until they are free. A task that needs more
+    than all parts takes all.
+    """
+
+    def __init__(self, parts: int, one_by_one: Any, free: Any) -> None:
+        self._parts, self._one_by_one, self._free = parts, one_by_one, free
+
+    @contextmanager
+    def __call__(self, values: int) -> Iterator[None]:
+        taken = min(self._parts, -(-values // VALUES))
+        with self._one_by_one:  # else two tasks could wait for each other's parts
+            for _ in range(taken):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(taken):
+                self._free.release()
+
+
+@contextmanager
+def room_in_process(values: int) -> Iterator[None]:
+    """A context for arrays of so many values: in a process of ``process_pool`` it may wait until
+    the other processes leave room for them (``Room``)."""
+    with nullcontext() if _room is None else _room(values):
+        yield
 
 
 @contextmanager

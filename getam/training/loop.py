@@ -10,7 +10,6 @@ of the whole batch; only dropout differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from getam.cache import end_with_parent
 from getam.errors import UserError
 from getam.networks.build import encoder_parameters, freeze_blocks
 from getam.networks.precision import autocast, gradient_scaler
+from getam.networks.threads import fewer_threads
 from getam.training import distributed
 from getam.training.checkpoint import Checkpoint, History, check_finite
 from getam.training.signals import HeldBack
@@ -187,20 +187,6 @@ def train(
             signals.obey()
     network.eval()
     return history
-
-
-@contextmanager
-def fewer_threads(count: int) -> Iterator[None]:
-    """A context in which torch computes with ``count`` threads fewer, and with at least one.
-
-    They leave cores to ``count`` processes that load photos.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _end_with_parent(_: int) -> None:

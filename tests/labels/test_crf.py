@@ -116,6 +116,31 @@ def test_crf_without_pydensecrf_gives_the_same_numbers(preset, size, labels, mon
     assert np.abs(expected - probabilities).max() > 0.3, "the CRF changed next to nothing"
 
 
+@pytest.mark.parametrize("labels", [9, 21])
+def test_many_labels_are_smoothed_in_parts_with_the_same_result(labels, monkeypatch):
+    pytest.importorskip("pydensecrf")
+    rng = np.random.default_rng(0)
+    size = (61, 85)
+    image = (200 * smooth_noise(rng, 3, *size) + 20 * rng.random((*size, 3))).astype(np.uint8)
+    probabilities = np.moveaxis(smooth_noise(rng, labels, *size) + 0.01, -1, 0)
+    probabilities = np.ascontiguousarray(probabilities / probabilities.sum(0))
+    sizes, whole = [], crf._library_crf
+
+    def watched(image, labels, *kernels):
+        sizes.append(labels)
+        return whole(image, labels, *kernels)
+
+    monkeypatch.setattr(crf, "_library_crf", watched)
+    found = dense_crf(image, probabilities, **CRF_PRESETS["predictions"])
+    monkeypatch.setattr(crf, "_AT_ONCE", labels)
+    expected = dense_crf(image, probabilities, **CRF_PRESETS["predictions"])
+    assert sizes[1] == labels
+    assert sizes[0] <= 8, "the library needs most of its memory for the labels"
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_array_equal(found.argmax(0), expected.argmax(0))
+    assert np.abs(expected - probabilities).max() > 0.3, "the CRF changed next to nothing"
+
+
 @pytest.mark.parametrize(
     ("image", "probabilities", "message"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from getam.labels.photo_doubt import Evidence, doubt_of, evidence, presence, soft_iou
+from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, presence, soft_iou
 from getam.labels.readout import FINE, held_out_answers
 
 NAMES = ("cat", "cow", "dog")
@@ -132,3 +132,9 @@ def test_ignored_pixels_of_a_mask_belong_to_no_class():
     found = evidence(scores, np.full((2, 2), 255, np.uint8), soft=True)
     assert found.fit.tolist() == [0]
     assert found.presence.tolist() == [1]
+
+
+def test_doubt_is_high_if_the_mask_or_the_labels_are_doubtful():
+    assert joined(0.9, 0) == pytest.approx(0.9)
+    assert joined(0, 0.9) == pytest.approx(0.9)
+    assert joined(0.3, 0.9) > joined(0.2, 0.9) > 0.9

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from getam.config.loading import load_config
 from getam.networks import precision as getam_precision
@@ -21,12 +23,71 @@ from tests.conftest import EXAMPLE
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("auto", torch.float32)],
+    ("precision", "instructions", "dtype"),
+    [
+        ("fp32", {"amx_bf16": True}, torch.float32),
+        ("bf16", {"amx_bf16": True}, torch.bfloat16),
+        ("auto", {"amx_bf16": True}, torch.bfloat16),
+        ("auto", {"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ("auto", {"avx2": True}, torch.float32),
+    ],
 )
-def test_a_cpu_computes_in_the_precision_that_is_named(precision, dtype):
+def test_a_cpu_computes_in_the_precision_that_is_named(monkeypatch, precision, instructions, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
     with autocast(precision, "cpu"):
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
+
+
+def test_auto_is_fp32_where_torch_cannot_tell_the_instructions(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    with autocast("auto", "cpu"):
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def attention_in_bf16(queries, **options):
+    with autocast("bf16", "cpu"):
+        return functional.scaled_dot_product_attention(queries, queries, queries, **options)
+
+
+def test_trained_attention_in_bf16_has_the_values_and_gradients_of_the_fused_one(calls):
+    queries = torch.randn(2, 3, 10, 8, generator=torch.Generator().manual_seed(0))
+    exact, found = queries.clone().requires_grad_(), queries.clone().requires_grad_()
+    right = functional.scaled_dot_product_attention(exact, exact, exact)
+    made = attention_in_bf16(found)
+    assert calls.fused == 1  # that in fp32
+    (right**2).sum().backward()
+    (made.float() ** 2).sum().backward()
+    torch.testing.assert_close(made.float(), right, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(found.grad, exact.grad, atol=0.1, rtol=0.05)
+
+
+def test_attention_stays_fused_where_it_is_not_trained_or_takes_much_memory(calls, monkeypatch):
+    queries = torch.randn(2, 3, 10, 8)
+    attention_in_bf16(queries)
+    attention_in_bf16(queries.requires_grad_(), dropout_p=0.1)
+    attention_in_bf16(queries, attn_mask=torch.ones(10, 10, dtype=torch.bool))
+    assert calls.fused == 3
+    monkeypatch.setattr(getam_precision, "LARGEST_PRODUCT", 2 * 3 * 10 * 10 - 1)
+    attention_in_bf16(queries)
+    assert calls.fused == 4
+
+
+class Calls(TorchFunctionMode):
+    """Counts the calls of the fused attention that reach torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.fused = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.fused += function is functional.scaled_dot_product_attention
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def calls():
+    with Calls() as calls:
+        yield calls
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "auto"])

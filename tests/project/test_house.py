@@ -58,9 +58,10 @@ def test_only_the_package_and_its_errors_lie_loose_in_the_library():
     assert {p.name for p in (ROOT / "getam").glob("*.py")} == {"__init__.py", "errors.py"}
 
 
-def test_the_folder_of_stages_holds_the_chain_the_stages_and_one_shared_file():
+def test_the_folder_of_stages_holds_the_chain_the_checks_the_stages_and_one_shared_file():
     files = {p.stem for p in (ROOT / "stages").rglob("*.py")} - {"__init__"}
-    assert files == {"chain", "shared", "compare", "agreement", *DATA_STAGES, *ORDER} - {"data"}
+    apart = {"chain", "checks", "shared", "compare", "agreement"}
+    assert files == {*apart, *DATA_STAGES, *ORDER} - {"data"}
 
 
 def test_no_two_files_of_code_have_one_name():

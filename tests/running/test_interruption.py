@@ -101,28 +101,47 @@ def alive(pids: set[int]) -> set[int]:
     return pids & {int(pid) for pid, stat in rows if not stat.startswith("Z")}
 
 
-def in_labels(place: Path) -> bool:
-    return any((place / "artifacts" / "pseudolabels").glob("*.partial/labels/*.png"))
+# A stage whose workers write files, the folder of these files, and settings that make a photo
+# take seconds.
+SLOW = ("pseudolabels", "labels", ("pseudolabels.pamr.iterations=3000",))
+SLOW_PREDICTIONS = (
+    "predictions",
+    "masks",
+    ("predictions.crf.enabled=true", "predictions.crf.steps=3000"),
+)
+WORKING = pytest.mark.parametrize("slow", [SLOW, SLOW_PREDICTIONS], ids=lambda slow: slow[0])
 
 
-SLOW = ("pseudolabels.pamr.iterations=3000",)  # a photo takes seconds
+def begin(place: Path, data: Path, made: Path, slow: tuple) -> subprocess.Popen:
+    """Start a slow stage on a copy of the artifacts before it; wait for its first file."""
+    shutil.copytree(made / "artifacts", place / "artifacts")
+    stage, _, sets = slow
+    process = start(place, data, "--until", stage, "--workers", "2", sets=sets)
+    until(lambda: files_of(place, slow), process, seconds=300)
+    return process
+
+
+def files_of(place: Path, slow: tuple) -> dict[str, int]:
+    """The files that an unfinished stage has written, and when."""
+    stage, folder, _ = slow
+    files = (place / "artifacts" / stage).glob(f"*.partial/{folder}/*.png")
+    return {file.name: file.stat().st_mtime_ns for file in files}
 
 
 @pytest.fixture(scope="module")
-def mapped(tmp_path_factory, data) -> Path:
-    """The artifacts up to the maps."""
-    place = tmp_path_factory.mktemp("mapped")
-    done = pipeline("run", "--until", "maps", "--workers", "1", cwd=place, settings=settings(data))
+def trained(tmp_path_factory, data) -> Path:
+    """The artifacts up to the segmentation network."""
+    place = tmp_path_factory.mktemp("trained")
+    words = ("run", "--until", "deeplab", "--workers", "1")
+    done = pipeline(*words, cwd=place, settings=settings(data))
     assert done.code == 0, done
     return place
 
 
+@WORKING
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_workers_end_with_the_command_however_it_ends(tmp_path, data, mapped, number):
-    shutil.copytree(mapped / "artifacts", tmp_path / "artifacts")
-    words = ("--until", "pseudolabels", "--workers", "2")
-    process = start(tmp_path, data, *words, sets=SLOW)
-    until(lambda: in_labels(tmp_path), process)
+def test_workers_end_with_the_command_however_it_ends(tmp_path, data, trained, number, slow):
+    process = begin(tmp_path, data, trained, slow)
     workers = children_of(process.pid)
     assert len(workers) >= 2
     process.send_signal(number)
@@ -136,11 +155,26 @@ def test_workers_end_with_the_command_however_it_ends(tmp_path, data, mapped, nu
     assert verify(Store(tmp_path / "artifacts")) == []
 
 
-def test_workers_that_wait_for_work_end_with_a_stopped_training(tmp_path, data, mapped):
+def test_predictions_of_a_killed_run_are_kept_by_the_next_one(tmp_path, data, trained):
+    process = begin(tmp_path, data, trained, SLOW_PREDICTIONS)
+    process.kill()
+    process.communicate(timeout=60)
+    kept = files_of(tmp_path, SLOW_PREDICTIONS)
+    process = start(tmp_path, data, "--until", "predictions", sets=SLOW_PREDICTIONS[2])
+    more = lambda: len(files_of(tmp_path, SLOW_PREDICTIONS)) > len(kept)  # noqa: E731
+    until(more, process, seconds=300)
+    process.kill()
+    process.communicate(timeout=60)
+    assert kept
+    assert kept.items() <= files_of(tmp_path, SLOW_PREDICTIONS).items()
+
+
+def test_workers_that_wait_for_work_end_with_a_stopped_training(tmp_path, data, trained):
     """They made the labels, and would wait minutes for more."""
-    shutil.copytree(mapped / "artifacts", tmp_path / "artifacts")
+    shutil.copytree(trained / "artifacts", tmp_path / "artifacts")
     words = ("--until", "deeplab", "--workers", "2")
-    process = start(tmp_path, data, *words, sets=("deeplab.epochs=100000",))
+    sets = ("pseudolabels.pamr.iterations=9", "deeplab.epochs=100000")
+    process = start(tmp_path, data, *words, sets=sets)
     until(lambda: any((tmp_path / "artifacts").glob("deeplab/*.partial/started.json")), process)
     time.sleep(1)
     workers = children_of(process.pid)
@@ -155,11 +189,9 @@ def test_workers_that_wait_for_work_end_with_a_stopped_training(tmp_path, data, 
     assert not alive(workers)
 
 
-def test_a_killed_worker_is_a_sentence_and_the_next_run_goes_on(tmp_path, data, mapped):
-    shutil.copytree(mapped / "artifacts", tmp_path / "artifacts")
-    words = ("--until", "pseudolabels", "--workers", "2")
-    process = start(tmp_path, data, *words, sets=SLOW)
-    until(lambda: in_labels(tmp_path), process)
+@WORKING
+def test_a_killed_worker_is_a_sentence_and_the_next_run_goes_on(tmp_path, data, trained, slow):
+    process = begin(tmp_path, data, trained, slow)
     table = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -169,6 +201,6 @@ def test_a_killed_worker_is_a_sentence_and_the_next_run_goes_on(tmp_path, data, 
     _, err = process.communicate(timeout=60)
     result = Result(process.returncode, "", err)
     assert one_sentence(result), result
-    assert "pseudolabels: A worker process was killed" in err
-    told = pipeline("status", cwd=tmp_path, settings=settings(data, *SLOW))
+    assert f"{slow[0]}: A worker process was killed" in err
+    told = pipeline("status", cwd=tmp_path, settings=settings(data, *slow[2]))
     assert "A worker process was killed" in told.out

@@ -285,7 +285,7 @@ def test_a_check_looks_at_no_stage_that_is_cached(good, monkeypatch):
         "predictions",
         "evaluation",
     ):
-        monkeypatch.setattr(f"stages.{name}.check", note(name))
+        monkeypatch.setattr(f"stages.checks.{name}", note(name))
     assert run(good, options=("--dry-run", "--until", "maps")).exit_code == 0
     assert checked == ["classifier", "maps"]
 

@@ -31,16 +31,26 @@ def modules_of(place: Path, code: str, *options: str) -> set[str]:
     return {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
 
 
+UNUSUAL = ("--set", "deeplab.encoder_args={patch_size: 8, depth: 2, qk_norm: true}")
+
+
+def test_the_first_dry_run_needs_no_torch_with_networks_that_are_known(tmp_path):
+    make_folder(tmp_path / "data")
+    plain = ("--set", "pseudolabels.saliency=none")
+    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *plain)
+    assert "torch" in modules_of(tmp_path, PLAIN, "--dry-run", *plain, *UNUSUAL)
+
+
 def test_once_a_run_has_begun_a_dry_run_needs_no_torch(tmp_path):
     make_folder(tmp_path / "data")
-    assert "torch" in modules_of(tmp_path, PLAIN, "--dry-run")
-    modules_of(tmp_path, BEGIN)
-    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run")
+    assert "torch" in modules_of(tmp_path, PLAIN, "--dry-run", *UNUSUAL)
+    modules_of(tmp_path, BEGIN, *UNUSUAL)
+    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *UNUSUAL)
     other = ("--set", "classifier.lr_head=0.5", "--set", "pseudolabels.quantile=0.7")
-    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *other)
+    assert "torch" not in modules_of(tmp_path, PLAIN, "--dry-run", *UNUSUAL, *other)
     wrong = ("--set", "maps.start_block=7")
     with pytest.raises(AssertionError, match=r"maps\.start_block"):
-        modules_of(tmp_path, PLAIN, "--dry-run", *wrong)
+        modules_of(tmp_path, PLAIN, "--dry-run", *UNUSUAL, *wrong)
 
 
 def begin(place: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> None:

@@ -122,7 +122,7 @@ def test_a_change_executes_only_the_stages_that_read_it(place):
         place / "data", {"photo00": DOG, "photo02": CAT, "photo08": CAT}, ["photo02", "photo08"]
     )
     made, _ = run(place, SET)
-    assert "trained on pseudolabels and 1 corrections" in table(made)
+    assert "trained on pseudolabels and 1 correction" in table(made)
     assert "final masks, sample" in table(made)
     assert run(place, SET)[1] == []
     correct(place / "data", {"photo00": CAT})

@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from getam.config.loading import load_config
+from getam.data.index import Record
 from getam.networks.build import build_deeplab, build_endtoend
 from getam.networks.encoder_outputs import features_and_probabilities
 from getam.running.opening import open_runner
 from stages.chain import chain
+from stages.doubt import with_labels
 from tests.conftest import TINY, make_folder
 
 VIT = {"patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -107,3 +109,19 @@ def test_features_come_from_the_pass_that_gives_the_probabilities(kind):
     assert len(features) == 2
     assert np.isfinite(features.numpy()).all()
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_photo_whose_labels_are_wrong_is_doubtful_although_its_mask_fits():
+    random = np.random.default_rng(0)
+    features = [n % 2 * np.ones(6, np.float32) + random.normal(0, 0.3, 6) for n in range(40)]
+    labels = [(n % 2 + 1,) for n in range(40)]
+    labels[6], labels[9] = (1, 2), ()
+    records = [Record(f"photo{n}", Path(), own) for n, own in enumerate(labels)]
+    given = [0.1] * 40, ["The mask fits well."] * 40, np.float32(features), records, ("cat", "dog")
+    doubts, reasons = zip(*with_labels(*given))
+    assert set(np.argsort(doubts)[-2:]) == {6, 9}
+    assert reasons[6] == (
+        "The photo does not look like other photos with dog, which is among the labels."
+    )
+    assert reasons[9] == "The photo looks like photos with dog, which is not among the labels."
+    assert reasons[0] == "The mask fits well."

@@ -13,7 +13,8 @@ from getam.cache.pieces import begin
 from getam.config.schema import PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.images import read_image
-from getam.data.transforms import enlarged_labels, reduced
+from getam.data.resizing import reduced
+from getam.data.transforms import enlarged_labels
 from getam.errors import UserError
 from getam.labels.saliency import Saliency
 from getam.maps.file import MapFile, merge_shards, write_shard

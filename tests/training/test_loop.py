@@ -10,8 +10,9 @@ from torch import nn
 
 from getam.cache.pieces import begin
 from getam.config.schema import Training
+from getam.networks.threads import fewer_threads
 from getam.running.context import Context
-from getam.training.loop import Batches, fewer_threads, make_optimizer, schedule, train
+from getam.training.loop import Batches, make_optimizer, schedule, train
 from getam.training.losses import balanced_cross_entropy, cross_entropy
 
 

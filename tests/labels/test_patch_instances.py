@@ -1,0 +1,115 @@
+"""Which object patches tell the classes of a photo: what multiple-instance learning finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from getam.labels.patch_foreground import PatchScore
+from getam.labels.patch_instances import InstanceScore, fit_instances
+from stages.foreground import Finder
+
+FACE = 3
+
+
+def draw_photos(count: int = 200, seed: int = 0):
+    """Patch features (N, 32), what each patch shows, its photo, and the labels (P, 3) of photos.
+
+    Each photo shows a face, which is no class, and some of the garments 0, 1, 2.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.rand(count, 3, generator=generator) < 0.4
+    shown = torch.cat([labels, torch.ones(count, 1, dtype=torch.bool)], dim=1)
+    photos, kind = (part.repeat_interleave(10) for part in shown.nonzero(as_tuple=True))
+    centres = torch.randn(4, 32, generator=torch.Generator().manual_seed(9))
+    features = centres[kind] + 0.5 * torch.randn(len(kind), 32, generator=generator)
+    return torch.nn.functional.normalize(features, dim=1), kind, photos, labels
+
+
+def test_a_patch_of_a_class_is_told_from_what_is_in_all_photos():
+    features, _, photos, labels = draw_photos()
+    found = fit_instances(features, photos, labels)
+    others, kind, _, _ = draw_photos(seed=1)
+    scores = found(others, torch.zeros(len(others), 3))
+    garments = kind != FACE
+    assert (scores.argmax(dim=1) == kind)[garments].float().mean() > 0.97
+    own = scores[garments, kind[garments]]
+    assert (own > 0.5).float().mean() > 0.95
+    assert (scores[~garments] < 0.5).float().mean() > 0.95
+
+
+def test_the_order_of_the_patches_and_empty_photos_change_nothing():
+    features, _, photos, labels = draw_photos(60)
+    found = fit_instances(features, photos, labels)
+    labels = torch.cat([labels, torch.ones(5, 3, dtype=torch.bool)])  # photos without a patch
+    order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(2))
+    again = fit_instances(features[order], photos[order], labels)
+    torch.testing.assert_close(again.logits.weight, found.logits.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_photo_of_many_patches_is_learnt_from_at_equal_distances():
+    """1,000 patches, of which the last tenth shows the class: those are among the 300 learnt."""
+    generator = torch.Generator().manual_seed(0)
+    features = 0.1 * torch.randn(2000, 8, generator=generator)
+    features[900:1000, 0] += 1
+    found = fit_instances(
+        features, torch.arange(2).repeat_interleave(1000), torch.tensor([[True], [False]])
+    )
+    scores = found(features, torch.zeros(2000, 1))[:, 0]
+    assert scores[900:1000].min() > scores[:900].max()
+
+
+def test_a_class_that_all_photos_have_keeps_the_other_score():
+    features, _, photos, labels = draw_photos(40)
+    labels = torch.cat([labels, torch.ones(40, 1).bool(), torch.zeros(40, 1).bool()], dim=1)
+    found = fit_instances(features, photos, labels)
+    other = torch.rand(len(features), 5, generator=torch.Generator().manual_seed(3))
+    assert found.learnt.tolist() == [True, True, True, False, False]
+    assert torch.equal(found(features, other)[:, 3:], other[:, 3:])
+    assert found(features, other).isfinite().all()
+
+
+def test_a_rare_class_is_learnt_from_few_photos():
+    features, kind, photos, labels = draw_photos(300)
+    few = labels[:, 0].nonzero()[:6, 0]
+    kept = ~labels[:, 0] | torch.isin(torch.arange(300), few)
+    number = kept.cumsum(0) - 1
+    patches = kept[photos]
+    found = fit_instances(features[patches], number[photos[patches]], labels[kept])
+    scores = found(features, torch.zeros(len(features), 3))[:, 0]
+    assert scores[kind == 0].median() > scores[kind != 0].quantile(0.99)
+
+
+@pytest.mark.parametrize(("features", "photos"), [((0, 4), 0), ((5, 4), 3), ((5,), 5)])
+def test_patches_of_another_shape_are_refused(features, photos):
+    with pytest.raises(ValueError, match="at least one patch"):
+        fit_instances(torch.rand(features), torch.zeros(photos).long(), torch.ones(1, 2).bool())
+
+
+def test_an_object_needs_both_scores_to_get_a_class():
+    """Four patches: both scores see class 1, only the first, only the second, none."""
+    first = PatchScore(torch.tensor([[1.0], [0.0]]), torch.zeros(1))
+    second = InstanceScore(
+        PatchScore(torch.tensor([[0.0], [40.0]]), torch.full((1,), -20.0)), torch.tensor([True])
+    )
+    features = torch.tensor([[[1.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]])
+    all_object = PatchScore(torch.zeros(2), torch.tensor(1.0))
+    found = dict(Finder(all_object, first, True, second)(features, np.array([1], np.uint8)))
+    assert found["foreground"].flatten().tolist() == pytest.approx([1, 1, 1, 0], abs=1e-6)
+    alone = dict(Finder(all_object, first, True)(features, np.array([1], np.uint8)))
+    assert alone["foreground"].flatten().tolist() == pytest.approx([1, 1, 0, 0], abs=1e-6)
+
+
+def test_the_class_that_both_scores_see_gets_the_larger_share():
+    first = PatchScore(torch.tensor([[0.6, 0.6]]), torch.zeros(2))
+    logits = PatchScore(torch.tensor([[3.0, -3.0]]), torch.zeros(2))
+    find = Finder(
+        PatchScore(torch.zeros(1), torch.tensor(1.0)),
+        first,
+        True,
+        InstanceScore(logits, torch.ones(2).bool()),
+    )
+    classes = dict(find(torch.ones(1, 1, 1), np.array([1, 2], np.uint8)))["classes"]
+    told = torch.sigmoid(torch.tensor([3.0, -3.0])).sqrt()
+    assert classes.flatten().tolist() == pytest.approx((told / told.sum()).tolist(), abs=1e-6)
