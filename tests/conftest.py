@@ -35,6 +35,10 @@ TINY = (
     "endtoend.joint.epochs=2",
     "endtoend.classification.batch_size=4",
     "endtoend.joint.batch_size=4",
+    "classifier.precision=fp32",  # auto depends on the machine
+    "deeplab.precision=fp32",
+    "endtoend.classification.precision=fp32",
+    "endtoend.joint.precision=fp32",
 )
 """Settings of networks so small that a whole run takes seconds."""
 EXAMPLE = (

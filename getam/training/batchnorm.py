@@ -27,9 +27,12 @@ class JointBatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d`` with statistics over the batches of all processes (of equal size)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """(B, C, H, W) -> (B, C, H, W) of the same type; the statistics are float32."""
         if not self.training:
             return super().forward(features)
+        return self._normalised(features.float()).to(features.dtype)
+
+    def _normalised(self, features: Tensor) -> Tensor:
         processes = torch.distributed.get_world_size()
         moments = torch.stack([features.mean((0, 2, 3)), features.square().mean((0, 2, 3))])
         mean, square = _Total.apply(moments) / processes

@@ -196,6 +196,20 @@ def test_batch_normalisation_of_two_processes_is_that_of_one(tmp_path):
         torch.testing.assert_close(two[name], value)
 
 
+def test_batch_normalisation_of_processes_takes_bf16_and_keeps_float32_statistics(tmp_path):
+    features = torch.randn(6, 4, 5, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    joint, plain = join_batchnorm(nn.Sequential(nn.BatchNorm2d(4))), nn.BatchNorm2d(4)
+    meet = f"file://{tmp_path / 'meet'}"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
+    try:
+        found = joint(features)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), plain(features.float()), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(joint[0].running_mean, plain.running_mean)
+
+
 def test_shares_are_disjoint_and_gathered_in_order():
     items = list(range(7))
     shared = []
