@@ -58,7 +58,7 @@ def run(job: Job) -> dict[str, Any]:
     doubts, reasons, features = [], [], []
     for record, seen, answer in zip(records, look.again(), answers):
         agreement.update(answer.argmax(0), seen.mask, record.labels)
-        second = evidence(answer, seen.mask, soft=False)
+        second = evidence(answer, seen.mask, record.labels, soft=False)
         doubt, reason = doubt_of(record.labels, seen.network, second, data.classes)
         doubts.append(doubt)
         reasons.append(reason)
@@ -191,7 +191,7 @@ class Look:
             rows, columns = patch_grid((h, w), batch.shape[2] / features.shape[2])
             fine = resize_maps(probabilities[n : n + 1, :, :h, :w], (rows * FINE, columns * FINE))
             mask = on_patches(self._mask(record), (rows, columns))
-            network = evidence(fine[0].cpu().numpy(), mask, soft=True)
+            network = evidence(fine[0].cpu().numpy(), mask, record.labels, soft=True)
             yield Seen(features[n, :, :rows, :columns].cpu(), mask, network)
 
     def _mask(self, record: Record) -> np.ndarray:

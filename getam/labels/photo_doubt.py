@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from getam.labels.own_classes import among
+
 __all__ = [
     "Evidence",
     "doubt_of",
@@ -43,22 +45,29 @@ class Evidence(NamedTuple):
     presence: np.ndarray
 
 
-def evidence(scores: np.ndarray, mask: np.ndarray, *, soft: bool) -> Evidence:
+def evidence(
+    scores: np.ndarray, mask: np.ndarray, labels: Sequence[int], *, soft: bool
+) -> Evidence:
     """The evidence of a model.
 
     Args:
         scores: (C + 1, H, W), background first.
         mask: (H, W), 0 background, 1..C, 255 ignore.
-        soft: True for probabilities, which are compared as they are. False: only the label with the
-            highest score of each pixel is compared.
+        labels: the class ids 1..C of the photo. The mask is compared with what the model says if
+            the photo has these classes only.
+        soft: True for probabilities, which are compared as they are, those of other classes shared
+            among the classes of the photo. False: only the label of the photo with the highest
+            score of each pixel is compared.
     """
-    answer = None if soft else scores.argmax(axis=0)
+    possible = np.array([0, *labels], np.uint8)
+    known = among(scores, possible) if soft else None
+    answer = None if soft else possible[scores[possible].argmax(axis=0)]
     count = len(scores)
     fit, seen = np.zeros(count - 1, np.float32), np.zeros(count - 1, np.float32)
     for label in range(1, count):
         own = mask == label
         if own.any():
-            exact = soft_iou(scores[label], own) if soft else iou(answer == label, own)
+            exact = soft_iou(known[label], own) if soft else iou(answer == label, own)
             fit[label - 1] = exact
         seen[label - 1] = presence(scores[label])
     return Evidence(fit, seen)

@@ -18,6 +18,7 @@ import numpy as np
 
 from getam.data.resizing import enlarged, enlarged_argmax, reduced
 from getam.labels.crf import dense_crf
+from getam.labels.own_classes import among
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
@@ -103,7 +104,7 @@ def label_parts(
     labels = np.zeros(size, np.uint8)
     values = None if classes is None else np.array([0, *classes], np.uint8)
     if values is not None:
-        parts = [part._replace(grids=[_shared(g, values) for g in part.grids]) for part in parts]
+        parts = [part._replace(grids=[among(g, values) for g in part.grids]) for part in parts]
     for part in parts:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
@@ -131,19 +132,6 @@ def _labels(
         kept = np.union1d(0, np.unique(enlarged_argmax(grids, part.image.shape[:2])))
         values, grids = values[kept], [_smoothed(part.image, grids, kept, crf, room)]
     return values[enlarged_argmax(grids, size)]
-
-
-def _shared(grid: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Probabilities (K, h, w) in which only the classes ``values`` are not 0; the first is 0.
-
-    Background stays. What it leaves of 1 goes to the other values, in proportion to their
-    probabilities: an object that looks like a class that the image does not have is still an
-    object. So it is the most similar one of the classes that the image has.
-    """
-    found = np.zeros_like(grid)
-    found[values] = grid[values]
-    found[values[1:]] *= (1 - grid[0]) / grid[values[1:]].sum(0).clip(TINY)
-    return found
 
 
 def _smoothed(

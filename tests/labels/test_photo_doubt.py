@@ -46,8 +46,8 @@ def doubts(photos: list[Photo]) -> tuple[list[float], list[str]]:
     found = [
         doubt_of(
             photo.labels,
-            evidence(photo.seen(), photo.mask, soft=True),
-            evidence(answer, photo.mask, soft=False),
+            evidence(photo.seen(), photo.mask, photo.labels, soft=True),
+            evidence(answer, photo.mask, photo.labels, soft=False),
             NAMES,
         )
         for photo, answer in zip(photos, answers)
@@ -129,7 +129,7 @@ def test_a_small_object_is_present_as_clearly_as_a_large_one():
 def test_ignored_pixels_of_a_mask_belong_to_no_class():
     scores = np.zeros((2, 2, 2), np.float32)
     scores[1] = 1
-    found = evidence(scores, np.full((2, 2), 255, np.uint8), soft=True)
+    found = evidence(scores, np.full((2, 2), 255, np.uint8), [1], soft=True)
     assert found.fit.tolist() == [0]
     assert found.presence.tolist() == [1]
 
