@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-SHARED = {"rounds", "map_rivals", "process_tree", "memory_of_gpu"}  # code that several use
+SHARED = {
+    "rounds",
+    "map_rivals",
+    "process_tree",
+    "memory_of_gpu",
+    "products",
+}  # code that several use
 NAMES = sorted({file.stem for file in FOLDER.glob("*.py")} - SHARED)
 SMALL = {  # and what the table tells among others
     "endtoend": ("--rounds=1 --batch=2 --channels=8 --threads=1", "joint / supervised"),

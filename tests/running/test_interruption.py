@@ -48,9 +48,14 @@ def until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def in_training(place: Path) -> bool:
-    """Whether the classifier has been trained for a while."""
-    return any((place / "artifacts" / "classifier").glob("*.partial/started.json"))
+def wait_for_training(process: subprocess.Popen) -> None:
+    """Read what the command tells until a training has taken steps."""
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if "steps" in line:
+            return
+    raise AssertionError(told)
 
 
 def one_sentence(result: Result) -> bool:
@@ -63,8 +68,7 @@ def one_sentence(result: Result) -> bool:
 )
 def test_a_stopped_training_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, data, number, code):
     process = start(tmp_path, data, "--until", "classifier", "--workers", "1", sets=LONG)
-    until(lambda: in_training(tmp_path), process)
-    time.sleep(1)
+    wait_for_training(process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
