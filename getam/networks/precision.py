@@ -22,9 +22,9 @@ LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that train
 def autocast(precision: str, device: str | torch.device) -> AbstractContextManager:
     """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
-    ``auto`` is bf16 on a GPU that supports it and on a CPU with instructions for it (AVX512-BF16,
-    AMX), fp16 on another GPU, fp32 on another CPU. bf16 takes about half of the time, but on a CPU
-    without these instructions it is far slower than fp32; a warning then says so once.
+    ``auto`` is bf16 on a GPU that supports it, fp16 on another GPU, fp32 on a CPU. bf16 takes about
+    half of the time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX). On another
+    CPU it is far slower than fp32; a warning then says so once.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
@@ -44,8 +44,6 @@ def gradient_scaler(precision: str, device: str | torch.device) -> torch.amp.Gra
 def _resolved(precision: str, kind: str) -> str:
     if precision != "auto":
         return precision
-    if kind == "cpu":
-        return "bf16" if _cpu_has_bf16() else "fp32"
     if kind != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
