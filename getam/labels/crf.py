@@ -26,6 +26,7 @@ _AT_ONCE = 8  # labels; the library needs about 30 bytes per label and pixel
 _STRIP = 1 << 16  # pixels whose probabilities are normalised at a time
 Gaussian = tuple[float, float]  # standard deviation of the position, weight
 Bilateral = tuple[float, float, float]  # standard deviation of position and of colour, weight
+Kernels = tuple[Gaussian, Bilateral]
 
 
 def dense_crf(
@@ -76,19 +77,14 @@ def dense_crf(
         infer = _infer_by_lattice
     elif len(probabilities) > _AT_ONCE:
         infer = _infer_in_parts
-    gaussian = gaussian_sxy, gaussian_compat
-    bilateral = bilateral_sxy, bilateral_srgb, bilateral_compat
-    return infer(image, probabilities, gaussian, bilateral, steps).reshape(probabilities.shape)
+    kernels = (gaussian_sxy, gaussian_compat), (bilateral_sxy, bilateral_srgb, bilateral_compat)
+    return infer(image, probabilities, kernels, steps).reshape(probabilities.shape)
 
 
 def _infer_by_library(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    gaussian: Gaussian,
-    bilateral: Bilateral,
-    steps: int,
+    image: np.ndarray, probabilities: np.ndarray, kernels: Kernels, steps: int
 ) -> np.ndarray:
-    crf = _library_crf(image, len(probabilities), gaussian, bilateral)
+    crf = _library_crf(image, len(probabilities), kernels)
     energy = _log_probabilities(probabilities)
     crf.setUnaryEnergy(np.negative(energy, out=energy))  # copies it
     del energy
@@ -99,11 +95,7 @@ def _infer_by_library(
 
 
 def _infer_in_parts(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    gaussian: Gaussian,
-    bilateral: Bilateral,
-    steps: int,
+    image: np.ndarray, probabilities: np.ndarray, kernels: Kernels, steps: int
 ) -> np.ndarray:
     """The same for many labels, in less memory: the library gets a part of the labels at a time.
 
@@ -112,7 +104,7 @@ def _infer_in_parts(
     """
     parts = -(-len(probabilities) // _AT_ONCE)
     most = -(-len(probabilities) // parts)
-    crf = _library_crf(image, most, gaussian, bilateral)
+    crf = _library_crf(image, most, kernels)
     given, _, more = crf.startInference()
     messages, *_ = crf.startInference()  # only the first of the three can be read
     found = _log_probabilities(probabilities)
@@ -139,10 +131,9 @@ def _normalise(energies: np.ndarray, probabilities: np.ndarray | None = None) ->
         strip /= strip.sum(0)
 
 
-def _library_crf(
-    image: np.ndarray, labels: int, gaussian: Gaussian, bilateral: Bilateral
-) -> DenseCRF2D:
+def _library_crf(image: np.ndarray, labels: int, kernels: Kernels) -> DenseCRF2D:
     """The library's object for so many labels of an image, with its two kernels."""
+    gaussian, bilateral = kernels
     height, width = image.shape[:2]
     crf = _pydensecrf().DenseCRF2D(width, height, labels)
     crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
@@ -156,16 +147,13 @@ def _library_crf(
 
 
 def _infer_by_lattice(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    gaussian: Gaussian,
-    bilateral: Bilateral,
-    steps: int,
+    image: np.ndarray, probabilities: np.ndarray, kernels: Kernels, steps: int
 ) -> np.ndarray:
     import torch
 
     from getam.labels.permutohedral import GaussianFilter
 
+    gaussian, bilateral = kernels
     with torch.no_grad():
         position = np.indices(image.shape[:2], dtype=np.float32)[::-1].reshape(2, -1)
         colour = image.reshape(-1, 3).T.astype(np.float32)
