@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from getam.data.heic import check_readable
 from getam.data.intensity import (
@@ -25,6 +30,7 @@ from getam.errors import UserError
 if TYPE_CHECKING:
     from getam.data.index import Record
 
+PNG = b"\x89PNG\r\n\x1a\n"
 ROWS = 128  # of a photo that are copied at a time
 
 _said: set[str] = set()
@@ -81,7 +87,7 @@ def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
     """The upright image, or of a deep one its upright values."""
     check_readable([path])
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if is_deep(image):
                 return image, upright_values(image, path)
             return _upright(image), None
@@ -163,12 +169,30 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     check_readable([path])
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            if isinstance(image, TiffImageFile):  # its size may be the upright one already
+                width, height = image.tag_v2[256], image.tag_v2[257]
+            whole = not isinstance(image, PngImageFile) or _metadata_behind(path)
+            # Of a PNG, getexif decodes all pixels to see what is behind them; mostly nothing is.
+            exif = image.getexif() if whole else Image.Image.getexif(image)
+            turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
     return (width, height) if turned else (height, width)
+
+
+def _metadata_behind(path: Path) -> bool:
+    """Whether a PNG has text or EXIF behind its first pixels, which may turn it."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(len(PNG))
+        behind = False
+        while len(head := file.read(8)) == 8:
+            if behind and head[4:] not in (b"IDAT", b"IEND"):
+                return True
+            behind = behind or head[4:] == b"IDAT"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def write_scores(path: Path, scores: np.ndarray) -> None:
@@ -183,10 +207,17 @@ def read_scores(path: Path) -> np.ndarray:
         return np.asarray(image, np.float32) / 255
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file. Pillow gets no path: it would map a turned TIFF to memory in a wrong shape."""
+    with path.open("rb") as file, Image.open(file) as image:
+        yield image
+
+
 def _open(path: Path) -> Image.Image:
     check_readable([path])
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return _upright(image)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None

@@ -45,7 +45,8 @@ def is_deep_file(path: Path) -> bool:
 
 def upright_values(image: Image.Image, path: str | PathLike[str]) -> np.ndarray:
     """The values of a deep image, opened from ``path``: (H, W), or (H, W, 3 or 4) RGB(A)."""
-    orientation = image.getexif().get(ORIENTATION, 1)
+    turned = image.format == "TIFF"  # by Pillow and by OpenCV
+    orientation = 1 if turned else image.getexif().get(ORIENTATION, 1)
     if len(image.getbands()) == 1:
         values = np.asarray(image)
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from getam.cache import CacheError, atomic_write, atomic_write_bytes, atomic_write_json
-from getam.cache.atomic import disk_errors, is_disk_full
+from getam.cache.atomic import disk_errors, in_threads, is_disk_full
 from getam.cache.checked import read_checked, write_checked
 from getam.cache.folders import files_of
 
@@ -103,3 +105,15 @@ def test_link_is_refused_where_the_target_would_not_be_kept(tmp_path: Path) -> N
     (tmp_path / "folder" / "link").symlink_to(tmp_path / "folder" / "a")
     with pytest.raises(CacheError, match="link is neither a file nor a folder"):
         files_of(tmp_path, refuse_links=True)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.002])
+def test_only_items_that_take_long_go_to_other_threads(seconds: float) -> None:
+    def item(number: int) -> tuple[int, str]:
+        time.sleep(seconds)
+        return number, threading.current_thread().name
+
+    done = in_threads(item, range(100), 4)
+    assert [number for number, _ in done] == [*range(100)]
+    threads = {name for _, name in done}
+    assert (len(threads) > 1) == (seconds > 0)
