@@ -111,8 +111,7 @@ def _stages(config: Config) -> list[Stage]:
 
 def _to_pseudolabels(config: Config, to_network: list[Stage]) -> list[Stage]:
     """The stages up to the pseudo labels, in the mode multi-stage."""
-    explained = to_network[-1].name
-    own = ["foreground"] if _own_saliency(config) else []
+    explained, own = to_network[-1].name, ["foreground"] if _own_saliency(config) else []
     return [
         *to_network,
         _maps(explained),
@@ -147,8 +146,7 @@ def _to_network(config: Config) -> list[Stage]:
     )
     if config.mode == "multi-stage" and config.maps.source == "classifier":
         return [classifier]
-    own = _own_saliency(config)
-    if own and config.mode == "multi-stage":
+    if (own := _own_saliency(config)) and config.mode == "multi-stage":
         raise UserError(
             f"pseudolabels.saliency: got {config.pseudolabels.saliency} with maps.source=endtoend, "
             "but the source features needs the maps of a classifier. Set pseudolabels.saliency to "
@@ -187,12 +185,15 @@ def _foreground(explained: str) -> Stage:
 
 def _predictions(config: Config, network: str) -> list[Stage]:
     """predictions, and doubt about the final masks if there are any."""
+    final = config.predictions.masks and config.predictions.pseudo_label_weight > 0
+    both = final and network == "deeplab" and config.deeplab.labels == "pseudolabels"
+    test = ["test"] if config.data.test else []
     predictions = Stage(
         name="predictions",
         function="stages.predictions:run",
-        needs=(network,),
-        reads=(*SPLITS, "data.test", "predictions"),
-        data=("images", "labels", *(["test"] if config.data.test else [])),
+        needs=(network, "pseudolabels") if both else (network,),
+        reads=(*SPLITS, "data.test", "predictions", *(_learning(config) if both else ())),
+        data=("images", "labels", *test, *(_taught(config) if both else ())),
     )
     doubt = Stage(
         name="doubt",

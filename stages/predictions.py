@@ -1,9 +1,10 @@
 """predictions: the classes of all pixels of the photos, by the trained network.
 
 needs   deeplab or the end-to-end network; photos and labels of the train and val split, and the
-        photos of data.test if it is set
+        photos of data.test if it is set; with predictions.pseudo_label_weight the pseudo labels
 makes   masks/ID.png: the final masks, of every labelled photo of train and val. The network
-        chooses among background and the classes that the photo is labelled with
+        chooses among background and the classes that the photo is labelled with. A pixel of a
+        photo that has a pseudo label has this class with a higher probability
         missing.csv: labels that got no pixel of the final mask of their photo
         predictions/ID.png: of the val photos (and data.test), chosen among all classes
         predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
@@ -25,6 +26,7 @@ import numpy as np
 from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
+from getam.data.resizing import Second
 from getam.networks.tiling import Part, cut, label_parts
 from getam.running.processes import process_pool, room_in_process
 from getam.training import distributed
@@ -79,7 +81,8 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     folder = job.inputs["deeplab" if "deeplab" in job.inputs else "endtoend"]
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
     segmenter = Segmenter(network, side, settings.scales, settings.flip, settings.precision)
-    write = Writer(job.folder, dict(settings.crf), job.pieces)
+    pseudo = _pseudo_labels(job) if "pseudolabels" in job.inputs else {}
+    write = Writer(job.folder, settings, pseudo, job.pieces)
     own = shared_batches(records, settings.batch_size)
     todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
     cuts = read_ahead(
@@ -95,6 +98,15 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
             pass
     distributed.wait()
+
+
+def _pseudo_labels(job: Job) -> dict[str, Path]:
+    """Image id -> pseudo label, of the train photos from whose pseudo label the network learnt."""
+    from stages.shared import open_data, teaches
+
+    train = open_data(job).split(job.config.data.train)
+    folder = job.inputs["pseudolabels"] / "labels"
+    return {r.id: folder / f"{r.id}.png" for r in train if not teaches(job, r)}
 
 
 def _left_to_writers(settings: Any, context: Context) -> int:
@@ -152,9 +164,13 @@ class Labelling(NamedTuple):
 class Writer:
     """Writes the final mask and the predictions of a photo. Can be sent to worker processes."""
 
-    def __init__(self, folder: Path, crf: dict[str, Any], pieces: Pieces) -> None:
-        self.folder, self.pieces, self.smooths = folder, pieces, crf["enabled"]
-        self.crf = {name: value for name, value in crf.items() if name != "enabled"}
+    def __init__(
+        self, folder: Path, settings: Any, pseudo: Mapping[str, Path], pieces: Pieces
+    ) -> None:
+        crf = dict(settings.crf)
+        self.smooths = crf.pop("enabled")
+        self.folder, self.pieces, self.crf = folder, pieces, crf
+        self.pseudo, self.weight = pseudo, settings.pseudo_label_weight
 
     def is_done(self, image_id: str, kinds: Sequence[str]) -> bool:
         """Whether an interrupted run wrote all of the photo."""
@@ -166,9 +182,15 @@ class Writer:
             smooth = self.smooths if kind == FINAL else kind == SMOOTHED
             classes = record.labels if kind == FINAL else None
             crf = self.crf if smooth else None
-            labels = label_parts(parts, size, classes, crf, room_in_process)
+            second = self._second(record.id) if kind == FINAL else None
+            labels = label_parts(parts, size, classes, crf, room_in_process, second)
             with self.pieces.write(self._file(kind, record.id)) as temporary:
                 write_label_png(temporary, labels)
+
+    def _second(self, image_id: str) -> Second | None:
+        """The pseudo label of a photo, and what it adds to the probability of its class."""
+        path = self.pseudo.get(image_id)
+        return None if path is None else Second(read_mask(path), self.weight)
 
     def _file(self, kind: str, image_id: str) -> Path:
         return self.folder / kind / f"{image_id}.png"

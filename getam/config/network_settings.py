@@ -190,6 +190,14 @@ class Predictions(Settings):
         description="Write a final mask of every labelled photo of train and val. The network "
         "chooses among background and the classes that the photo is labelled with.",
     )
+    pseudo_label_weight: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="What the pseudo label of a pixel adds to the probability of its class in the "
+        "final masks of train; 0: only the network decides. In the mode end-to-end it has no "
+        "effect: there is no stage pseudolabels.",
+    )
     tile: int = Field(
         4096,
         ge=64,

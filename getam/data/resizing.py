@@ -31,29 +31,43 @@ def reduced(image: np.ndarray, longest: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def enlarged(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+class Second(NamedTuple):
+    """A second opinion: the number of the class of each pixel (H, W), and what it adds to it.
+
+    A pixel whose number is not that of a class gets nothing.
+    """
+
+    numbers: np.ndarray
+    weight: float
+
+
+def enlarged(
+    grids: Sequence[np.ndarray], size: tuple[int, int], second: Second | None = None
+) -> np.ndarray:
     """The mean over scales of probabilities (K, h, w), each enlarged to (K, H, W) first.
 
-    Bilinear, as ``getam.data.transforms.resize_maps``, up to rounding.
+    Bilinear, as ``getam.data.transforms.resize_maps``, up to rounding. The second opinion is added.
     """
     whole = np.empty((len(grids[0]), *size), np.float32)
     for rows in _strips(size):
         for number in range(len(whole)):
-            whole[number, rows] = _mean_of_rows(grids, number, size, rows)
+            whole[number, rows] = _sum_of_rows(grids, number, size, rows, second)
     return whole
 
 
-def enlarged_argmax(grids: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def enlarged_argmax(
+    grids: Sequence[np.ndarray], size: tuple[int, int], second: Second | None = None
+) -> np.ndarray:
     """The argmax over classes of the mean of probabilities (K, h, w), enlarged to (K, H, W).
 
-    Enlarges one class in one strip of rows at a time. Returns (H, W) uint8; of equal classes the
-    lowest.
+    The second opinion is added to them first. Enlarges one class in one strip of rows at a time.
+    Returns (H, W) uint8; of equal classes the lowest.
     """
     labels = np.zeros(size, np.uint8)
     for rows in _strips(size):
-        best = _mean_of_rows(grids, 0, size, rows)
+        best = _sum_of_rows(grids, 0, size, rows, second)
         for number in range(1, len(grids[0])):
-            one = _mean_of_rows(grids, number, size, rows)
+            one = _sum_of_rows(grids, number, size, rows, second)
             np.copyto(labels[rows], np.uint8(number), where=one > best)
             np.maximum(one, best, out=best)
     return labels
@@ -64,6 +78,20 @@ def _strips(size: tuple[int, int]) -> Iterator[slice]:
     height, width = size
     rows = max(1, STRIP // width)
     return (slice(start, min(start + rows, height)) for start in range(0, height, rows))
+
+
+def _sum_of_rows(
+    grids: Sequence[np.ndarray],
+    number: int,
+    size: tuple[int, int],
+    rows: slice,
+    second: Second | None,
+) -> np.ndarray:
+    """The rows of one class (R, W): the mean over scales and the second opinion."""
+    found = _mean_of_rows(grids, number, size, rows)
+    if second is not None:
+        np.add(found, second.weight, out=found, where=second.numbers[rows] == number)
+    return found
 
 
 def _mean_of_rows(

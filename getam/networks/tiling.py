@@ -14,15 +14,17 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
-from getam.data.resizing import enlarged, enlarged_argmax, reduced
+from getam.data.resizing import Second, enlarged, enlarged_argmax, reduced
 from getam.labels.crf import dense_crf
 from getam.labels.own_classes import among
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
 TINY = 1e-12
+NONE = 255  # a pixel about which a second opinion says nothing
 LATTICES = 8  # classes whose arrays take as much memory as what the CRF keeps for all classes
 
 Crf = Mapping[str, Any] | None
@@ -91,6 +93,7 @@ def label_parts(
     classes: Sequence[int] | None = None,
     crf: Crf = None,
     room: Room = nullcontext,
+    second: Second | None = None,
 ) -> np.ndarray:
     """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
 
@@ -100,6 +103,8 @@ def label_parts(
         crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
         room: a context in which probabilities of so many values are smoothed. It may wait until
             there is memory for them.
+        second: another opinion about each pixel of the image: class ids (H, W) uint8, 255 for
+            none, and what is added to the probability of that class.
     """
     labels = np.zeros(size, np.uint8)
     values = None if classes is None else np.array([0, *classes], np.uint8)
@@ -108,7 +113,8 @@ def label_parts(
     for part in parts:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
-        whole = _labels(part, window, values, crf, room)
+        here = None if second is None else Second(second.numbers[rows, columns], second.weight)
+        whole = _labels(part, window, values, crf, room, here)
         inner = tuple(
             slice(core.start - begin.start, core.stop - begin.start)
             for core, begin in zip(part.tile.core, part.tile.window)
@@ -118,7 +124,12 @@ def label_parts(
 
 
 def _labels(
-    part: Part, size: tuple[int, int], values: np.ndarray | None, crf: Crf, room: Room
+    part: Part,
+    size: tuple[int, int],
+    values: np.ndarray | None,
+    crf: Crf,
+    room: Room,
+    second: Second | None,
 ) -> np.ndarray:
     """The labels of one tile of ``size`` (H, W)."""
     grids = part.grids
@@ -128,10 +139,13 @@ def _labels(
         return np.full(size, values[0], np.uint8)
     grids = [grid[values] for grid in grids]
     if crf is not None:
+        small = _resized(second, part.image.shape[:2])
         # Background, and only those classes that win somewhere: more classes take longer.
-        kept = np.union1d(0, np.unique(enlarged_argmax(grids, part.image.shape[:2])))
-        values, grids = values[kept], [_smoothed(part.image, grids, kept, crf, room)]
-    return values[enlarged_argmax(grids, size)]
+        found = enlarged_argmax(grids, part.image.shape[:2], _numbered(small, values))
+        kept = np.union1d(0, np.unique(found))
+        grids = [_smoothed(part.image, grids, kept, crf, room, _numbered(small, values[kept]))]
+        values, second = values[kept], None
+    return values[enlarged_argmax(grids, size, _numbered(second, values))]
 
 
 def _smoothed(
@@ -140,16 +154,36 @@ def _smoothed(
     kept: np.ndarray,
     crf: Mapping[str, Any],
     room: Room,
+    second: Second | None,
 ) -> np.ndarray:
     """The kept classes of the probabilities (K, h, w) at the size of the image, after the CRF."""
     size = image.shape[:2]
     if len(kept) == 1:
         return np.ones((1, *size), np.float32)
     total = enlarged([grid.sum(0, keepdims=True) for grid in grids], size).clip(TINY)
+    if second is not None:
+        total += second.weight * (second.numbers != NONE)
     with room((len(kept) + LATTICES) * size[0] * size[1]):
-        probabilities = enlarged([grid[kept] for grid in grids], size)
+        probabilities = enlarged([grid[kept] for grid in grids], size, second)
         probabilities /= total
         return dense_crf(image, probabilities, **crf)
+
+
+def _resized(second: Second | None, size: tuple[int, int]) -> Second | None:
+    """The second opinion about an image that is reduced to ``size`` (H, W)."""
+    if second is None or second.numbers.shape == size:
+        return second
+    numbers = cv2.resize(second.numbers, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return Second(numbers, second.weight)
+
+
+def _numbered(second: Second | None, values: np.ndarray) -> Second | None:
+    """The second opinion with the place of each class id among ``values`` instead of the id."""
+    if second is None:
+        return None
+    places = np.full(256, NONE, np.uint8)
+    places[values] = np.arange(len(values))
+    return Second(places[second.numbers], second.weight)
 
 
 def _possible(grids: Sequence[np.ndarray]) -> np.ndarray:

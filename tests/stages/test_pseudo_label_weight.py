@@ -1,0 +1,68 @@
+"""The final masks of train: the network and the pseudo labels together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from getam.config.loading import load_config
+from getam.data.images import read_mask
+from stages.chain import chain
+from tests.conftest import TINY, make_folder
+from tests.data.test_corrections import correct
+from tests.stages.test_corrections import DOG, run
+
+PLAIN = "predictions.crf.enabled=false"
+TRAIN, VAL = [f"photo{n:02}" for n in range(8)], [f"photo{n:02}" for n in range(8, 12)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("weight")
+    make_folder(place / "data")
+    return place
+
+
+def masks(made, ids):
+    return [read_mask(made["predictions"] / "masks" / f"{image_id}.png") for image_id in ids]
+
+
+def test_heavy_pseudo_labels_are_the_final_masks_of_train_but_not_of_corrected_photos(place):
+    network, _ = run(place, PLAIN, "predictions.pseudo_label_weight=0", until="predictions")
+    both, ran = run(place, PLAIN, "predictions.pseudo_label_weight=10", until="predictions")
+    assert ran == ["predictions"]
+    labels = [read_mask(both["pseudolabels"] / "labels" / f"{i}.png") for i in TRAIN]
+    for label, mask, alone in zip(labels, masks(both, TRAIN), masks(network, TRAIN)):
+        assert (mask == np.where(label == 255, alone, label)).all()
+    assert any((one != other).any() for one, other in zip(labels, masks(network, TRAIN)))
+    for one, other in zip(masks(both, VAL), masks(network, VAL)):
+        assert (one == other).all()
+
+    correct(place / "data", {TRAIN[0]: DOG})
+    corrected = ("data.corrections=corrections", PLAIN)
+    network, _ = run(place, *corrected, "predictions.pseudo_label_weight=0", until="predictions")
+    both, _ = run(place, *corrected, "predictions.pseudo_label_weight=10", until="predictions")
+    taught, *others = TRAIN
+    assert (masks(both, [taught])[0] == masks(network, [taught])[0]).all()
+    for label, mask in zip(labels[1:], masks(both, others)):
+        assert (mask == label)[label != 255].all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ((), ("deeplab", "pseudolabels")),
+        (("predictions.pseudo_label_weight=0",), ("deeplab",)),
+        (("predictions.masks=false",), ("deeplab",)),
+        (("deeplab.labels=masks",), ("deeplab",)),  # a network that knows better
+        (("mode=end-to-end",), ("endtoend",)),
+    ],
+)
+def test_predictions_need_pseudo_labels_only_for_final_masks_of_a_network_that_learnt_from_them(
+    settings, needs
+):
+    stages = {
+        stage.name: stage
+        for stage in chain(load_config((), ("data.kind=folder", *TINY, *settings)))
+    }
+    assert stages["predictions"].needs == needs
