@@ -34,7 +34,6 @@ from getam.training import distributed
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
     from getam.data.index import DataIndex, Record
-    from getam.running.context import Context
 
 FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
 THREADS = 8
@@ -74,7 +73,6 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     """
     from getam.networks.build import load_network, network_build
     from getam.networks.inference import Segmenter, segment_tiles
-    from getam.networks.threads import fewer_threads
     from stages.shared import shared_batches
 
     settings, context = job.config.predictions, job.context
@@ -94,9 +92,8 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     parts = segment_tiles(segmenter, cuts, segmenter.fitting(settings.batch_size))
     photos = (Labelling(record, wanted[record.id], *found) for record, *found in parts)
     done = _written(write, photos, context.workers)
-    with fewer_threads(_left_to_writers(settings, context)):
-        for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
-            pass
+    for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
+        pass
     distributed.wait()
 
 
@@ -107,12 +104,6 @@ def _pseudo_labels(job: Job) -> dict[str, Path]:
     train = open_data(job).split(job.config.data.train)
     folder = job.inputs["pseudolabels"] / "labels"
     return {r.id: folder / f"{r.id}.png" for r in train if not teaches(job, r)}
-
-
-def _left_to_writers(settings: Any, context: Context) -> int:
-    """How many threads fewer the networks get on a CPU: half of those that smooth the labels."""
-    busy = context.device == "cpu" and context.workers > 1 and settings.crf.enabled
-    return -(-context.workers // 2) if busy else 0
 
 
 def _written(write: Writer, photos: Iterable[Labelling], workers: int) -> Iterator[Any]:

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.data.ahead import batches
+from getam.data.ahead import batches, read_ahead
 from getam.data.resizing import enlarged
 from getam.data.transforms import letterbox, normalise_images, on_device
 from getam.networks.build import normalisation
 from getam.networks.precision import autocast
+from getam.networks.threads import fewer_threads
 from getam.networks.tiling import Cut, Part
 
 PIXELS = 1 << 18  # of the network's input that a CPU computes at a time
+MOST_LANES = 4
 
 Boxed = list[tuple[Tensor, tuple[int, int]]]
 
@@ -62,7 +64,16 @@ class Segmenter:
         if self.device.type != "cpu":
             return batch_size
         side = self.image_size * max(self.scales)
-        return min(batch_size, max(1, int(PIXELS // side**2)))
+        return min(batch_size, max(1, int(PIXELS / self.lanes // side**2)))
+
+    @property
+    def lanes(self) -> int:
+        """How many batches a CPU computes side by side, each with its part of torch's threads.
+
+        This is faster than one batch with all threads: those wait for each other after every
+        operation, and above all where other processes use the same cores.
+        """
+        return min(MOST_LANES, torch.get_num_threads()) if self.device.type == "cpu" else 1
 
     def boxed(self, image: np.ndarray) -> Boxed:
         """An image (H, W, 3) as the network gets it: pixels (3, S, S) and (h, w) at every scale.
@@ -124,5 +135,12 @@ def _tiles(photos: Iterable[tuple[Any, Cut]]) -> Iterator[tuple]:
 def _in_batches(
     segmenter: Segmenter, tiles: Iterable[tuple], batch_size: int
 ) -> Iterator[tuple[tuple, list[np.ndarray]]]:
-    for batch in batches(tiles, batch_size):
-        yield from zip(batch, segmenter.coarse([image for *_, image in batch]))
+    lanes = segmenter.lanes
+    threads = torch.get_num_threads()
+
+    def probabilities(batch: list[tuple]) -> list[list[np.ndarray]]:
+        return segmenter.coarse([image for *_, image in batch])
+
+    with fewer_threads(threads - threads // lanes):
+        for batch, grids in read_ahead(probabilities, batches(tiles, batch_size), lanes, lanes):
+            yield from zip(batch, grids)

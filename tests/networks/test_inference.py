@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -57,12 +59,51 @@ def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
         assert (result[1] > result[0])[-3, :20].all()  # bottom left: the second
 
 
+@pytest.fixture
+def threads():
+    """Sets the number of threads of torch."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("side", "scales", "fits"), [(96, (1.0, 1.5), 12), (384, (1.0,), 1), (2000, (1.0,), 1)]
 )
-def test_a_cpu_computes_few_images_of_a_large_network_at_a_time(side, scales, fits):
+def test_a_cpu_computes_few_images_of_a_large_network_at_a_time(side, scales, fits, threads):
     """A batch of 16 at 576 pixels and 21 classes has 446 MB, in several arrays at a time."""
+    threads(1)
     assert Segmenter(Echo(), side, scales).fitting(16) == fits
+    threads(2)
+    assert Segmenter(Echo(), side, scales).fitting(16) == max(1, fits // 2)  # in two lanes
+
+
+class Meeting(Echo):
+    """Waits in each batch until as many batches are computed side by side as expected."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self.all_here, self.threads = threading.Barrier(lanes, timeout=20), set()
+
+    def forward(self, images):
+        self.all_here.wait()
+        self.threads.add(torch.get_num_threads())
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(("given", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (8, 4, 2)])
+def test_batches_are_computed_side_by_side_and_share_the_threads(given, lanes, each, threads):
+    images = [(n, gradient(40 + n, 64)) for n in range(8)]
+    expected = Segmenter(Echo(), 64, flip=False)([image for _, image in images])
+    threads(given)
+    network = Meeting(lanes)
+    photos = ((n, cut(image, 64)) for n, image in images)
+    done = list(segment_tiles(Segmenter(network, 64, flip=False), photos, batch_size=2))
+    assert network.threads == {each}
+    assert torch.get_num_threads() == given
+    for (n, size, parts), probabilities in zip(done, expected):
+        assert size == images[n][1].shape[:2]
+        np.testing.assert_allclose(enlarged(parts[0].grids, size), probabilities, atol=1e-5)
 
 
 def test_images_of_other_sizes_share_a_batch_and_keep_their_order():

@@ -161,6 +161,8 @@ def test_tiles_meet_without_a_seam():
 
 
 class Brightness:
+    lanes = 1
+
     def coarse(self, images):
         red = [image[..., 0].astype(np.float32) / 256 for image in images]
         return [[np.stack([np.full_like(one, 100.5 / 256), one])] for one in red]
@@ -168,6 +170,8 @@ class Brightness:
 
 def test_only_the_classes_that_a_photo_may_have_win():
     class Third:
+        lanes = 1
+
         def coarse(self, images):
             return [[np.array([0.1, 0.2, 0.6, 0.1], np.float32)[:, None, None]] for _ in images]
 
@@ -185,6 +189,8 @@ def test_no_array_has_all_classes_at_full_size(monkeypatch):
     shapes, coarse = [], np.full((30, 64, 128), 1 / 30, np.float32)
 
     class Watched:
+        lanes = 1
+
         def coarse(self, images):
             shapes.extend(image.shape for image in images)
             return [[coarse] for _ in images]
