@@ -28,6 +28,7 @@ from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
 from getam.data.resizing import Second
 from getam.networks.tiling import Part, cut, label_parts
+from getam.running.memory import large_arrays_given_back
 from getam.running.processes import process_pool, room_in_process
 from getam.training import distributed
 
@@ -92,8 +93,9 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     parts = segment_tiles(segmenter, cuts, segmenter.fitting(settings.batch_size))
     photos = (Labelling(record, wanted[record.id], *found) for record, *found in parts)
     done = _written(write, photos, context.workers)
-    for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
-        pass
+    with large_arrays_given_back():
+        for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
+            pass
     distributed.wait()
 
 

@@ -1,0 +1,45 @@
+"""Memory of large arrays goes back to the system when they are freed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from getam.running.memory import large_arrays_given_back
+
+HELD = """
+import sys
+import numpy as np
+from contextlib import nullcontext
+from getam.running.memory import large_arrays_given_back
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+np.ones(30 << 20, np.uint8)  # freed: from now on glibc keeps arrays of up to this size
+before = resident()
+with large_arrays_given_back() if sys.argv[1] == "back" else nullcontext():
+    arrays = [np.ones(8 << 20, np.uint8) for _ in range(20)]
+    del arrays[:-1]  # the last one is in use, so the memory before it cannot shrink
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
+def test_freed_arrays_are_not_kept():
+    kept, back = (
+        float(subprocess.check_output([sys.executable, "-c", HELD, how]))
+        for how in ("kept", "back")
+    )
+    assert kept > 100
+    assert back < 20
+
+
+def test_on_other_systems_nothing_happens(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: pytest.fail("there is no such library"))
+    with large_arrays_given_back():
+        pass
