@@ -34,6 +34,7 @@ from getam.data.ahead import batches  # noqa: E402
 from getam.data.corrections import Corrections  # noqa: E402
 from getam.data.images import image_size, read_mask  # noqa: E402
 from getam.data.transforms import letterbox_size, resize_maps  # noqa: E402
+from getam.labels.own_classes import among  # noqa: E402
 from getam.metrics.bootstrap import class_areas, miou_interval  # noqa: E402
 from getam.metrics.segmentation import ConfusionMatrix  # noqa: E402
 from getam.networks.build import load_network, network_build  # noqa: E402
@@ -121,9 +122,8 @@ def answers(base: Base, network: Any, split: str) -> Iterator[tuple[Any, np.ndar
 
 
 def final_mask(record: Any, probabilities: np.ndarray) -> np.ndarray:
-    """The answer among background and the labels of the photo."""
-    own = np.array([0, *(record.labels or ())], np.uint8)
-    return own[probabilities[own].argmax(0)]
+    """The answer among background and the labels of the photo, without its pseudo label."""
+    return among(probabilities, np.array([0, *(record.labels or ())])).argmax(0).astype(np.uint8)
 
 
 def measure(base: Base, network: Any) -> dict[str, float]:
