@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from getam.cache import CacheError, atomic_write, atomic_write_bytes, atomic_write_json
+from getam.cache import CacheError, atomic, atomic_write, atomic_write_bytes, atomic_write_json
 from getam.cache.atomic import disk_errors, in_threads, is_disk_full
 from getam.cache.checked import read_checked, write_checked
 from getam.cache.folders import files_of
@@ -107,13 +107,18 @@ def test_link_is_refused_where_the_target_would_not_be_kept(tmp_path: Path) -> N
         files_of(tmp_path, refuse_links=True)
 
 
-@pytest.mark.parametrize("seconds", [0, 0.002])
-def test_only_items_that_take_long_go_to_other_threads(seconds: float) -> None:
+@pytest.mark.parametrize("brief", [60, 0])
+def test_only_items_that_take_long_go_to_other_threads(
+    brief: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No item takes a minute; each takes more than no time."""
+    monkeypatch.setattr(atomic, "BRIEF", brief)
+
     def item(number: int) -> tuple[int, str]:
-        time.sleep(seconds)
+        time.sleep(0.001)  # so that no thread does all the work before another one begins
         return number, threading.current_thread().name
 
     done = in_threads(item, range(100), 4)
     assert [number for number, _ in done] == [*range(100)]
     threads = {name for _, name in done}
-    assert (len(threads) > 1) == (seconds > 0)
+    assert (len(threads) > 1) == (brief == 0)
