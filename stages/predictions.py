@@ -3,8 +3,8 @@
 needs   deeplab or the end-to-end network; photos and labels of the train and val split, and the
         photos of data.test if it is set; with predictions.pseudo_label_weight the pseudo labels
 makes   masks/ID.png: the final masks, of every labelled photo of train and val. The network
-        chooses among background and the classes that the photo is labelled with. A pixel of a
-        photo that has a pseudo label has this class with a higher probability
+        chooses among background and the classes that the photo is labelled with. In train, the
+        class of the pseudo label of a pixel gets a higher probability first
         missing.csv: labels that got no pixel of the final mask of their photo
         predictions/ID.png: of the val photos (and data.test), chosen among all classes
         predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
