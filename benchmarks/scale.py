@@ -63,8 +63,9 @@ def run_stage(place: Path, images: int, stage: str, workers: int, *options: str)
     """Run a stage: seconds by its manifest, CPU seconds, peak MiB of its largest process."""
     joint = stage == "endtoend"
     saliency = f"pseudolabels.saliency={'folder' if joint else 'features'}"
+    fixed = f"deeplab.fixed_encoder={str(stage == 'encoder_features').lower()}"
     data = f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"
-    words = [word for setting in (*SETTINGS, saliency, data) for word in ("--set", setting)]
+    words = [word for setting in (*SETTINGS, saliency, fixed, data) for word in ("--set", setting)]
     click.echo(f"{images} images: {stage}", err=True)
     mode = "end-to-end" if joint else "multi-stage"
     arguments = ["run", "--mode", mode, "--only", stage, "--workers", str(workers)]

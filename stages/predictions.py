@@ -21,8 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
-THREADS = 8
 WAITING = 1  # photos that wait for a process that writes
 
 
@@ -57,7 +54,8 @@ def run(job: Job) -> dict[str, Any]:
     if test:
         _write_results(job, data, test)
     distributed.wait()
-    missing = _missing(job.folder, labelled) if job.config.predictions.masks else []
+    readers = job.context.readers
+    missing = _missing(job.folder, labelled, readers) if job.config.predictions.masks else []
     if not distributed.rank():
         _write_missing(job.folder / "missing.csv", missing, data.classes)
     return {
@@ -84,13 +82,20 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     write = Writer(job.folder, settings, pseudo, job.pieces)
     own = shared_batches(records, settings.batch_size)
     todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
+    at_once = segmenter.fitting(settings.batch_size)
     cuts = read_ahead(
         lambda record: cut(read_photo(record), settings.tile),
         todo,
-        settings.batch_size,
+        max(at_once, context.readers),
         context.readers,
     )
-    parts = segment_tiles(segmenter, cuts, segmenter.fitting(settings.batch_size))
+
+    def needed(record: Record, part: Part) -> Part:
+        """A final mask needs the classes of its photo alone."""
+        only_final = all(kind == FINAL for kind in wanted[record.id])
+        return part.among(record.labels) if only_final else part
+
+    parts = segment_tiles(segmenter, cuts, at_once, needed)
     photos = (Labelling(record, wanted[record.id], *found) for record, *found in parts)
     done = _written(write, photos, context.workers)
     with large_arrays_given_back():
@@ -127,15 +132,15 @@ def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None
         write_label_png(folder / f"{record.id}.png", data.mask_values(labels))
 
 
-def _missing(folder: Path, records: Sequence[Record]) -> list[tuple[str, int]]:
+def _missing(folder: Path, records: Sequence[Record], threads: int) -> list[tuple[str, int]]:
     """(id, class id) of each label that got no pixel of the final mask of its photo."""
 
     def absent(record: Record) -> list[tuple[str, int]]:
-        found = np.unique(read_mask(folder / FINAL / f"{record.id}.png"))
-        return [(record.id, c) for c in record.labels or () if c not in found]
+        found = read_mask(folder / FINAL / f"{record.id}.png")
+        return [(record.id, c) for c in record.labels or () if not (found == c).any()]
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        return [pair for pairs in threads.map(absent, records) for pair in pairs]
+    with ThreadPoolExecutor(threads) as pool:
+        return [pair for pairs in pool.map(absent, records) for pair in pairs]
 
 
 def _write_missing(path: Path, missing: Iterable[tuple[str, int]], classes: Sequence[str]) -> None:
@@ -173,7 +178,7 @@ class Writer:
         record, kinds, size, parts = photo
         for kind in kinds:
             smooth = self.smooths if kind == FINAL else kind == SMOOTHED
-            classes = record.labels if kind == FINAL else None
+            classes = record.labels if kind == FINAL and parts[0].classes is None else None
             crf = self.crf if smooth else None
             second = self._second(record.id) if kind == FINAL else None
             labels = label_parts(parts, size, classes, crf, room_in_process, second)

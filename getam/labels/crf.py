@@ -22,7 +22,7 @@ CRF_PRESETS = {
 }
 
 _SMALLEST_PROBABILITY = 1e-5
-_AT_ONCE = 8  # labels; the library needs about 30 bytes per label and pixel
+_AT_ONCE = 3 << 20  # labels x pixels; the library needs about 30 bytes for each
 _STRIP = 1 << 16  # pixels whose probabilities are normalised at a time
 Gaussian = tuple[float, float]  # standard deviation of the position, weight
 Bilateral = tuple[float, float, float]  # standard deviation of position and of colour, weight
@@ -75,7 +75,7 @@ def dense_crf(
     infer = _infer_by_library
     if _pydensecrf() is None:
         infer = _infer_by_lattice
-    elif len(probabilities) > _AT_ONCE:
+    elif probabilities.size > _AT_ONCE:
         infer = _infer_in_parts
     kernels = (gaussian_sxy, gaussian_compat), (bilateral_sxy, bilateral_srgb, bilateral_compat)
     return infer(image, probabilities, kernels, steps).reshape(probabilities.shape)
@@ -102,11 +102,12 @@ def _infer_in_parts(
     A message to a label depends on the probabilities of this label alone. Without a unary energy
     the second array of the library holds the messages after a step.
     """
-    parts = -(-len(probabilities) // _AT_ONCE)
+    parts = -(-probabilities.size // _AT_ONCE)
     most = -(-len(probabilities) // parts)
     crf = _library_crf(image, most, kernels)
     given, _, more = crf.startInference()
     messages, *_ = crf.startInference()  # only the first of the three can be read
+    del _  # the others are as large
     found = _log_probabilities(probabilities)
     _normalise(found)
     own = probabilities.reshape(found.shape)

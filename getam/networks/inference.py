@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,17 +111,21 @@ class Segmenter:
 
 
 def segment_tiles(
-    segmenter: Segmenter, photos: Iterable[tuple[Any, Cut]], batch_size: int
+    segmenter: Segmenter,
+    photos: Iterable[tuple[Any, Cut]],
+    batch_size: int,
+    finish: Callable[[Any, Part], Part] = lambda _name, part: part,
 ) -> Iterator[tuple[Any, tuple[int, int], list[Part]]]:
     """(name, photo) -> (name, size (H, W) of the photo, its parts), in their order.
 
     Args:
         batch_size: tiles that are computed at a time.
+        finish: (name, part) -> the part that is kept until it is asked for, such as a smaller one.
     """
     parts: list[Part] = []
-    for (name, size, tile, image), grids in _in_batches(segmenter, _tiles(photos), batch_size):
-        parts.append(Part(tile, image, grids))
-        if (tile.core[0].stop, tile.core[1].stop) == size:
+    for name, size, part in _in_batches(segmenter, _tiles(photos), batch_size, finish):
+        parts.append(part)
+        if (part.tile.core[0].stop, part.tile.core[1].stop) == size:
             yield name, size, parts
             parts = []
 
@@ -133,14 +137,18 @@ def _tiles(photos: Iterable[tuple[Any, Cut]]) -> Iterator[tuple]:
 
 
 def _in_batches(
-    segmenter: Segmenter, tiles: Iterable[tuple], batch_size: int
-) -> Iterator[tuple[tuple, list[np.ndarray]]]:
+    segmenter: Segmenter,
+    tiles: Iterable[tuple],
+    batch_size: int,
+    finish: Callable[[Any, Part], Part],
+) -> Iterator[tuple[Any, tuple[int, int], Part]]:
     lanes = segmenter.lanes
     threads = torch.get_num_threads()
 
-    def probabilities(batch: list[tuple]) -> list[list[np.ndarray]]:
-        return segmenter.coarse([image for *_, image in batch])
+    def compute(batch: list[tuple]) -> list[Part]:
+        found = segmenter.coarse([image for *_, image in batch])
+        return [finish(name, Part(*here, grids)) for (name, _, *here), grids in zip(batch, found)]
 
     with fewer_threads(threads - threads // lanes):
-        for batch, grids in read_ahead(probabilities, batches(tiles, batch_size), lanes, lanes):
-            yield from zip(batch, grids)
+        for batch, parts in read_ahead(compute, batches(tiles, batch_size), lanes, lanes):
+            yield from ((name, size, part) for (name, size, *_), part in zip(batch, parts))

@@ -19,7 +19,7 @@ import numpy as np
 
 from getam.data.resizing import Second, enlarged, enlarged_argmax, reduced
 from getam.labels.crf import dense_crf
-from getam.labels.own_classes import among
+from getam.labels.own_classes import own_shares
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
@@ -64,11 +64,24 @@ def _spans(length: int, side: int) -> list[tuple[slice, slice]]:
 
 
 class Part(NamedTuple):
-    """A tile, its pixels, reduced to at most ``WORKING``, and its probabilities at each scale."""
+    """A tile, its pixels, reduced to at most ``WORKING``, and its probabilities at each scale.
+
+    ``classes`` are the class ids of the probabilities (K, h, w), background (0) first; None: 0 to
+    K - 1.
+    """
 
     tile: Tile
     image: np.ndarray
     grids: list[np.ndarray]
+    classes: np.ndarray | None = None
+
+    def among(self, classes: Sequence[int]) -> Part:
+        """The part with background and these classes alone, and their probabilities.
+
+        They share the probabilities of all other classes. Of many classes it is much smaller.
+        """
+        own = np.array([0, *classes], np.uint8)
+        return self._replace(grids=[own_shares(g, own) for g in self.grids], classes=own)
 
 
 class Cut(NamedTuple):
@@ -98,8 +111,8 @@ def label_parts(
     """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
 
     Args:
-        classes: the class ids that the image may have besides background (0). They share the
-            probabilities of all other classes. None: all.
+        classes: the class ids that the image may have besides background (0), as in
+            :meth:`Part.among`. None: those of the parts.
         crf: arguments of ``getam.dense_crf`` to smooth the labels with. None: do not smooth.
         room: a context in which probabilities of so many values are smoothed. It may wait until
             there is memory for them.
@@ -107,14 +120,11 @@ def label_parts(
             none, and what is added to the probability of that class.
     """
     labels = np.zeros(size, np.uint8)
-    values = None if classes is None else np.array([0, *classes], np.uint8)
-    if values is not None:
-        parts = [part._replace(grids=[among(g, values) for g in part.grids]) for part in parts]
-    for part in parts:
+    for part in parts if classes is None else [part.among(classes) for part in parts]:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
         here = None if second is None else Second(second.numbers[rows, columns], second.weight)
-        whole = _labels(part, window, values, crf, room, here)
+        whole = _labels(part, window, crf, room, here)
         inner = tuple(
             slice(core.start - begin.start, core.stop - begin.start)
             for core, begin in zip(part.tile.core, part.tile.window)
@@ -126,18 +136,17 @@ def label_parts(
 def _labels(
     part: Part,
     size: tuple[int, int],
-    values: np.ndarray | None,
     crf: Crf,
     room: Room,
     second: Second | None,
 ) -> np.ndarray:
     """The labels of one tile of ``size`` (H, W)."""
-    grids = part.grids
+    grids, values = part.grids, part.classes
     if values is None:
         values = _possible(grids)
+        grids = _of(grids, values)
     if len(values) == 1:
         return np.full(size, values[0], np.uint8)
-    grids = [grid[values] for grid in grids]
     if crf is not None:
         small = _resized(second, part.image.shape[:2])
         # Background, and only those classes that win somewhere: more classes take longer.
@@ -164,9 +173,14 @@ def _smoothed(
     if second is not None:
         total += second.weight * (second.numbers != NONE)
     with room((len(kept) + LATTICES) * size[0] * size[1]):
-        probabilities = enlarged([grid[kept] for grid in grids], size, second)
+        probabilities = enlarged(_of(grids, kept), size, second)
         probabilities /= total
         return dense_crf(image, probabilities, **crf)
+
+
+def _of(grids: Sequence[np.ndarray], places: np.ndarray) -> Sequence[np.ndarray]:
+    """These classes of the probabilities (K, h, w); no copy of them if they are all."""
+    return grids if len(places) == len(grids[0]) else [grid[places] for grid in grids]
 
 
 def _resized(second: Second | None, size: tuple[int, int]) -> Second | None:

@@ -12,7 +12,7 @@ from torch import nn
 from getam.data.resizing import enlarged
 from getam.data.transforms import letterbox, to_square
 from getam.networks.inference import Segmenter, segment_tiles
-from getam.networks.tiling import cut
+from getam.networks.tiling import cut, label_parts
 
 
 class Echo(nn.Module):
@@ -116,3 +116,19 @@ def test_images_of_other_sizes_share_a_batch_and_keep_their_order():
         assert size == image.shape[:2]
         result = enlarged(parts[0].grids, size)
         np.testing.assert_allclose(result, segmenter([image])[0], atol=1e-5)
+
+
+def test_parts_are_finished_before_they_wait():
+    """What waits to be written holds only the classes of its photo."""
+    images = [(n, gradient(40, 64)) for n in range(3)]
+    own = {0: [1], 1: [1, 2], 2: []}
+    photos = ((n, cut(image, 64)) for n, image in images)
+    segmenter = Segmenter(Echo(), 64, flip=False)
+    finished = segment_tiles(segmenter, photos, 2, lambda n, part: part.among(own[n]))
+    photos = ((n, cut(image, 64)) for n, image in images)
+    whole = segment_tiles(segmenter, photos, 2)
+    for (n, size, parts), (_, _, all_classes) in zip(finished, whole):
+        assert parts[0].grids[0].shape[0] == 1 + len(own[n])
+        expected = label_parts(all_classes, size, own[n])
+        np.testing.assert_array_equal(label_parts(parts, size), expected)
+        np.testing.assert_array_equal(label_parts(parts, size, crf={"steps": 1}).shape, size)
