@@ -76,7 +76,9 @@ class Built:
         (self.clone / "artifacts").mkdir()
         shutil.copy(ROOT / "artifacts" / "README.md", self.clone / "artifacts")
         with tarfile.open(self._make("sdist", place / "sdist")) as archive:
-            archive.extractall(place / "unpacked", filter="data")
+            # Python 3.11.3 and older have no filters.
+            archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+            archive.extractall(place / "unpacked")
         self.sdist = next((place / "unpacked").iterdir())
         self.wheel = wheel_of(self.clone, place / "of_clone")
         self.wheel_of_sdist = wheel_of(self.sdist, place / "of_sdist")
