@@ -59,16 +59,23 @@ SETTINGS = (
 )
 
 
+def settings_of(stage: str, images: int) -> list[str]:
+    """The settings of the run that has this stage."""
+    joint = stage == "endtoend"
+    return [
+        *SETTINGS,
+        f"mode={'end-to-end' if joint else 'multi-stage'}",
+        f"pseudolabels.saliency={'folder' if joint else 'features'}",
+        f"deeplab.fixed_encoder={str(stage == 'encoder_features').lower()}",
+        f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}",
+    ]
+
+
 def run_stage(place: Path, images: int, stage: str, workers: int, *options: str) -> dict[str, Any]:
     """Run a stage: seconds by its manifest, CPU seconds, peak MiB of its largest process."""
-    joint = stage == "endtoend"
-    saliency = f"pseudolabels.saliency={'folder' if joint else 'features'}"
-    fixed = f"deeplab.fixed_encoder={str(stage == 'encoder_features').lower()}"
-    data = f"data.shapes={{train: {images}, val: {max(1, images // 10)}}}"
-    words = [word for setting in (*SETTINGS, saliency, fixed, data) for word in ("--set", setting)]
+    words = [word for setting in settings_of(stage, images) for word in ("--set", setting)]
     click.echo(f"{images} images: {stage}", err=True)
-    mode = "end-to-end" if joint else "multi-stage"
-    arguments = ["run", "--mode", mode, "--only", stage, "--workers", str(workers)]
+    arguments = ["run", "--only", stage, "--workers", str(workers)]
     arguments += ["--device", "cpu", *options]
     command = [sys.executable, str(ROOT / "pipeline.py"), *arguments, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

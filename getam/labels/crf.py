@@ -107,7 +107,7 @@ def _infer_in_parts(
     crf = _library_crf(image, most, kernels)
     given, _, more = crf.startInference()
     messages, *_ = crf.startInference()  # only the first of the three can be read
-    del _  # the others are as large
+    del _  # the other two are as large, and nothing needs them
     found = _log_probabilities(probabilities)
     _normalise(found)
     own = probabilities.reshape(found.shape)

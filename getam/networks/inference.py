@@ -120,7 +120,7 @@ def segment_tiles(
 
     Args:
         batch_size: tiles that are computed at a time.
-        finish: (name, part) -> the part that is kept until it is asked for, such as a smaller one.
+        finish: (name, part) -> the part that waits until it is asked for. It may be a smaller one.
     """
     parts: list[Part] = []
     for name, size, part in _in_batches(segmenter, _tiles(photos), batch_size, finish):

@@ -78,7 +78,7 @@ class Part(NamedTuple):
     def among(self, classes: Sequence[int]) -> Part:
         """The part with background and these classes alone, and their probabilities.
 
-        They share the probabilities of all other classes. Of many classes it is much smaller.
+        They share the probabilities of all other classes. If there are many, this saves memory.
         """
         own = np.array([0, *classes], np.uint8)
         return self._replace(grids=[own_shares(g, own) for g in self.grids], classes=own)

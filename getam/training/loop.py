@@ -214,7 +214,7 @@ def make_optimizer(network: nn.Module, settings: Any) -> torch.optim.Optimizer:
     listed = [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(listed, lr=settings.lr_head, momentum=settings.momentum)
-    return torch.optim.AdamW(listed, lr=settings.lr_head, fused=True)  # a third of the time
+    return torch.optim.AdamW(listed, lr=settings.lr_head, fused=True)  # on a CPU half the time
 
 
 def schedule(step: int, total: int, settings: Any) -> float:

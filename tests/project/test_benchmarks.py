@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from getam.config.loading import load_config
+from stages.chain import ORDER, chain
+
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SHARED = {
     "rounds",
@@ -54,6 +57,14 @@ def test_a_benchmark_is_described_in_the_readme(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SMALL])
 def test_a_benchmark_of_whole_runs_starts(name):
     assert "Usage:" in run(name, "--help")
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_the_run_that_scale_measures_a_stage_in_has_this_stage(stage, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scale = importlib.import_module("scale")
+    config = load_config((), scale.settings_of(stage, 20))
+    assert stage in [one.name for one in chain(config)]
 
 
 @pytest.mark.parametrize("name", SMALL)
