@@ -142,7 +142,7 @@ class Finder:
     ``separate``: the classes were separated from other objects. So the object score is scaled down
     where no class of the photo has a score above one half, the value at which a class begins.
     ``instances``: a second score of the classes. A patch has a class as far as both scores say so:
-    the shares of the classes are of the geometric mean, the object score follows the mean.
+    the geometric mean of the two takes the place of the first.
     """
 
     foreground: PatchScore
@@ -158,21 +158,20 @@ class Finder:
         found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
         if self.classes is not None and len(class_ids):
             chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
-            scores, level = (part[..., chosen] for part in self._scores(features))
+            scores = self._scores(features, chosen)
             if self.separate or self.instances is not None:
-                found = found * (2 * level.amax(dim=-1)).clamp(0, 1)
+                found = found * (2 * scores.amax(dim=-1)).clamp(0, 1)
             shares = class_shares(scores).permute(2, 0, 1)
             yield "classes", (found * shares).flatten(0, 1)
         yield "foreground", found
 
-    def _scores(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (h, w, C) that the shares are of, and those that the object score follows."""
-        scores = self.classes(features)
+    def _scores(self, features: Tensor, chosen: Tensor) -> Tensor:
+        """Scores (h, w, K) of the classes ``chosen`` (K,)."""
+        scores = self.classes(features)[..., chosen]
         if self.instances is None:
-            return scores, scores
+            return scores
         scores = scores.clamp(0, 1)
-        told = self.instances(features, scores)
-        return (scores * told).sqrt(), (scores + told) / 2
+        return (scores * self.instances(features, chosen, scores)).sqrt()
 
 
 class Features:

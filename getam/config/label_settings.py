@@ -103,9 +103,10 @@ class Foreground(Settings):
     multiple_instance: bool = Field(
         False,
         description="Learn a second score of each class, from the image-level labels alone: which "
-        "object patches are only in photos with this class (multiple-instance learning). A patch "
-        "has a class as far as both scores say so. An object that has no class by both scores "
-        "becomes background. Read only with classes: patch_classifier.",
+        "object patches are only in photos with this class (multiple-instance learning). The "
+        "classes compete for each patch. A patch has a class as far as both scores say so; an "
+        "object without such a class becomes background. Read only with classes: "
+        "patch_classifier.",
     )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)
