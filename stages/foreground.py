@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,13 @@ from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.normalise import balance, normalise
 from getam.labels.patch_classes import class_shares, fit_classes, separate_classes
-from getam.labels.patch_foreground import PatchScore, default_block, fit_foreground, patch_features
+from getam.labels.patch_foreground import (
+    PatchScore,
+    default_block,
+    fit_foreground,
+    fit_objects,
+    patch_features,
+)
 from getam.labels.patch_instances import InstanceScore, fit_instances
 from getam.maps.file import MapFile
 from getam.networks.build import load_classifier, network_build, normalisation
@@ -52,6 +58,8 @@ if TYPE_CHECKING:
 
 PEAK = 0.7  # of a map's maximum
 BORDER = 0.1  # of the side of an image
+MAYBE = 0.1  # object score above which a patch may show a class
+SHOWS = 0.15  # object score times probability of a class above which a patch is object after all
 
 
 def check(job: Job) -> None:
@@ -173,6 +181,15 @@ class Finder:
         scores = scores.clamp(0, 1)
         return (scores * self.instances(features, chosen, scores)).sqrt()
 
+    def shows(self, features: Tensor, chosen: Tensor) -> Tensor:
+        """Object score times the highest probability of a class in ``chosen`` (K,): (..., D) to
+        (...), 0 to 1; 0 without a class."""
+        found = self.foreground(features).clamp(0, 1)
+        if not len(chosen):
+            return torch.zeros_like(found)
+        scores = self.classes(features)[..., chosen].clamp(0, 1)
+        return found * self.instances(features, chosen, scores).amax(dim=-1)
+
 
 class Features:
     """Yields the id and the patch features (h, w, D) of photos, which are stretched to squares."""
@@ -232,11 +249,26 @@ def _learn(
     named = objects & (classes >= 0)
     scores = fit_classes(patches[named], classes[named], count)
     scores = separate_classes(patches[objects], possible[objects], scores, settings.class_rounds)
-    instances = None
-    if settings.multiple_instance:
-        photos = torch.arange(len(records), device=patches.device).repeat_interleave(each)
-        instances = fit_instances(patches[objects], photos[objects], labels)
-    return Finder(foreground, scores, settings.class_rounds > 0, instances)
+    if not settings.multiple_instance:
+        return Finder(foreground, scores, settings.class_rounds > 0)
+    photos = torch.arange(len(records), device=patches.device).repeat_interleave(each)
+    maybe = foreground(patches) > MAYBE
+    instances = fit_instances(patches[maybe], photos[maybe], labels)
+    found = Finder(foreground, scores, settings.class_rounds > 0, instances)
+    return replace(found, foreground=_of_classes(found, patches, labels))
+
+
+def _of_classes(found: Finder, patches: Tensor, labels: Tensor) -> PatchScore:
+    """Fit the object score again, to the patches (P * M, D) of P photos that show one of their
+    classes, from labels (P, C).
+
+    What no class explains becomes background, and parts of a class that the score had missed become
+    object.
+    """
+    each = patches.split(len(patches) // len(labels))
+    shows = [found.shows(own, named.nonzero()[:, 0]) > SHOWS for own, named in zip(each, labels)]
+    again = fit_objects(patches, torch.cat(shows))
+    return again if (again(patches) > 0.5).any() else found.foreground
 
 
 def _fit_foreground(patches: Tensor, peaks: Tensor, settings: Any) -> PatchScore:

@@ -104,8 +104,9 @@ class Foreground(Settings):
         False,
         description="Learn a second score of each class, from the image-level labels alone: which "
         "object patches are only in photos with this class (multiple-instance learning). The "
-        "classes compete for each patch. A patch has a class as far as both scores say so; an "
-        "object without such a class becomes background. Read only with classes: "
+        "classes compete for each patch, and a patch has a class as far as both scores say so. "
+        "Then the object score is fitted again: what no class explains becomes background, and "
+        "parts of a class that were missed become object. Read only with classes: "
         "patch_classifier.",
     )
     batch_size: Positive = Field(16, description="Photos computed at a time.")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PatchScore", "default_block", "fit_foreground", "patch_features"]
+__all__ = ["PatchScore", "default_block", "fit_foreground", "fit_objects", "patch_features"]
 
 RIDGE = 1e-2  # penalty of the regression, as a share of the mean variance of the features
 
@@ -70,18 +70,15 @@ def fit_foreground(
             f"Got features {tuple(features.shape)} and {int(peaks.sum())} peaks of "
             f"{tuple(peaks.shape)}, expected (N, D) and (N,) with at least one peak."
         )
-    mean, covariance = _moments(features)
+    regression = _Regression(features)
+    mean, covariance = regression.mean, regression.covariance
     component = torch.linalg.eigh(covariance)[1][:, -1].to(features)
     along = features @ component - mean.to(features) @ component
     level = along[peaks].mean()
     found = along * level.sign() > level.abs() / 2
 
-    damping = RIDGE * covariance.diagonal().mean() * torch.eye(len(mean)).to(covariance)
     for _ in range(rounds):
-        share = found.double().mean()
-        target = (found.double() - share).to(features)
-        weight = torch.linalg.solve(covariance + damping, (target @ features).double() / len(found))
-        foreground = PatchScore(weight.float(), (share - mean @ weight).float())
+        foreground = regression(found)
         found = foreground(features) > threshold
     if not (foreground(features) > 0.5).any():
         raise ValueError(
@@ -89,6 +86,39 @@ def fit_foreground(
             f"fewer rounds, or a threshold nearer to 0.5."
         )
     return foreground
+
+
+def fit_objects(features: Tensor, found: Tensor) -> PatchScore:
+    """Fit a score that separates the patches that are ``found`` from all others.
+
+    It is the ridge regression of one round of :func:`fit_foreground`.
+
+    Args:
+        features: (N, D), of all patches of some images.
+        found: (N,) bool, the patches of objects.
+
+    >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    >>> (fit_objects(features, torch.tensor([True, True, False]))(features) > 0.5).tolist()
+    [True, True, False]
+    """
+    return _Regression(features)(found)
+
+
+class _Regression:
+    """Ridge regressions from features (N, D) to object (1) and background (0)."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.mean, self.covariance = _moments(features)
+        damping = RIDGE * self.covariance.diagonal().mean()
+        self._damped = self.covariance + damping * torch.eye(len(self.mean)).to(self.covariance)
+
+    def __call__(self, found: Tensor) -> PatchScore:
+        share = found.double().mean()
+        target = (found.double() - share).to(self.features)
+        joint = (target @ self.features).double() / len(found)
+        weight = torch.linalg.solve(self._damped, joint)
+        return PatchScore(weight.float(), (share - self.mean @ weight).float())
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:

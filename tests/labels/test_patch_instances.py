@@ -8,7 +8,7 @@ import torch
 
 from getam.labels.patch_foreground import PatchScore
 from getam.labels.patch_instances import InstanceScore, fit_instances
-from stages.foreground import Finder
+from stages.foreground import Finder, _of_classes
 
 FACE = 3
 
@@ -172,3 +172,23 @@ def test_the_class_that_both_scores_see_gets_the_larger_share():
     classes = dict(find(torch.ones(1, 1, 1), np.array([1, 2], np.uint8)))["classes"]
     told = torch.softmax(torch.tensor([0.0, 3.0, -3.0]), dim=0)[1:].sqrt()
     assert classes.flatten().tolist() == pytest.approx((told / told.sum()).tolist(), abs=1e-6)
+
+
+def test_objects_are_what_a_class_explains():
+    """Patches of a head, a body that the object score misses, a face and a wall. All that shows the
+    class becomes object, the face does not."""
+    head, body, face, wall = torch.eye(4).repeat_interleave(20, dim=0).split(20)
+    found = Finder(
+        PatchScore(torch.tensor([1.0, 0.3, 1.0, 0.0]), torch.tensor(0.0)),
+        PatchScore(torch.ones(4, 1), torch.zeros(1)),
+        True,
+        InstanceScore(
+            PatchScore(torch.tensor([[9.0], [9.0], [-9.0], [9.0]]), torch.zeros(1)),
+            torch.tensor([True]),
+        ),
+    )
+    photos = torch.cat([head, body, face, wall, face, wall, face, wall])
+    again = _of_classes(found, photos, torch.tensor([[True], [False]]))
+    assert (again(torch.eye(4)) > 0.5).tolist() == [True, True, False, False]
+    nothing = _of_classes(found, photos, torch.zeros(2, 1, dtype=torch.bool))
+    assert nothing is found.foreground
