@@ -44,7 +44,7 @@ class SettingList:
         if not setting.strip() or not given:
             raise UserError(
                 f"--set-list {text}: expected SECTION.FIELD=VALUE,VALUE, such as "
-                f"pseudolabels.saliency_threshold=0.15,0.25,0.4."
+                f"pseudolabels.saliency_threshold=0.25,0.35,0.45."
             )
         return cls(setting.strip(), given)
 
@@ -66,7 +66,7 @@ def default_lists(config: Config) -> list[SettingList]:
     if config.pseudolabels.saliency == "none":
         texts.append("pseudolabels.background_power=32,100,300")
     else:
-        texts.append("pseudolabels.saliency_threshold=0.15,0.25,0.4")
+        texts.append("pseudolabels.saliency_threshold=0.25,0.35,0.45")
     return [SettingList.parse(text) for text in texts]
 
 
