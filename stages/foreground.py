@@ -183,11 +183,15 @@ class Finder:
 
     def shows(self, features: Tensor, chosen: Tensor) -> Tensor:
         """Object score times the highest probability of a class in ``chosen`` (K,): (..., D) to
-        (...), 0 to 1; 0 without a class."""
+        (...), 0 to 1; 0 without a class.
+
+        A class about which nothing was learnt from the labels has its score as the probability on
+        objects, and 0 elsewhere. So it makes no object larger.
+        """
         found = self.foreground(features).clamp(0, 1)
         if not len(chosen):
             return torch.zeros_like(found)
-        scores = self.classes(features)[..., chosen].clamp(0, 1)
+        scores = self.classes(features)[..., chosen].clamp(0, 1) * (found > 0.5)[..., None]
         return found * self.instances(features, chosen, scores).amax(dim=-1)
 
 

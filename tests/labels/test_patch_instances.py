@@ -192,3 +192,16 @@ def test_objects_are_what_a_class_explains():
     assert (again(torch.eye(4)) > 0.5).tolist() == [True, True, False, False]
     nothing = _of_classes(found, photos, torch.zeros(2, 1, dtype=torch.bool))
     assert nothing is found.foreground
+
+
+def test_a_class_that_all_photos_have_makes_no_object_larger():
+    """Nothing can be learnt about it, and its score is high on the grass beside the object too."""
+    animal, grass, sky = torch.eye(3).repeat_interleave(20, dim=0).split(20)
+    found = Finder(
+        PatchScore(torch.tensor([1.0, 0.4, 0.0]), torch.tensor(0.0)),
+        PatchScore(torch.ones(3, 1), torch.zeros(1)),
+        True,
+        InstanceScore(PatchScore(torch.zeros(3, 1), torch.zeros(1)), torch.tensor([False])),
+    )
+    again = _of_classes(found, torch.cat([animal, grass, sky]), torch.ones(1, 1).bool())
+    assert (again(torch.eye(3)) > 0.5).tolist() == [True, False, False]
