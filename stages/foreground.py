@@ -3,11 +3,13 @@
 needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects. With
         foreground.class_rounds or foreground.multiple_instance it is lowered where each class of
-        the photo scores below one half.
+        the photo scores below one half. With foreground.multiple_instance it is the score of what
+        the classes explain, fitted after them.
         With foreground.classes: patch_classifier also classes/ID.png: this score times the share
         of each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
-        foreground.images photos that it learns from, twice that while it learns
+        foreground.images photos that it learns from; while it learns twice that, and four times
+        that with foreground.multiple_instance
 """
 
 from __future__ import annotations
@@ -263,11 +265,10 @@ def _learn(
 
 
 def _of_classes(found: Finder, patches: Tensor, labels: Tensor) -> PatchScore:
-    """Fit the object score again, to the patches (P * M, D) of P photos that show one of their
-    classes, from labels (P, C).
+    """Fit the object score again: object is now what shows a class of its photo.
 
-    What no class explains becomes background, and parts of a class that the score had missed become
-    object.
+    ``patches`` (P * M, D) are those of P photos, ``labels`` (P, C) bool their classes. What no
+    class explains becomes background, and parts of a class that the score had missed become object.
     """
     each = patches.split(len(patches) // len(labels))
     shows = [found.shows(own, named.nonzero()[:, 0]) > SHOWS for own, named in zip(each, labels)]
