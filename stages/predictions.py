@@ -3,8 +3,9 @@
 needs   deeplab or the end-to-end network; photos and labels of the train and val split, and the
         photos of data.test if it is set; with predictions.pseudo_label_weight the pseudo labels
 makes   masks/ID.png: the final masks, of every labelled photo of train and val. The network
-        chooses among background and the classes that the photo is labelled with. In train, the
-        class of the pseudo label of a pixel gets a higher probability first
+        chooses among background and the classes that the photo is labelled with. Each of these is
+        known to be there, so their probabilities are raised where the network is not sure of it. In
+        train, the class of the pseudo label of a pixel gets a higher probability too
         missing.csv: labels that got no pixel of the final mask of their photo
         predictions/ID.png: of the val photos (and data.test), chosen among all classes
         predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
@@ -169,6 +170,7 @@ class Writer:
         self.smooths = crf.pop("enabled")
         self.folder, self.pieces, self.crf = folder, pieces, crf
         self.pseudo, self.weight = pseudo, settings.pseudo_label_weight
+        self.present = settings.known_present
 
     def is_done(self, image_id: str, kinds: Sequence[str]) -> bool:
         """Whether an interrupted run wrote all of the photo."""
@@ -181,7 +183,8 @@ class Writer:
             classes = record.labels if kind == FINAL and parts[0].classes is None else None
             crf = self.crf if smooth else None
             second = self._second(record.id) if kind == FINAL else None
-            labels = label_parts(parts, size, classes, crf, room_in_process, second)
+            present = kind == FINAL and self.present
+            labels = label_parts(parts, size, classes, crf, room_in_process, second, present)
             with self.pieces.write(self._file(kind, record.id)) as temporary:
                 write_label_png(temporary, labels)
 

@@ -190,6 +190,12 @@ class Predictions(Settings):
         description="Write a final mask of every labelled photo of train and val. The network "
         "chooses among background and the classes that the photo is labelled with.",
     )
+    known_present: bool = Field(
+        True,
+        description="For a final mask, divide the probabilities of each class of the photo by "
+        "their highest value in the photo, because the class is known to be there. false: rare "
+        "and small classes are missed more often.",
+    )
     pseudo_label_weight: float = Field(
         0.5,
         ge=0,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from getam.labels.own_classes import among
+from getam.labels.own_classes import among, highest
 
 __all__ = [
     "Evidence",
@@ -28,7 +28,6 @@ __all__ = [
     "soft_iou",
 ]
 
-TOP = 0.01  # share of the pixels of a photo in which a class must be seen
 CLEAR = 0.25  # a doubt below this value is called small
 
 
@@ -91,14 +90,12 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def presence(scores: np.ndarray) -> float:
-    """How clearly a class is seen in its scores (H, W): their mean in the highest hundredth.
+    """How clearly a class is seen in its scores (H, W), in [0, 1].
 
     >>> presence(np.array([[0.2, 0.9], [0.0, 0.1]]))
     0.9
     """
-    values = scores.ravel()
-    count = max(1, int(len(values) * TOP))
-    return float(np.clip(np.partition(values, -count)[-count:].mean(), 0, 1))
+    return min(1.0, max(0.0, highest(scores)))
 
 
 def doubt_of(

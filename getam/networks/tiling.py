@@ -19,7 +19,7 @@ import numpy as np
 
 from getam.data.resizing import Second, enlarged, enlarged_argmax, reduced
 from getam.labels.crf import dense_crf
-from getam.labels.own_classes import own_shares
+from getam.labels.own_classes import as_present, own_shares
 
 WORKING = 1024  # pixels of the long side; larger than the input of these networks
 OVERLAP = 1 / 4  # least overlap of two neighbouring tiles, as a share of the side of a tile
@@ -107,6 +107,7 @@ def label_parts(
     crf: Crf = None,
     room: Room = nullcontext,
     second: Second | None = None,
+    present: bool = False,
 ) -> np.ndarray:
     """The labels (H, W) uint8 of an image of ``size``: the most probable class of each pixel.
 
@@ -118,9 +119,16 @@ def label_parts(
             there is memory for them.
         second: another opinion about each pixel of the image: class ids (H, W) uint8, 255 for
             none, and what is added to the probability of that class.
+        present: True if each of these classes is known to be in the image
+            (:func:`getam.labels.own_classes.as_present`).
     """
     labels = np.zeros(size, np.uint8)
-    for part in parts if classes is None else [part.among(classes) for part in parts]:
+    if classes is not None:
+        parts = [part.among(classes) for part in parts]
+    if present:
+        found = zip(*(as_present(grids) for grids in zip(*(part.grids for part in parts))))
+        parts = [part._replace(grids=[*grids]) for part, grids in zip(parts, found)]
+    for part in parts:
         rows, columns = part.tile.window
         window = (rows.stop - rows.start, columns.stop - columns.start)
         here = None if second is None else Second(second.numbers[rows, columns], second.weight)
