@@ -96,3 +96,52 @@ def test_a_large_photo_is_smoothed_with_its_reduced_pseudo_label():
     crf = {"steps": 1, "bilateral_compat": 0.1, "gaussian_compat": 0.1}
     found = label_parts([part], (40, 60), [COW], crf, second=Second(pseudo, 1.0))
     assert (found != pseudo).mean() < 0.05  # the edge itself is between two working pixels
+
+
+def photo(width: int, probabilities: dict[int, list[float]], side: int) -> list[Part]:
+    """Tiles of a photo of one row of blocks; the last class id has what the others leave of 1."""
+    rows = np.array([probabilities[c] for c in sorted(probabilities)], np.float32)
+    whole = np.concatenate([1 - rows.sum(0, keepdims=True), rows])[:, None].repeat(side, 1)
+    parts = []
+    for tile in tiles((side, width), side):
+        grid = whole[:, :, tile.window[1]]
+        parts.append(Part(tile, np.full((*grid.shape[1:], 3), 128, np.uint8), [grid]))
+    return parts
+
+
+def known(parts: list[Part], classes: list[int]) -> list[int]:
+    size = (parts[0].image.shape[0], parts[-1].tile.window[1].stop)
+    return label_parts(parts, size, classes, present=True)[0].tolist()
+
+
+HAT, TROUSERS = 1, 2
+
+
+def test_a_class_that_is_sure_nowhere_gets_the_pixels_where_it_is_seen_most():
+    seen = {HAT: [0.3] * 4 + [0.02] * 12, TROUSERS: [0.0] * 8 + [0.9] * 8}
+    parts = photo(16, seen, side=16)
+    assert label_parts(parts, (16, 16), [HAT, TROUSERS])[0].tolist() == [0] * 8 + [TROUSERS] * 8
+    assert known(parts, [HAT, TROUSERS]) == [HAT] * 4 + [0] * 4 + [TROUSERS] * 8
+
+
+def test_a_class_that_is_sure_somewhere_stays_as_it_is():
+    parts = photo(16, {HAT: [0.0] * 16, TROUSERS: [0.99] * 4 + [0.45] * 4 + [0.0] * 8}, side=16)
+    assert known(parts, [TROUSERS]) == [TROUSERS] * 4 + [0] * 12
+
+
+def test_a_class_that_is_seen_nowhere_gets_nothing():
+    assert known(photo(16, {HAT: [0.02] * 16, TROUSERS: [0.0] * 16}, side=16), [HAT]) == [0] * 16
+
+
+def test_a_class_is_raised_by_what_all_tiles_together_show():
+    seen = {HAT: [0.3] * 8 + [0.0] * 24, TROUSERS: [0.3] * 16 + [0.95] * 16}
+    seen[TROUSERS][:8] = [0.0] * 8
+    parts = photo(32, seen, side=16)
+    assert len(parts) > 1
+    assert known(parts, [HAT, TROUSERS]) == [HAT] * 8 + [0] * 8 + [TROUSERS] * 16
+
+
+def test_each_scale_is_raised_by_itself():
+    (part,) = photo(16, {HAT: [0.3] * 4 + [0.02] * 12, TROUSERS: [0.0] * 16}, side=16)
+    twice = part._replace(grids=[part.grids[0], part.grids[0].repeat(2, 1).repeat(2, 2)])
+    assert known([twice], [HAT]) == [HAT] * 4 + [0] * 12

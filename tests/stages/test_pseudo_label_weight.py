@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from getam.cache.pieces import begin
 from getam.config.loading import load_config
 from getam.data.images import read_mask
+from getam.data.index import Record
+from getam.networks.tiling import Part, tiles
 from stages.chain import chain
+from stages.predictions import FINAL, Labelling, Writer
+from stages.predictions import PLAIN as ALL_CLASSES
 from tests.conftest import TINY, make_folder
 from tests.data.test_corrections import correct
 from tests.stages.test_corrections import DOG, run
@@ -66,3 +71,24 @@ def test_predictions_need_pseudo_labels_only_for_final_masks_of_a_network_that_l
         for stage in chain(load_config((), ("data.kind=folder", *TINY, *settings)))
     }
     assert stages["predictions"].needs == needs
+
+
+@pytest.mark.parametrize(("known", "hats"), [(True, 32), (False, 0)])
+def test_known_present_decides_about_final_masks_alone(tmp_path, known, hats):
+    """A photo in which the network is nowhere sure of a hat: 0.3 in its left half."""
+    size = (8, 8)
+    grid = np.zeros((2, *size), np.float32)
+    grid[1, :, :4] = 0.3
+    grid[0] = 1 - grid[1]
+    (tile,) = tiles(size, 100)
+    part = Part(tile, np.full((*size, 3), 128, np.uint8), [grid])
+    settings = load_config((), (PLAIN, f"predictions.known_present={known}")).predictions
+    pieces = begin(tmp_path)
+    write = Writer(pieces.folder, settings, {}, pieces)
+    for kind in (FINAL, ALL_CLASSES):
+        (pieces.folder / kind).mkdir()
+    record = Record("a", tmp_path / "a.jpg", labels=(1,))
+    write(Labelling(record, (FINAL, ALL_CLASSES), size, [part]))
+    found = {kind: read_mask(pieces.folder / kind / "a.png") for kind in (FINAL, ALL_CLASSES)}
+    assert (found[FINAL] == 1).sum() == hats
+    assert not found[ALL_CLASSES].any()
