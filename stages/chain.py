@@ -1,7 +1,7 @@
 """The chain of stages: which stages a stage needs, and which settings and data it reads.
 
-This table alone decides what reruns. A stage is imported only when it runs. It sees only the
-settings that are named here, and ``data.classes``, which every stage except data reads.
+This table alone decides what reruns. A stage is imported only when it runs, and sees only the
+settings named here, and ``data.classes``, which every stage except data reads.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ ONLINE_LABELS = (
     "pseudolabels.saliency",
     "pseudolabels.saliency_model",
     "pseudolabels.saliency_threshold",
+    "pseudolabels.longest_side",
     "pseudolabels.pamr",
     "pseudolabels.balance",
     "pseudolabels.completion",
@@ -80,16 +81,12 @@ def _stages(config: Config) -> list[Stage]:
     to_network = _to_network(config)
     explained = to_network[-1].name
     if config.mode == "end-to-end":
-        return [
-            *to_network,
-            *_predictions(config, "endtoend"),
-            _evaluation(config, explained, "predictions"),
-        ]
+        evaluation = _evaluation(config, explained, "predictions")
+        return [*to_network, *_predictions(config, "endtoend"), evaluation]
     supervised = config.deeplab.labels == "masks"
     encoder = [explained] if config.deeplab.weights == "classifier" else []
     fixed = ["encoder_features"] if config.deeplab.fixed_encoder else []
     deeplab_needs = [*encoder, *([] if supervised else ["pseudolabels"]), *fixed]
-    own = ["foreground"] if _own_saliency(config) else []
     return [
         *_to_pseudolabels(config, to_network),
         *([_encoder_features(config, explained)] if fixed else []),
@@ -103,7 +100,7 @@ def _stages(config: Config) -> list[Stage]:
         *_predictions(config, "deeplab"),
         _evaluation(
             config,
-            *(explained, "maps", *own, "pseudolabels", "predictions"),
+            *(explained, "maps", *_own(config), "pseudolabels", "predictions"),
             reads=("deeplab.labels",),
         ),
     ]
@@ -111,7 +108,7 @@ def _stages(config: Config) -> list[Stage]:
 
 def _to_pseudolabels(config: Config, to_network: list[Stage]) -> list[Stage]:
     """The stages up to the pseudo labels, in the mode multi-stage."""
-    explained, own = to_network[-1].name, ["foreground"] if _own_saliency(config) else []
+    explained, own = to_network[-1].name, _own(config)
     return [
         *to_network,
         _maps(explained),
@@ -146,21 +143,22 @@ def _to_network(config: Config) -> list[Stage]:
     )
     if config.mode == "multi-stage" and config.maps.source == "classifier":
         return [classifier]
-    if (own := _own_saliency(config)) and config.mode == "multi-stage":
+    if (own := _own(config)) and config.mode == "multi-stage":
         raise UserError(
             f"pseudolabels.saliency: got {config.pseudolabels.saliency} with maps.source=endtoend, "
             "but the source features needs the maps of a classifier. Set pseudolabels.saliency to "
             "folder, onnx or none, or set maps.source=classifier."
         )
+    starts = ("classifier",) if config.endtoend.weights == "classifier" else ()
     endtoend = Stage(
         name="endtoend",
         function="stages.endtoend:run",
-        needs=("foreground",) if own else (),
+        needs=(*starts, *own),
         reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS, *_learning(config)),
         data=("images", "labels", "val_masks", *_saliency(config), *_taught(config)),
     )
-    before = [classifier, _maps("classifier"), _foreground("classifier")] if own else []
-    return [*before, endtoend]
+    finds = [_maps("classifier"), _foreground("classifier")] if own else []
+    return [*([classifier] if own or starts else []), *finds, endtoend]
 
 
 def _maps(explained: str) -> Stage:
@@ -232,8 +230,9 @@ def _measured(config: Config) -> tuple[str, ...]:
     return () if config.data.corrections is None else ("sample",)
 
 
-def _own_saliency(config: Config) -> bool:
-    return "features" in config.pseudolabels.saliency
+def _own(config: Config) -> list[str]:
+    """The stage that finds the objects by the encoder's own features, if the run has it."""
+    return ["foreground"] if "features" in config.pseudolabels.saliency else []
 
 
 def _saliency(config: Config) -> tuple[str, ...]:

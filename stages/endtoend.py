@@ -3,7 +3,8 @@
 needs   train photos with image-level labels; saliency maps (from the data folder, an ONNX model or
         the stage foreground) unless pseudolabels.saliency is none; val photos with labels, to
         measure the network; masks of val, if there are any, to measure it after each epoch;
-        corrected masks of train, if there are any, in place of the labels that the network makes
+        corrected masks of train, if there are any, in place of the labels that the network makes;
+        with endtoend.weights: classifier that classifier, and then there is no first phase
 makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
 costs   first phase: as the stage classifier; second phase: a step takes about as long as two
         training steps of the whole network
@@ -14,30 +15,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision import tv_tensors
 
 from getam.data.ahead import batches, read_ahead
-from getam.data.augmentation import to_image, training_transform
-from getam.data.images import read_photo, read_saliency
+from getam.data.images import read_photo
 from getam.data.resizing import enlarged_argmax
-from getam.data.transforms import resize_maps
-from getam.labels.saliency import Saliency, open_saliency
-from getam.labels.steps import salient_pixels
+from getam.errors import UserError
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
 from getam.networks.inference import Boxed, Segmenter
 from getam.training import distributed
 from getam.training.joint import JointLoss
+from getam.training.joint_items import Items, ReadMask, salient, shares_of
 from getam.training.loop import mix, train
 from getam.training.losses import multi_label_soft_margin
 from stages.classifier import score
-from stages.shared import multi_hot, open_data, teaches
+from stages.shared import multi_hot, open_data, saliency_of, teaches
 
 if TYPE_CHECKING:
     from getam.cache import Job
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from getam.networks.decoders import ViTEndToEnd
 
 Row = dict[str, Any]
-ReadMask = Callable[["Record", tuple[int, int]], np.ndarray]
 
 
 def check(job: Job) -> None:
@@ -66,19 +64,47 @@ def check(job: Job) -> None:
     check_photos(job)
     if data is not None:
         records = data.labelled(job.config.data.train)
-        check_saliency(_open_saliency(job, data, records), records)
+        check_saliency(saliency_of(job, data, records), records)
     network = without_weights(
         build_endtoend,
-        job.context.file("endtoend.weights", settings.weights),
+        "none" if _starts_from_classifier(job) else _weights(job),
         model=settings.model,
         num_classes=1,
         image_size=settings.image_size,
         args=dict(settings.model_args),
         channels=settings.channels,
     )
-    check_training(job, "endtoend.classification", network.encoder, settings.image_size)
+    if _starts_from_classifier(job):
+        _check_same_model(job)
+    else:
+        check_training(job, "endtoend.classification", network.encoder, settings.image_size)
     check_training(job, "endtoend.joint", network, settings.image_size)
     check_maps(job, [job.config.maps.method], job.config.maps.start_block)
+
+
+def _starts_from_classifier(job: Job) -> bool:
+    return job.config.endtoend.weights == "classifier"
+
+
+def _weights(job: Job) -> str:
+    """Where the encoder starts from, as :func:`getam.networks.build.build_endtoend` takes it."""
+    if _starts_from_classifier(job):
+        return str(job.inputs["classifier"] / "network.safetensors")
+    return job.context.file("endtoend.weights", job.config.endtoend.weights)
+
+
+def _check_same_model(job: Job) -> None:
+    theirs, ours = job.config.classifier, job.config.endtoend
+    for name in ("model", "model_args"):
+        its, own = getattr(theirs, name), getattr(ours, name)
+        if name == "model_args":
+            its, own = dict(its), dict(own)
+        if its != own:
+            raise UserError(
+                f"endtoend.weights: got classifier, but endtoend.{name} is {own} and "
+                f"classifier.{name} is {its}. Set both to the same value, or set endtoend.weights "
+                f"to timm, none or a file."
+            )
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -93,10 +119,9 @@ def run(job: Job) -> dict[str, Any]:
         "channels": settings.channels,
     }
     torch.manual_seed(job.config.seed)
-    weights = context.file("endtoend.weights", settings.weights)
-    network = build_endtoend(**build, weights=weights).to(context.device)
+    network = build_endtoend(**build, weights=_weights(job)).to(context.device)
 
-    classification = _learn_classes(job, network, records)
+    classification = [] if _starts_from_classifier(job) else _learn_classes(job, network, records)
     joint = _learn_jointly(job, network, records, data)
 
     figures = score(job, network.encoder, settings.image_size, data)
@@ -120,7 +145,7 @@ def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) ->
         "classification",
         network.encoder,
         len(records),
-        Items(records, settings, job.config, network),
+        _items(job, network, records, settings),
         lambda encoder, batch: multi_label_soft_margin(encoder(batch[0]), batch[1]),
         seed=job.config.seed,
     )
@@ -132,8 +157,8 @@ def _learn_jointly(
     """Second phase: the network labels each batch, then learns from all losses together."""
     settings, labels = job.config.endtoend.joint, job.config.pseudolabels
     network.requires_grad_(True)  # each phase freezes its own blocks
-    masks = [] if labels.saliency == "none" else [_salient(labels.saliency_threshold)]
-    weight = None
+    masks = [] if labels.saliency == "none" else [salient(labels.saliency_threshold)]
+    shares, weight = _shares(job), None
     if any(teaches(job, record) for record in records):
         masks, weight = [*masks, _correction(job, data)], settings.correction_weight
     return _train(
@@ -141,8 +166,15 @@ def _learn_jointly(
         "joint",
         network,
         len(records),
-        Items(records, settings, job.config, network, masks),
-        JointLoss(network.encoder, settings.loss, job.config.maps, labels, weight),
+        _items(job, network, records, settings, masks=masks, shares=shares),
+        JointLoss(
+            network.encoder,
+            settings.loss,
+            job.config.maps,
+            labels,
+            correction_weight=weight,
+            with_shares=shares is not None,
+        ),
         seed=mix(job.config.seed, 1),
         measure=_validation(job, network, data),
     )
@@ -175,42 +207,25 @@ def _train(
     return history.epochs
 
 
-class Items:
-    """Training items: augmented photo (3, S, S), image-level labels (C,), and ``masks`` (S, S).
-
-    ``masks`` are functions that read such of a photo; they are cropped and mirrored like the photo.
-    """
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        settings: Any,
-        config: Any,
-        network: ViTEndToEnd,
-        masks: Sequence[ReadMask] = (),
-    ) -> None:
-        self.records, self.masks = records, masks
-        self.labels = torch.from_numpy(multi_hot(records, network.encoder.num_classes)).float()
-        self.augment = training_transform(
-            config.endtoend.image_size,
-            settings.crop_scale,
-            settings.flip,
-            settings.color_jitter,
-            normalisation(network),
-        )
-
-    def __call__(self, index: int) -> tuple[Tensor, ...]:
-        record = self.records[index]
-        image = read_photo(record)
-        masks = [torch.from_numpy(read(record, image.shape[:2])) for read in self.masks]
-        changed = self.augment(to_image(image), *map(tv_tensors.Mask, masks))
-        image, *masks = changed if masks else (changed,)
-        return image, self.labels[index], *masks
+def _items(
+    job: Job, network: ViTEndToEnd, records: Sequence[Record], settings: Any, **known: Any
+) -> Items:
+    encoder, size = network.encoder, job.config.endtoend.image_size
+    return Items(
+        records,
+        multi_hot(records, encoder.num_classes),
+        size,
+        settings,
+        normalisation(network),
+        grid=encoder.patch_embed.dynamic_feat_size((size, size)),
+        **known,
+    )
 
 
-def _salient(threshold: float) -> ReadMask:
-    """Reads the salient pixels, 0 or 1."""
-    return lambda r, size: (read_saliency(r.saliency, size) > threshold).astype(np.uint8)
+def _shares(job: Job) -> ReadMask | None:
+    """Reads the class shares of the stage foreground; None if it made none."""
+    folder = job.inputs.get("foreground", Path()) / "classes"
+    return shares_of(folder) if "foreground" in job.inputs and folder.is_dir() else None
 
 
 def _correction(job: Job, data: DataIndex) -> ReadMask:
@@ -229,32 +244,19 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
 
     Saliency maps that do not come from the data folder are computed once and kept in ``scratch``.
     """
-    records = list(data.labelled(job.config.data.train))
-    saliency = _open_saliency(job, data, records)
+    settings, records = job.config.pseudolabels, list(data.labelled(job.config.data.train))
+    saliency = saliency_of(job, data, records)
     if saliency.sources in (("folder",), ("none",)):
         return records
     folder = job.scratch / "saliency"
     records = [(record, folder / f"{record.id}.png") for record in records]
     for record, path in job.context.track(distributed.share(records)):
         if not job.pieces.has(path):
-            image = read_photo(record)
-            soft = saliency.of(record, image, image.shape[:2])
-            enlarged = soft._replace(on_grid=resize_maps(soft.on_grid, image.shape[:2]))
-            salient = salient_pixels(enlarged)[0].numpy()
+            found = saliency.salient(record, settings.longest_side, settings.pamr)
             with job.pieces.write(path) as temporary:
-                Image.fromarray(salient.astype(np.uint8) * 255).save(temporary, format="PNG")
+                Image.fromarray(found * np.uint8(255)).save(temporary, format="PNG")
     distributed.wait()
     return [replace(record, saliency=path) for record, path in records]
-
-
-def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
-    return open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
 
 
 def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:

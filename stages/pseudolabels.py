@@ -29,15 +29,15 @@ from getam.data.transforms import enlarged_labels
 from getam.labels.crf import dense_crf
 from getam.labels.patch_classes import unstacked
 from getam.labels.photo_batch import PhotoInputs, batch_bytes, label_batch, photo_bytes
-from getam.labels.saliency import Saliency, open_saliency
 from getam.maps.file import MapFile
 from getam.running.processes import OncePerProcess, process_pool, processes
 from getam.training import distributed
-from stages.shared import batches, open_data
+from stages.shared import batches, open_data, saliency_of
 
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
-    from getam.data.index import DataIndex, Record
+    from getam.data.index import Record
+    from getam.labels.saliency import Saliency
     from getam.running.context import Context
 
 CHUNK = 8  # photos that a worker gets at a time
@@ -50,14 +50,14 @@ def check(job: Job) -> None:
     data = data_of(job)
     if data is not None:
         records = data.split(job.config.data.train)
-        check_saliency(_open_saliency(job, data, records), records)
+        check_saliency(saliency_of(job, data, records), records)
 
 
 def run(job: Job) -> dict[str, Any]:
     settings, context = job.config.pseudolabels, job.context
     data = open_data(job)
     records = data.split(job.config.data.train)
-    saliency = _open_saliency(job, data, records)
+    saliency = saliency_of(job, data, records)
 
     folder = job.folder.absolute() / "labels"  # a Dask worker has another current folder
     own = distributed.share(records)
@@ -119,16 +119,6 @@ def on_device(
     with process_pool(workers) as writers:
         write = OncePerProcess(labeller.write)
         yield from (1 for _ in read_ahead(write, labelled, 2 * workers, writers))
-
-
-def _open_saliency(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
-    return open_saliency(
-        job.config.pseudolabels,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", job.config.pseudolabels.saliency_model),
-        job.inputs.get("foreground"),
-    )
 
 
 def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:

@@ -90,7 +90,8 @@ class Foreground(Settings):
     classes: Literal["maps", "patch_classifier"] = Field(
         "maps",
         description="What decides the class of an object. maps: the class maps of its own photo. "
-        "patch_classifier: a linear classifier of patches, trained on the maps of many photos.",
+        "patch_classifier: a linear classifier of patches, trained on the maps of many photos. In "
+        "the mode end-to-end both together: the maps of the network are weighted with it.",
     )
     class_rounds: int = Field(
         0,

@@ -169,7 +169,11 @@ class EndToEnd(Settings):
     model_args: Arguments = Field(
         SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
     )
-    weights: str = Field("shapes", description=WEIGHTS)
+    weights: str = Field(
+        "shapes",
+        description=f"{WEIGHTS} classifier: the network of the stage classifier; then there is no "
+        "first phase, and the section classification is not read.",
+    )
     image_size: Positive = Field(96, description="Side of the training crop, in pixels.")
     channels: Positive = Field(32, description="Channels of the DPT decoder.")
     classification: Training = Training()

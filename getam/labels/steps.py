@@ -24,7 +24,7 @@ from getam.labels.completion_batch import complete_batch
 from getam.labels.normalise import balance, normalise
 from getam.labels.pamr import pamr
 
-__all__ = ["SoftSaliency", "label_images", "salient_pixels"]
+__all__ = ["SoftSaliency", "label_images", "refined_salient_pixels", "salient_pixels"]
 
 TINY = 1e-12
 
@@ -96,6 +96,20 @@ def salient_pixels(saliency: SoftSaliency) -> Tensor | None:
         return None
     soft = torch.cat([part for part in saliency[:2] if part.shape[1]], dim=1)
     return soft.mean(dim=1) > saliency.threshold
+
+
+@torch.no_grad()
+def refined_salient_pixels(pixels: Tensor, saliency: SoftSaliency, pamr: Any) -> Tensor | None:
+    """The salient pixels (B, H, W) bool as :func:`label_images` finds them; None without saliency.
+
+    Args:
+        pixels: (B, 3, H, W), the images in 0..255.
+        pamr: the fields of ``getam.config.schema.Pamr``.
+    """
+    if saliency.on_grid.shape[1]:
+        (on_grid,) = _enlarge(pixels, pamr, saliency.on_grid)
+        saliency = saliency._replace(on_grid=on_grid)
+    return salient_pixels(saliency)
 
 
 def _enlarge(pixels: Tensor, settings: Any, *stacks: Tensor) -> list[Tensor]:

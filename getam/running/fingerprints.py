@@ -20,7 +20,7 @@ from getam.running.external_data import external_files
 EXPECTED = {  # settings that may name a local file, and their other values
     "classifier.weights": ", timm, shapes or none",
     "deeplab.weights": ", classifier, timm, shapes or none",
-    "endtoend.weights": ", timm, shapes or none",
+    "endtoend.weights": ", classifier, timm, shapes or none",
     "pseudolabels.saliency_model": "",
 }
 SHIPPED = {"shapes": Path(__file__).resolve().parents[1] / "data" / "vit_shapes.safetensors"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from getam.data.label_values import IGNORE
 from getam.data.transforms import image_pixels, resize_maps
@@ -50,9 +51,10 @@ class JointLoss:
         maps: Any,
         labels: Any,
         correction_weight: float | None = None,
+        with_shares: bool = False,
     ) -> None:
         self.classifier, self.weights, self.maps, self.labels = classifier, weights, maps, labels
-        self.correction_weight = correction_weight
+        self.correction_weight, self.with_shares = correction_weight, with_shares
 
     def __call__(self, network: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -61,17 +63,18 @@ class JointLoss:
             network: the end-to-end network.
             batch: images (B, 3, H, W), image-level labels (B, C); with saliency, salient pixels
                 (B, H, W); with corrected masks, these as (B, H, W) integers, -1 everywhere in an
-                image without one.
+                image without one; with shares, these as (B, C, h, w).
 
         Returns:
             ``loss``, its terms (not weighted), and ``label share`` (C + 2,).
         """
         images, targets, *others = batch
+        shares = others.pop() if self.with_shares else None
         corrections = None if self.correction_weight is None else others.pop()
         saliency = objects(others[0], targets) if others else None
         pixels = image_pixels(images, normalisation(self.classifier))
         labels = online_labels(
-            self.classifier, images, pixels, targets, saliency, self.maps, self.labels
+            self.classifier, images, pixels, targets, saliency, self.maps, self.labels, shares
         )
         weights = None
         if corrections is not None:
@@ -141,6 +144,7 @@ def online_labels(
     saliency: Tensor | None,
     maps: Any,
     labels: Any,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Label every pixel of a batch by its class maps. The classifier is unchanged afterwards.
 
@@ -153,6 +157,8 @@ def online_labels(
         maps: settings with the fields ``method`` and ``start_block`` of
             ``getam.config.schema.Maps``.
         labels: settings as for :func:`getam.labels.steps.label_images`.
+        shares: (B, C, h, w) in [0, 1], where the stage foreground finds each class; the maps are
+            weighted with them (:func:`weighted`). None: the maps alone decide.
 
     Returns:
         (B, H, W) uint8: 0 background, class ids, 255 ignore.
@@ -161,12 +167,29 @@ def online_labels(
         classifier, images, targets, method=maps.method, start_block=maps.start_block
     )
     found, class_ids = gather_present(found, targets)
+    if shares is not None:
+        found = weighted(found, gather_present(shares, targets)[0])
     # Divide by the peak, as in maps.h5: un-normalised maps can be far below 1e-5 in normalise.
     found = found / found.amax(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
     nothing = found.new_empty((len(found), 0, 1, 1))
     given = nothing if saliency is None else (saliency > 0)[:, None].to(found.dtype)
     soft = SoftSaliency(on_grid=nothing, at_size=given, threshold=0.5)
-    return label_images(found, class_ids, pixels, soft, labels)
+    return label_images(found, class_ids, pixels, soft, labels, shares=shares is not None)
+
+
+def weighted(maps: Tensor, shares: Tensor) -> Tensor:
+    """Class maps (B, K, h, w) as shares of the objects: each divided by its mean, then multiplied
+    by the share (B, K, h', w') of the class.
+
+    A map says how much more a patch shows the class than the mean patch of the image does. The
+    shares come from many images, so a class that is only seen next to an object gets none of it.
+
+    >>> maps, shares = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[0.5, 0.5]]]])
+    >>> weighted(maps, shares).tolist()
+    [[[[0.25, 0.75]]]]
+    """
+    mean = maps.mean(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
+    return maps / mean * F.adaptive_avg_pool2d(shares, maps.shape[2:])
 
 
 def objects(saliency: Tensor, targets: Tensor) -> Tensor:

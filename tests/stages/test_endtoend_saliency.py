@@ -7,14 +7,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import getam.labels.saliency
 import stages.endtoend
 from getam.cache.pieces import begin
-from getam.config.schema import PseudoLabels
+from getam.config.schema import Pamr, PseudoLabels
 from getam.data.folder import read_folder
-from getam.data.images import read_saliency
+from getam.data.images import read_photo, read_saliency, write_scores
 from getam.data.index import Record
+from getam.data.resizing import reduced
+from getam.data.transforms import resize_maps, to_tensor
+from getam.labels.pamr import pamr
+from getam.labels.saliency import Saliency
 from getam.running.context import Context
 from getam.training import distributed
 from tests.conftest import make_folder
@@ -68,3 +73,26 @@ def test_each_process_makes_its_share_of_the_saliency(tmp_path, brightness, monk
             records = saliency_of_a_model(tmp_path)
     assert len(brightness) == len(records) == 8
     assert all(record.saliency.is_file() for record in records)
+
+
+@pytest.mark.parametrize("longest", [None, 12])
+def test_saliency_of_the_foreground_is_refined_as_in_the_label_stage(tmp_path, longest):
+    make_folder(tmp_path / "data")
+    record = read_folder(tmp_path / "data").split("train")[0]
+    scores = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    write_scores(tmp_path / "scores.png", scores)
+    (tmp_path / "foreground").mkdir()
+    (tmp_path / "scores.png").rename(tmp_path / "foreground" / f"{record.id}.png")
+    saliency = Saliency(["features"], 0.35, foreground=tmp_path / "foreground")
+    photo = read_photo(record)
+    image = photo if longest is None else reduced(photo, longest)
+    whole = resize_maps(torch.from_numpy(scores)[None, None], image.shape[:2])
+    settings = Pamr(iterations=3, dilations=(1, 2))
+    refined = pamr(to_tensor(image)[None].float(), whole, 3, (1, 2))[0, 0].numpy() > 0.35
+
+    found = saliency.salient(record, longest, settings)
+    assert found.shape == photo.shape[:2]
+    if longest is None:
+        assert (found == refined).mean() > 0.97  # the scores were kept in 8 bits
+        assert (found != (whole[0, 0].numpy() > 0.35)).any()
+    assert found.mean() == pytest.approx(refined.mean(), abs=0.05)

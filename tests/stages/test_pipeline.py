@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from getam.data.images import read_mask
 from tests.conftest import TINY, make_folder, pipeline
@@ -155,6 +157,25 @@ def test_end_to_end_mode_trains_one_network_and_measures_it(end_to_end, place):
     shares = curve[-1]["label share"]
     assert list(shares) == ["background", "cat", "dog", "ignored"]
     assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_end_to_end_network_can_start_from_the_classifier(tmp_path):
+    """Then there is no first phase: an encoder that learns nothing more is the classifier's."""
+    make_folder(tmp_path / "data")
+    starts = ("mode=end-to-end", "endtoend.weights=classifier", "endtoend.joint.lr_encoder=0")
+    made = run(tmp_path, "--until", "endtoend", more=starts)
+    assert made.stages_run() == ["classifier", "endtoend"], made
+    own = ("pseudolabels.saliency=features", "foreground.classes=patch_classifier")
+    made = run(tmp_path, "--until", "endtoend", more=(*starts, *own))
+    assert made.stages_run() == ["maps", "foreground", "endtoend"], made
+    theirs = load_file(artifact(tmp_path, "classifier") / "network.safetensors")
+    histories = [*(tmp_path / "artifacts" / "endtoend").glob("*/history.json")]
+    assert len(histories) == 2
+    for history in histories:
+        assert [row["phase"] for row in json.loads(history.read_text())] == ["joint"] * 2
+        ours = load_file(history.parent / "network.safetensors")
+        for name in ("blocks.0.attn.qkv.weight", "patch_embed.proj.weight"):
+            torch.testing.assert_close(ours[f"encoder.{name}"], theirs[name])
 
 
 def test_status_and_explain_know_the_end_to_end_mode(end_to_end, place):

@@ -258,3 +258,37 @@ def test_label_shares_count_ignored_pixels_last():
 
 def _named(network):
     return list(network.named_parameters())
+
+
+def test_shares_decide_between_classes_that_the_maps_confuse(network, records):
+    """Where the stage foreground finds no dog, no pixel becomes dog, whatever the maps say."""
+    batch = batch_of(records, normalisation(network))
+    images, targets, saliency = batch
+    pixels = image_pixels(images, normalisation(network))
+    both = targets.all(dim=1)
+    shares = torch.zeros(len(images), 2, SIDE // 8, SIDE // 8)
+    shares[:, 0, :, :4] = 1  # cat left
+    shares[:, 1, :, 4:] = 1  # dog right
+    everything = torch.ones_like(saliency)
+    found = online_labels(
+        network.encoder, images, pixels, targets, everything, MAPS, LABELS, shares
+    )[both]
+    left, right = found[..., : SIDE // 2 - 16], found[..., SIDE // 2 + 16 :]  # PAMR blurs the edge
+    assert len(found) >= 2
+    assert not (left == 2).any()
+    assert not (right == 1).any()
+    assert (left == 1).any()
+    assert (right == 2).any()
+
+
+def test_loss_takes_the_shares_of_its_batch(network, records):
+    images, targets, saliency = batch_of(records, normalisation(network))
+    shares = torch.zeros(len(images), 2, 8, 8)
+    shares[:, 0] = 1
+    both = targets.all(dim=1)
+    batch = (images[both], targets[both], saliency[both])
+    loss = JointLoss(network.encoder, LossWeights(), MAPS, LABELS, with_shares=True)
+    with_cat_alone = loss(network, (*batch, shares[both]))["label share"]
+    without = JointLoss(network.encoder, LossWeights(), MAPS, LABELS)(network, batch)["label share"]
+    assert not with_cat_alone[2]
+    assert without[2] > 0
