@@ -60,7 +60,7 @@ ONLINE_LABELS = (
     "pseudolabels.opening",
     "pseudolabels.fallback",
 )
-
+DOUBT = ("batch_size", "precision", "known_present")  # what doubt reads of predictions
 ENCODER = (
     "seed",
     "deeplab.encoder",
@@ -197,7 +197,7 @@ def _predictions(config: Config, network: str) -> list[Stage]:
         name="doubt",
         function="stages.doubt:run",
         needs=(network, "predictions"),
-        reads=(*SPLITS, "predictions.batch_size", "predictions.precision"),
+        reads=(*SPLITS, *(f"predictions.{name}" for name in DOUBT)),
         data=("images", "labels"),
     )
     return [predictions, doubt] if config.predictions.masks else [predictions]

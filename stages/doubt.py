@@ -191,7 +191,13 @@ class Look:
             rows, columns = patch_grid((h, w), batch.shape[2] / features.shape[2])
             fine = resize_maps(probabilities[n : n + 1, :, :h, :w], (rows * FINE, columns * FINE))
             mask = on_patches(self._mask(record), (rows, columns))
-            network = evidence(fine[0].cpu().numpy(), mask, record.labels, soft=True)
+            network = evidence(
+                fine[0].cpu().numpy(),
+                mask,
+                record.labels,
+                soft=True,
+                present=self.job.config.predictions.known_present,
+            )
             yield Seen(features[n, :, :rows, :columns].cpu(), mask, network)
 
     def _mask(self, record: Record) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from getam.labels.own_classes import among, highest
+from getam.labels.own_classes import among, as_present, highest
 
 __all__ = [
     "Evidence",
@@ -45,7 +45,12 @@ class Evidence(NamedTuple):
 
 
 def evidence(
-    scores: np.ndarray, mask: np.ndarray, labels: Sequence[int], *, soft: bool
+    scores: np.ndarray,
+    mask: np.ndarray,
+    labels: Sequence[int],
+    *,
+    soft: bool,
+    present: bool = False,
 ) -> Evidence:
     """The evidence of a model.
 
@@ -57,9 +62,13 @@ def evidence(
         soft: True for probabilities, which are compared as they are, those of other classes shared
             among the classes of the photo. False: only the label of the photo with the highest
             score of each pixel is compared.
+        present: with ``soft``, whether each class of the photo is known to be in it
+            (:func:`getam.labels.own_classes.as_present`).
     """
     possible = np.array([0, *labels], np.uint8)
     known = among(scores, possible) if soft else None
+    if soft and present:
+        (known[possible],) = as_present([known[possible]])
     answer = None if soft else possible[scores[possible].argmax(axis=0)]
     count = len(scores)
     fit, seen = np.zeros(count - 1, np.float32), np.zeros(count - 1, np.float32)

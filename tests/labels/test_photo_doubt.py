@@ -139,3 +139,17 @@ def test_doubt_is_high_if_the_mask_or_the_labels_are_doubtful():
     assert joined(0, 0.9) == pytest.approx(0.81)
     assert joined(0.3, 0.9) > joined(0.2, 0.9) > 0.81
     assert joined(0.6, 0.1) > joined(0.5, 0.4)  # middling probabilities of an error count little
+
+
+def test_a_class_that_is_known_to_be_there_fits_where_the_network_sees_it_most():
+    """The network says 0.3 on the hat and 0.95 on the trousers; both are labels of the photo."""
+    mask = np.array([[1] * 4 + [2] * 4 + [0] * 8], np.uint8)
+    scores = np.zeros((3, 1, 16), np.float32)
+    scores[1, 0, :4], scores[2, 0, 4:8] = 0.3, 0.95
+    scores[0] = 1 - scores[1:].sum(0)
+    plain = evidence(scores, mask, [1, 2], soft=True)
+    raised = evidence(scores, mask, [1, 2], soft=True, present=True)
+    assert plain.fit[0] == pytest.approx(0.3)
+    assert raised.fit[0] == pytest.approx(1 / 1.7)  # of 1 for the hat and 0.7 for background
+    assert raised.fit[1] == pytest.approx(plain.fit[1], abs=0.03)
+    assert (raised.presence == plain.presence).all()
