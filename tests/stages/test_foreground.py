@@ -164,14 +164,15 @@ def test_the_end_to_end_network_learns_from_what_the_foreground_of_a_classifier_
     seen = []
     items = stages.endtoend.Items
 
-    def looked_at(records, *others):
+    def looked_at(records, *others, **more):
         for record in records:
             size = read_image(record.image).shape[:2]
             seen.append((record.id, read_saliency(record.saliency, size)))
-        return items(records, *others)
+        return items(records, *others, **more)
 
     monkeypatch.setattr(stages.endtoend, "Items", looked_at)
-    settings = (*END_TO_END, f"pseudolabels.saliency={source}")
+    plain = "pseudolabels.pamr.enabled=false"  # test_endtoend_saliency.py is about PAMR
+    settings = (*END_TO_END, plain, f"pseudolabels.saliency={source}")
     made = run(place, *settings, "pseudolabels.saliency_threshold=0.37", until="endtoend")
     assert "saliency" in json.loads((made / "history.json").read_text())[-1]
     assert len(seen) == 16  # eight images in two phases

@@ -186,7 +186,7 @@ def test_the_processes_of_a_team_label_a_share_of_the_photos_each(photos, tmp_pa
     )
     data = SimpleNamespace(split=lambda name: records)
     monkeypatch.setattr(stages.pseudolabels, "open_data", lambda job: data)
-    monkeypatch.setattr(stages.pseudolabels, "_open_saliency", lambda *_: Saliency(["none"], 0.5))
+    monkeypatch.setattr(stages.pseudolabels, "saliency_of", lambda *_: Saliency(["none"], 0.5))
     monkeypatch.setattr(distributed, "wait", lambda: None)
     told, written = [], []
     for rank in (1, 0):
