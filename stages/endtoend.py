@@ -30,13 +30,14 @@ from getam.errors import UserError
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
 from getam.networks.inference import Boxed, Segmenter
+from getam.running.run_saliency import saliency_of
 from getam.training import distributed
 from getam.training.joint import JointLoss
 from getam.training.joint_items import Items, ReadMask, salient, shares_of
 from getam.training.loop import mix, train
 from getam.training.losses import multi_label_soft_margin
 from stages.classifier import score
-from stages.shared import multi_hot, open_data, saliency_of, teaches
+from stages.shared import multi_hot, open_data, teaches
 
 if TYPE_CHECKING:
     from getam.cache import Job

@@ -31,8 +31,9 @@ from getam.labels.patch_classes import unstacked
 from getam.labels.photo_batch import PhotoInputs, batch_bytes, label_batch, photo_bytes
 from getam.maps.file import MapFile
 from getam.running.processes import OncePerProcess, process_pool, processes
+from getam.running.run_saliency import saliency_of
 from getam.training import distributed
-from stages.shared import batches, open_data, saliency_of
+from stages.shared import batches, open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces

@@ -13,7 +13,6 @@ from torch import nn
 from getam.data.ahead import batches, read_ahead
 from getam.data.images import read_photo
 from getam.data.transforms import Statistics, normalise_images, on_device, to_square
-from getam.labels.saliency import Saliency, open_saliency
 from getam.running.datasets import open_index
 from getam.training import distributed
 
@@ -47,22 +46,6 @@ def encoder_of(job: Job) -> dict[str, Any]:
         "blocks": None if settings.blocks is None else list(settings.blocks),
         "weights": weights,
     }
-
-
-def saliency_of(job: Job, data: DataIndex, records: Sequence[Record]) -> Saliency:
-    """The saliency maps of these photos, from the sources that the settings name.
-
-    Raises:
-        UserError: as :func:`getam.labels.saliency.open_saliency`.
-    """
-    settings = job.config.pseudolabels
-    return open_saliency(
-        settings,
-        records,
-        job.context.saliency or data.root / "saliency",
-        job.context.file("pseudolabels.saliency_model", settings.saliency_model),
-        job.inputs.get("foreground"),
-    )
 
 
 def teaches(job: Job, record: Record) -> bool:

@@ -95,10 +95,6 @@ SETTINGS = {
         (*END_TO_END, "endtoend.joint.frozen_blocks=9"),
         "endtoend.joint.frozen_blocks: got 9",
     ),
-    "an end-to-end network that is not the classifier": (
-        (*END_TO_END, "endtoend.weights=classifier", f"endtoend.model_args={DEEPER}"),
-        "endtoend.weights: got classifier, but endtoend.model_args is",
-    ),
     "start block beyond the depth": (("maps.start_block=2",), "maps.start_block"),
     "start block with a method that takes none": (
         ("maps.start_block=1", "maps.method=grad_cam"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_folder
-from tests.running.test_preflight import assert_refused, run
+from tests.running.test_preflight import DEEPER, assert_refused, run
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +76,13 @@ def test_a_network_that_has_maps_is_not_refused(good, model, arguments):
     )
     result = run(good, *settings, options=("--dry-run", "--until", "maps"))
     assert result.exit_code == 0, result.output
+
+
+def test_an_end_to_end_network_that_is_not_the_classifier_cannot_start_from_it(good):
+    settings = (
+        "mode=end-to-end",
+        "endtoend.weights=classifier",
+        f"endtoend.model_args={DEEPER}",
+    )
+    result = run(good, *settings, options=("--dry-run",))
+    assert_refused(result, good, "endtoend.weights: got classifier, but endtoend.model_args is")

