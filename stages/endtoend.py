@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,8 +224,9 @@ def _items(
 
 def _shares(job: Job) -> ReadMask | None:
     """Reads the class shares of the stage foreground; None if it made none."""
-    folder = job.inputs.get("foreground", Path()) / "classes"
-    return shares_of(folder) if "foreground" in job.inputs and folder.is_dir() else None
+    foreground = job.inputs.get("foreground")
+    folder = foreground and foreground / "classes"
+    return shares_of(folder) if folder and folder.is_dir() else None
 
 
 def _correction(job: Job, data: DataIndex) -> ReadMask:

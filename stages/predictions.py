@@ -3,9 +3,10 @@
 needs   deeplab or the end-to-end network; photos and labels of the train and val split, and the
         photos of data.test if it is set; with predictions.pseudo_label_weight the pseudo labels
 makes   masks/ID.png: the final masks, of every labelled photo of train and val. The network
-        chooses among background and the classes that the photo is labelled with. Each of these is
-        known to be there, so their probabilities are raised where the network is not sure of it. In
-        train, the class of the pseudo label of a pixel gets a higher probability too
+        chooses among background and the classes that the photo is labelled with. With
+        predictions.known_present the probabilities of a class are raised first if the network is
+        sure of it nowhere in the photo. In train, the class of the pseudo label of a pixel gets a
+        higher probability too
         missing.csv: labels that got no pixel of the final mask of their photo
         predictions/ID.png: of the val photos (and data.test), chosen among all classes
         predictions_crf/ID.png: the same after dense CRF, with predictions.crf.enabled
