@@ -16,13 +16,13 @@ plant: copies a data folder without its masks, with links to its photos, and mak
 tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
 
 choice: makes the pseudo labels for each value of the lists, starting from the given settings each
-time. It prints their agreement and their mIoU, and what the best agreement loses in mIoU.
+time. It prints what the command choose prints, the mIoU of the labels, and what the recommended
+value loses in mIoU.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -35,17 +35,18 @@ from scipy.stats import spearmanr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from getam.config.loading import load_config, recorded  # noqa: E402
+from getam.config.loading import load_config  # noqa: E402
 from getam.config.schema import Config  # noqa: E402
 from getam.data.folder import read_folder  # noqa: E402
 from getam.data.images import read_mask  # noqa: E402
 from getam.data.index import DataIndex, Record  # noqa: E402
 from getam.data.label_values import IGNORE  # noqa: E402
+from getam.labels.label_agreement import COUNTS, Agreement  # noqa: E402
 from getam.metrics.segmentation import ConfusionMatrix  # noqa: E402
-from getam.running.commands.choose import FIGURE, SettingList  # noqa: E402
+from getam.running.commands.choose import SettingList, choose, recommended, table  # noqa: E402
 from getam.running.opening import Chain, open_runner  # noqa: E402
 from getam.view.lines import Reporter  # noqa: E402
-from getam.view.table import percent, text_table  # noqa: E402
+from getam.view.table import percent  # noqa: E402
 from stages.chain import chain, choice  # noqa: E402
 
 FIRST, FIFTH = 0.1, 0.2
@@ -181,25 +182,24 @@ def choice_by_masks(configs, assignments, artifacts, workers, lists) -> None:
     config = load_config(configs, assignments)
     data = opened(config)
     records = [r for r in data.split(config.data.train) if r.mask is not None]
+    mious: list[float] = []
+
+    def measure(tried: Config) -> Agreement:
+        folders = made(choice, tried, artifacts, workers)
+        confusion = ConfusionMatrix(len(data.classes) + 1)
+        for record in records:
+            labels = read_mask(folders["pseudolabels"] / "labels" / f"{record.id}.png")
+            confusion.update(labels, data.read_mask(record))
+        mious.append(confusion.miou())
+        return Agreement.load(folders["agreement"] / COUNTS)
+
     for one in map(SettingList.parse, lists):
-        rows, found = [], []
-        for value in one.values:
-            tried = load_config((), [f"{one.setting}={value}"], recorded(config))
-            folders = made(choice, tried, artifacts, workers)
-            confusion = ConfusionMatrix(len(data.classes) + 1)
-            for record in records:
-                labels = read_mask(folders["pseudolabels"] / "labels" / f"{record.id}.png")
-                confusion.update(labels, data.read_mask(record))
-            figure = _figure(folders["agreement"])
-            found.append((figure, confusion.miou()))
-            rows.append([one.setting, value, f"{figure:.4f}", percent(confusion.miou())])
-        click.echo(text_table(["setting", "value", FIGURE, "mIoU of the pseudo labels"], rows))
-        loss = max(miou for _, miou in found) - max(found)[1]
-        click.echo(f"the best agreement loses {percent(loss)}\n")
-
-
-def _figure(folder: Path) -> float:
-    return json.loads((folder / "agreement.json").read_text(encoding="utf-8"))[FIGURE]
+        mious.clear()
+        best, tried = choose(config, [one], measure)
+        click.echo(table(tried, best))
+        click.echo(f"mIoU of their pseudo labels: {', '.join(map(percent, mious))}")
+        kept = mious[recommended(tried, best)]
+        click.echo(f"the recommended one loses {percent(max(mious) - kept)}\n")
 
 
 main.add_command(choice_by_masks, "choice")

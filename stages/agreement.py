@@ -3,6 +3,7 @@
 needs   pseudo labels, and the encoder_features of the same photos
 makes   agreement.json: the agreement of the pseudo labels with readouts that learnt from the pseudo
         labels of other photos (getam/labels/label_agreement.py), and its IoU per class
+        agreement.npy: the pixels of each photo that it is made of
 costs   seconds: it reads the stored features twice
 """
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from getam.data.images import image_size, read_mask
 from getam.data.transforms import letterbox_size
-from getam.labels.label_agreement import Agreement
+from getam.labels.label_agreement import COUNTS, Agreement
 from getam.labels.readout import held_out_answers, on_patches, patch_grid
 from getam.networks.build import build_deeplab
 from stages.encoder_features import check_plain_vit, read_features
@@ -40,6 +41,7 @@ def run(job: Job) -> dict[str, Any]:
     ious = per_class(("background", *data.classes), agreement.ious())
     text = json.dumps({**figures, "IoU per class": ious}, indent=1)
     (job.folder / "agreement.json").write_text(text, encoding="utf-8")
+    agreement.save(job.folder / COUNTS)
     return figures
 
 

@@ -5,6 +5,7 @@ needs   the final masks of the stage predictions, and the network that made them
 makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), reason
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
+        agreement.npy: the pixels of each photo that the agreement is made of
 costs   one forward pass and 8 D bytes of memory per photo; while it runs, 2 D h w bytes of disk per
         photo
 """
@@ -26,7 +27,7 @@ from torch import Tensor
 from getam.data.ahead import Behind, read_ahead
 from getam.data.images import image_size, read_mask, read_photo
 from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
-from getam.labels.label_agreement import Agreement
+from getam.labels.label_agreement import COUNTS, Agreement
 from getam.labels.label_odds import held_out_probabilities, label_errors, pooled
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, label_reason
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
@@ -74,6 +75,7 @@ def run(job: Job) -> dict[str, Any]:
     ious = per_class(("background", *data.classes), agreement.ious())
     text = json.dumps({**summary, "IoU per class": ious}, indent=1)
     (job.folder / "summary.json").write_text(text, encoding="utf-8")
+    agreement.save(job.folder / COUNTS)
     return summary
 
 

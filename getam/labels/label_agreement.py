@@ -8,12 +8,17 @@ follow chance are not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from getam.metrics.segmentation import ConfusionMatrix
+from getam.metrics.bootstrap import class_areas, draws
+from getam.metrics.segmentation import ConfusionMatrix, mean_over_known, ratio
 
-__all__ = ["Agreement"]
+__all__ = ["COUNTS", "Agreement"]
+
+COUNTS = "agreement.npy"  # the file of a stage with the counts of each photo
+RESAMPLES = 1000
 
 
 class Agreement:
@@ -30,8 +35,16 @@ class Agreement:
     """
 
     def __init__(self, classes: int) -> None:
-        self._confusion = ConfusionMatrix(classes + 1)
-        self._named = np.zeros(classes, bool)
+        self._classes = classes
+        self._photos: list[np.ndarray] = []
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N, 4, C + 1) int64, of each photo: for background and each class the pixels where
+        labels and prediction agree, those of the labels, those of the prediction; and 1 for each
+        class that the photo is labelled with, and for background.
+        """
+        return np.array(self._photos, np.int64).reshape(-1, 4, self._classes + 1)
 
     def update(self, predicted: np.ndarray, labels: np.ndarray, class_ids: Sequence[int]) -> None:
         """Count a photo: two (H, W) arrays, 0 background, 1..C; 255 in ``labels`` is not counted.
@@ -40,17 +53,65 @@ class Agreement:
             class_ids: those that the photo is labelled with. A photo without a class is not
                 counted, because its labels are background whatever the settings are.
         """
-        if class_ids:
-            self._confusion.update(predicted.astype(np.uint8), labels)
-            self._named[[c - 1 for c in class_ids]] = True
+        if not class_ids:
+            return
+        confusion = ConfusionMatrix(self._classes + 1)
+        confusion.update(predicted.astype(np.uint8), labels)
+        labelled = np.isin(np.arange(self._classes + 1), [0, *class_ids])
+        self._photos.append(np.vstack([class_areas(confusion), labelled]))
 
     def ious(self) -> np.ndarray:
         """(C + 1,) IoU of background and the classes; nan for a class that no photo has."""
-        found = np.nan_to_num(self._confusion.iou())
-        found[1:][~self._named] = np.nan
-        return found
+        return _ious(self.counts.sum(axis=0))
 
     def value(self) -> float:
         """The figure, 0 to 1; 0 without a photo that has a class."""
-        background, *classes = self.ious()
-        return float(np.sqrt(background * np.nanmean(classes))) if self._named.any() else 0.0
+        return float(_figure(self.ious()))
+
+    def better_than(self, other: Agreement) -> float:
+        """How sure it is that this figure is higher than the other one of the same photos.
+
+        It is the share of bootstrap resamples of the photos in which it is higher: about 1 if it is
+        higher whichever photos one had taken, about 0.5 if chance decides.
+
+        Raises:
+            ValueError: the two have not counted the same number of photos.
+        """
+        mine, theirs = self.counts, other.counts
+        if mine.shape != theirs.shape:
+            raise ValueError(f"Got counts of shapes {mine.shape} and {theirs.shape}, not the same.")
+        if not len(mine):
+            return 0.0
+        mine, theirs = (each.reshape(len(each), -1).astype(np.float64) for each in (mine, theirs))
+        shape = (-1, 4, self._classes + 1)
+        higher = [
+            _figure(_ious((drawn @ mine).reshape(shape)))
+            > _figure(_ious((drawn @ theirs).reshape(shape)))
+            for drawn in draws(len(mine), mine.shape[1], RESAMPLES)
+        ]
+        return float(np.concatenate(higher).mean())
+
+    def save(self, path: Path) -> None:
+        """Write ``counts`` as an npy file."""
+        np.save(path, self.counts)
+
+    @classmethod
+    def load(cls, path: Path) -> Agreement:
+        """What :meth:`save` wrote."""
+        counts = np.load(path, allow_pickle=False)
+        found = cls(counts.shape[2] - 1)
+        found._photos += [*counts]
+        return found
+
+
+def _ious(counts: np.ndarray) -> np.ndarray:
+    """(..., C + 1) from counts (..., 4, C + 1)."""
+    right, target, predicted, photos = np.moveaxis(counts, -2, 0)
+    found = np.nan_to_num(ratio(right, target + predicted - right))
+    found[photos == 0] = np.nan
+    return found
+
+
+def _figure(ious: np.ndarray) -> np.ndarray:
+    """(...,) from (..., C + 1)."""
+    return np.sqrt(np.nan_to_num(ious[..., 0] * mean_over_known(ious[..., 1:])))

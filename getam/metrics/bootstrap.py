@@ -13,7 +13,7 @@ import numpy as np
 
 from getam.metrics.segmentation import ConfusionMatrix, mean_over_known, ratio
 
-__all__ = ["Interval", "class_areas", "mean_interval", "miou_interval", "tail"]
+__all__ = ["Interval", "class_areas", "draws", "mean_interval", "miou_interval", "tail"]
 
 CHUNK = 1 << 22  # numbers that are summed at a time
 
@@ -71,11 +71,10 @@ def miou_interval(
         )
     count, shape = len(areas), areas.shape[1:]
     flat = areas.reshape(count, -1).astype(np.float64)  # exact up to 2 ** 53 pixels
-    random = np.random.default_rng(seed)
-    found: list[np.ndarray] = []
-    for size in _steps(resamples, count + flat.shape[1]):
-        drawn = random.multinomial(count, [1 / count] * count, size=size)
-        found.append(_miou((drawn @ flat).reshape(-1, *shape)))
+    found = [
+        _miou((drawn @ flat).reshape(-1, *shape))
+        for drawn in draws(count, flat.shape[1], resamples, seed)
+    ]
     outside = tail(level, count, int(areas[:, 1].any(axis=0).sum()))
     low, high = np.quantile(np.concatenate(found), [outside, 1 - outside])
     return Interval(float(_miou(areas.sum(axis=0))), float(low), float(high))
@@ -99,11 +98,8 @@ def mean_interval(
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"Got values of shape {values.shape}, expected two or more finite numbers")
-    count, random = len(values), np.random.default_rng(seed)
-    means = [
-        random.multinomial(count, [1 / count] * count, size=size) @ values / count
-        for size in _steps(resamples, count)
-    ]
+    count = len(values)
+    means = [drawn @ values / count for drawn in draws(count, 1, resamples, seed)]
     outside = tail(level, count, 1)
     low, high = np.quantile(np.concatenate(means), [outside, 1 - outside])
     return Interval(float(values.mean()), float(low), float(high))
@@ -128,11 +124,16 @@ def tail(level: float, photos: int, classes: int) -> float:
     return NormalDist().cdf(t * (photos / freedom) ** 0.5)
 
 
-def _steps(total: int, width: int) -> Iterator[int]:
-    """``total`` in parts of which each, times ``width``, is at most CHUNK numbers."""
-    step = max(1, CHUNK // width)
-    for start in range(0, total, step):
-        yield min(step, total - start)
+def draws(photos: int, width: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each photo is drawn in each resample, as many photos as there are in each.
+
+    They come in parts (S, photos) int64, so that S resamples of sums of ``width`` numbers per photo
+    stay small.
+    """
+    random, step = np.random.default_rng(seed), max(1, CHUNK // (photos + width))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        yield random.multinomial(photos, [1 / photos] * photos, size=size)
 
 
 def _miou(areas: np.ndarray) -> np.ndarray:

@@ -116,3 +116,24 @@ def test_photos_without_a_class_do_not_raise_the_agreement():
     before = found.value()
     found.update(np.zeros((9, 9), int), np.zeros((9, 9), np.uint8), [])
     assert found.value() == before
+
+
+def test_the_counts_come_back_from_their_file(tmp_path):
+    found = Agreement(2)
+    labels = np.array([[0, 1], [2, 255]], np.uint8)
+    found.update(np.array([[0, 1], [1, 1]]), labels, [1, 2])
+    found.update(labels, labels, [1])
+    found.save(tmp_path / "agreement.npy")
+    again = Agreement.load(tmp_path / "agreement.npy")
+    assert again.counts.tolist() == found.counts.tolist()
+    assert again.counts[0].tolist() == [[1, 1, 0], [1, 1, 1], [1, 2, 0], [1, 1, 1]]
+    assert again.value() == found.value() > 0
+    Agreement(2).save(tmp_path / "none.npy")
+    assert Agreement.load(tmp_path / "none.npy").value() == 0
+
+
+def test_agreements_of_other_photos_are_not_compared():
+    one, other = Agreement(1), Agreement(1)
+    one.update(np.array([[0, 1]]), np.array([[0, 1]], np.uint8), [1])
+    with pytest.raises(ValueError, match="not the same"):
+        one.better_than(other)

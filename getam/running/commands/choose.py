@@ -1,4 +1,5 @@
-"""Tries short lists of settings, and recommends those whose labels agree best. It reads no masks.
+"""Tries short lists of settings, and recommends those whose labels agree clearly best. It reads no
+masks.
 
 The lists are tried one after the other. The best value of a list is kept for the lists after it. So
 the number of runs is the sum of the lengths of the lists, not their product.
@@ -9,16 +10,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from getam.config.loading import load_config, recorded
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.view.table import text_table
 
-FIGURE = "agreement"
+if TYPE_CHECKING:
+    from getam.labels.label_agreement import Agreement
 
-Measure = Callable[[Config], float]
+FIGURE = "agreement"
+CLEAR = 0.95  # of the resamples of the photos; a value that is less surely better is not taken
+
+Measure = Callable[[Config], "Agreement"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,16 @@ class SettingList:
 
 @dataclass(frozen=True)
 class Tried:
-    """A value that was tried, and the agreement of the labels that were made with it."""
+    """A value that was tried, and the agreement of the labels that were made with it.
+
+    ``better``: the share of the resamples of the photos in which its agreement is higher than that
+    of the value that the configuration had; None for this value itself.
+    """
 
     setting: str
     value: str
     agreement: float
+    better: float | None = None
 
 
 def default_lists(config: Config) -> list[SettingList]:
@@ -75,26 +85,30 @@ def choose(
 ) -> tuple[Config, list[Tried]]:
     """Try each value of each list, and keep the best value of a list for the next one.
 
-    The value that the configuration has is tried too. It is kept unless another one is better.
+    The value that the configuration has is tried too. It is kept unless another one is clearly
+    better: its agreement is higher in at least ``CLEAR`` of the resamples of the photos.
 
     Args:
-        measure: makes the labels of a configuration, and gives their agreement.
+        measure: makes the labels of a configuration, and counts their agreement.
 
     Returns:
         the best configuration, and what was tried, in this order.
     """
     best, tried = config, []
     for one in lists:
-        configs = [load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values]
-        candidates = dict(zip(one.values, configs))
-        if best not in configs:
-            candidates = {_value(best, one.setting): best, **candidates}
-        figures = {value: measure(config) for value, config in candidates.items()}
-        tried += [Tried(one.setting, value, figure) for value, figure in figures.items()]
-        top = max(figures.values())
-        if any(figures[v] == top and c == best for v, c in candidates.items()):
-            continue
-        best = next(c for v, c in candidates.items() if figures[v] == top)
+        configs = {v: load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values}
+        if best not in configs.values():
+            configs = {_value(best, one.setting): best, **configs}
+        found = {value: measure(config) for value, config in configs.items()}
+        given = next(found[value] for value, config in configs.items() if config == best)
+        rows = [
+            Tried(one.setting, v, its.value(), None if its is given else its.better_than(given))
+            for v, its in found.items()
+        ]
+        clear = [row for row in rows if row.better is not None and row.better >= CLEAR]
+        if clear:
+            best = configs[max(clear, key=lambda row: row.agreement).value]
+        tried += rows
     return best, tried
 
 
@@ -108,10 +122,21 @@ def _value(config: Config, setting: str) -> str:
 def table(tried: Iterable[Tried], best: Config) -> str:
     """One line per value; a star marks the recommended ones."""
     rows = [
-        [one.setting, one.value, f"{one.agreement:.3f}", "*" if _is_in(best, one) else ""]
+        [
+            one.setting,
+            one.value,
+            f"{one.agreement:.4f}",
+            "-" if one.better is None else f"{one.better:.0%}",
+            "*" if _is_in(best, one) else "",
+        ]
         for one in tried
     ]
-    return text_table(["setting", "value", "agreement", "best"], rows)
+    return text_table(["setting", "value", FIGURE, "surely better", "best"], rows)
+
+
+def recommended(tried: Sequence[Tried], best: Config) -> int:
+    """The position of the value of a list that the best configuration has."""
+    return next(n for n, one in enumerate(tried) if _is_in(best, one))
 
 
 def _is_in(best: Config, one: Tried) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from getam.config.loading import load_config
 from getam.config.schema import Config
 from getam.errors import UserError
+from getam.labels.label_agreement import Agreement
 from getam.running.commands.choose import SettingList, choose, default_lists, options, table
 from pipeline import main
 from tests.conftest import TINY, make_folder
@@ -15,10 +17,19 @@ from tests.conftest import TINY, make_folder
 THRESHOLD, ROUNDS = "pseudolabels.saliency_threshold", "foreground.rounds"
 
 
+def counted(*shares: float) -> Agreement:
+    """The agreement of photos of 100 pixels, of which these shares of the object are found."""
+    found = Agreement(1)
+    for share in shares:
+        labels = np.repeat([0, 1], 50)[None]
+        found.update(labels * (np.arange(100) < 50 + 50 * share), labels.astype(np.uint8), [1])
+    return found
+
+
 def agreement_of(figures: dict[tuple[float, int], float], asked: list[tuple[float, int]]):
-    def measure(config: Config) -> float:
+    def measure(config: Config) -> Agreement:
         asked.append((config.pseudolabels.saliency_threshold, config.foreground.rounds))
-        return figures.get(asked[-1], 0.1)
+        return counted(*[figures.get(asked[-1], 0.1)] * 20)
 
     return measure
 
@@ -37,8 +48,30 @@ def test_the_best_value_of_a_list_is_kept_for_the_next_list():
 
 def test_the_given_value_stays_unless_another_is_better():
     lists = [SettingList.parse(f"{THRESHOLD}=0.2,0.5,0.8")]
-    best, _ = choose(load_config(), lists, lambda config: 0.4)
+    best, _ = choose(load_config(), lists, lambda config: counted(0.4))
     assert best == load_config()
+
+
+def test_the_given_value_stays_if_another_is_better_by_chance():
+    """One of 40 photos makes the other value better; without it there is no difference."""
+    figures = {0.5: counted(*[0.5] * 40), 0.2: counted(0.9, *[0.5] * 39)}
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2")]
+    best, tried = choose(
+        load_config(), lists, lambda config: figures[config.pseudolabels.saliency_threshold]
+    )
+    assert tried[1].agreement > tried[0].agreement
+    assert 0.5 < tried[1].better < 0.8  # 1 - (39 / 40) ** 40 = 0.64
+    assert best == load_config()
+
+
+def test_a_value_that_is_a_little_better_in_all_photos_is_taken():
+    figures = {0.5: counted(*[0.5] * 40), 0.2: counted(*[0.52] * 40)}
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2")]
+    best, tried = choose(
+        load_config(), lists, lambda config: figures[config.pseudolabels.saliency_threshold]
+    )
+    assert [one.better for one in tried] == [None, 1.0]
+    assert best.pseudolabels.saliency_threshold == 0.2
 
 
 def test_the_default_lists_are_those_that_the_settings_read():
@@ -78,7 +111,7 @@ def chosen(tmp_path_factory):
 def test_the_command_prints_a_table_and_the_options_to_go_on_with(chosen):
     assert chosen[0].exit_code == 0, chosen[0].output
     lines = chosen[0].stdout.splitlines()
-    assert lines[0].split() == ["setting", "value", "agreement", "best"]
+    assert lines[0].split() == ["setting", "value", "agreement", "surely", "better", "best"]
     assert [line.split()[1] for line in lines[1:4]] == ["0.5", "0.3", "0.7"]
     assert sum(line.endswith("*") for line in lines) == 1
     assert lines[-1].startswith(f"Go on with the same command line and: run --set {THRESHOLD}=")
