@@ -131,7 +131,7 @@ def table(tried: Iterable[Tried], best: Config) -> str:
         ]
         for one in tried
     ]
-    return text_table(["setting", "value", FIGURE, "surely better", "best"], rows)
+    return text_table(["setting", "value", FIGURE, "better in", "best"], rows)
 
 
 def recommended(tried: Sequence[Tried], best: Config) -> int:

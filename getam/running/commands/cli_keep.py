@@ -150,7 +150,7 @@ def choose(
     doubt); what is cached is not made again. The figure that decides is the agreement: how well
     the pseudo labels of a photo can be predicted from those of other photos. 0: not at all; 1:
     exactly. The value that the run has is kept unless another one is clearly better: in at least
-    95 % of random resamples of the photos. The column "surely better" has this share. At the end
+    95 % of random resamples of the photos. The column "better in" has this share. At the end
     it prints the options to add to the command run.
     """
     from getam.labels.label_agreement import COUNTS, Agreement

@@ -111,7 +111,7 @@ def chosen(tmp_path_factory):
 def test_the_command_prints_a_table_and_the_options_to_go_on_with(chosen):
     assert chosen[0].exit_code == 0, chosen[0].output
     lines = chosen[0].stdout.splitlines()
-    assert lines[0].split() == ["setting", "value", "agreement", "surely", "better", "best"]
+    assert lines[0].split() == ["setting", "value", "agreement", "better", "in", "best"]
     assert [line.split()[1] for line in lines[1:4]] == ["0.5", "0.3", "0.7"]
     assert sum(line.endswith("*") for line in lines) == 1
     assert lines[-1].startswith(f"Go on with the same command line and: run --set {THRESHOLD}=")
