@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 FIGURE = "agreement"
 CLEAR = 0.95  # of the resamples of the photos; a value that is less surely better is not taken
 
+PHOTOS = (  # settings that decide which photos there are, and which labels they have
+    *("data.kind", "data.root", "data.train", "data.val", "data.shapes", "data.classes"),
+    "data.review",
+)
+
 Measure = Callable[[Config], "Agreement"]
 
 
@@ -50,6 +55,12 @@ class SettingList:
             raise UserError(
                 f"--set-list {text}: expected SECTION.FIELD=VALUE,VALUE, such as "
                 f"pseudolabels.saliency_threshold=0.25,0.35,0.45."
+            )
+        if setting.strip().startswith(PHOTOS):
+            raise UserError(
+                f"--set-list {text}: got a setting that decides which photos there are. The values "
+                f"of a list are compared on the same photos. Leave this list out, and choose the "
+                f"data with --set {setting.strip()}=VALUE."
             )
         return cls(setting.strip(), given)
 

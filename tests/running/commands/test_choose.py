@@ -94,6 +94,16 @@ def test_a_list_that_is_none_is_refused(text):
         SettingList.parse(text)
 
 
+@pytest.mark.parametrize("text", ["data.train=a,b", " data.root = a , b", "data.shapes.train=9,8"])
+def test_a_list_with_other_photos_is_refused(text):
+    with pytest.raises(UserError, match=r"compared on the same photos.*choose the data with --set"):
+        SettingList.parse(text)
+
+
+def test_other_saliency_maps_of_the_same_photos_can_be_tried():
+    assert SettingList.parse("data.saliency=one,two").values == ("one", "two")
+
+
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     """The command on a folder without masks, twice."""
