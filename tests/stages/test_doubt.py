@@ -13,6 +13,7 @@ from PIL import Image
 
 from getam.config.loading import load_config
 from getam.data.index import Record
+from getam.labels.label_agreement import COUNTS, Agreement
 from getam.networks.build import build_deeplab, build_endtoend
 from getam.networks.encoder_outputs import features_and_probabilities
 from getam.running.opening import open_runner
@@ -62,6 +63,7 @@ def test_every_labelled_photo_has_a_line_and_the_most_doubtful_is_first(tmp_path
     assert 0 <= summary["agreement"] <= 1
     assert summary["photos"] == 11
     assert set(summary["IoU per class"]) == {"background", "cat", "dog"}
+    assert Agreement.load(artifact / COUNTS).value() == summary["agreement"]
 
 
 def test_masks_of_the_data_have_no_part_in_it(tmp_path):

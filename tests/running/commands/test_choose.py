@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -104,18 +106,31 @@ def test_other_saliency_maps_of_the_same_photos_can_be_tried():
     assert SettingList.parse("data.saliency=one,two").values == ("one", "two")
 
 
-@pytest.fixture(scope="module")
-def chosen(tmp_path_factory):
-    """The command on a folder without masks, twice."""
-    place = tmp_path_factory.mktemp("choose")
+def command(place: Path, values: str, *settings: str) -> list[str]:
+    """The words of the command on a folder without masks, with values of the threshold to try."""
     root = make_folder(place / "data")
     for mask in (root / "masks").iterdir():
         mask.unlink()
     words = ["choose", "--artifacts", str(place / "artifacts"), "--workers", "1"]
-    for setting in ("data.kind=folder", f"data.root={root}", *TINY):
+    for setting in ("data.kind=folder", f"data.root={root}", *TINY, *settings):
         words += ["--set", setting]
-    words += ["--set-list", f"{THRESHOLD}=0.3,0.7"]
+    return [*words, "--set-list", f"{THRESHOLD}={values}"]
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """The command, twice."""
+    words = command(tmp_path_factory.mktemp("choose"), "0.3,0.7")
     return [CliRunner().invoke(main, words) for _ in range(2)]
+
+
+def test_the_end_to_end_mode_compares_final_masks(tmp_path):
+    done = CliRunner().invoke(main, command(tmp_path, "0.3", "mode=end-to-end"))
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[1] for line in lines[1:3]] == ["0.5", "0.3"]
+    assert lines[1][3] == "-"
+    assert lines[2][3].endswith("%")
 
 
 def test_the_command_prints_a_table_and_the_options_to_go_on_with(chosen):
