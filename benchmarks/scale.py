@@ -175,6 +175,8 @@ def main(images: str, rounds: int, place: Path | None, file: Path | None) -> Non
     counts = sorted({int(count) for count in images.split(",")})
     if len(counts) == 2:
         raise click.UsageError("--images: expected one size, or three such as 2000,6000,20000.")
+    if place:
+        place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         keep = (lambda found: file.write_text(json.dumps(found, indent=1))) if file else id
         found = measure(Path(folder), counts, rounds, keep)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from getam.config.loading import load_config
 from stages.chain import ORDER, chain
@@ -65,6 +66,22 @@ def test_the_run_that_scale_measures_a_stage_in_has_this_stage(stage, monkeypatc
     scale = importlib.import_module("scale")
     config = load_config((), scale.settings_of(stage, 20))
     assert stage in [one.name for one in chain(config)]
+
+
+def test_scale_makes_the_folder_for_its_data(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    scale = importlib.import_module("scale")
+    places = []
+
+    def measure(place, *_):
+        places.append(place)
+        return {"rows": [], "bytes per class map": {}, "efficiency of two": 1.0}
+
+    monkeypatch.setattr(scale, "measure", measure)
+    words = ["--images", "20", "--place", str(tmp_path / "new" / "folder")]
+    done = CliRunner().invoke(scale.main, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert [place.parent for place in places] == [tmp_path / "new" / "folder"]
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -7,6 +7,7 @@ the number of runs is the sum of the lengths of the lists, not their product.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def table(tried: Iterable[Tried], best: Config) -> str:
             one.setting,
             one.value,
             f"{one.agreement:.4f}",
-            "-" if one.better is None else f"{one.better:.0%}",
+            "-" if one.better is None else f"{math.floor(100 * one.better)}%",
             "*" if _is_in(best, one) else "",
         ]
         for one in tried
