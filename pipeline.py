@@ -100,6 +100,7 @@ def run(
     doubt, evaluation. Some settings add foreground or encoder_features; the embedded example and
     COCO begin with data. Stages of the mode end-to-end: endtoend, predictions, doubt, evaluation.
     If pseudolabels.saliency contains features, classifier, maps and foreground run before endtoend.
+    With endtoend.weights=deeplab the stages of the mode multi-stage up to deeplab run before it.
     """
     if until and only:
         raise click.UsageError("Give --until or --only, not both: --only runs a single stage.")

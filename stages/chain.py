@@ -29,17 +29,7 @@ ORDER = (
     "doubt",
     "evaluation",
 )
-TOGETHER = (
-    "classifier",
-    "endtoend",
-    "maps",
-    "foreground",
-    "pseudolabels",
-    "encoder_features",
-    "deeplab",
-    "predictions",
-    "evaluation",
-)
+TOGETHER = tuple(stage for stage in ORDER if stage not in ("data", "doubt"))
 CHECKED = set(ORDER) - {"endtoend"}  # by stages.checks
 SPLITS = ("data.train", "data.val")
 CORRECTED = ("corrections", "sample")
@@ -61,15 +51,8 @@ ONLINE_LABELS = (
     "pseudolabels.fallback",
 )
 DOUBT = ("batch_size", "precision", "known_present")  # what doubt reads of predictions
-ENCODER = (
-    "seed",
-    "deeplab.encoder",
-    "deeplab.encoder_args",
-    "deeplab.weights",
-    "deeplab.image_size",
-    "deeplab.blocks",
-    "deeplab.precision",
-)
+OF_ENCODER = ("encoder", "encoder_args", "weights", "image_size", "blocks", "precision")
+ENCODER = ("seed", *(f"deeplab.{name}" for name in OF_ENCODER))
 
 
 def chain(config: Config) -> list[Stage]:
@@ -83,6 +66,20 @@ def _stages(config: Config) -> list[Stage]:
     if config.mode == "end-to-end":
         evaluation = _evaluation(config, explained, "predictions")
         return [*to_network, *_predictions(config, "endtoend"), evaluation]
+    return [
+        *_to_deeplab(config, to_network),
+        *_predictions(config, "deeplab"),
+        _evaluation(
+            config,
+            *(explained, "maps", *_own(config), "pseudolabels", "predictions"),
+            reads=("deeplab.labels",),
+        ),
+    ]
+
+
+def _to_deeplab(config: Config, to_network: list[Stage]) -> list[Stage]:
+    """The stages up to the segmentation network, in the mode multi-stage."""
+    explained = to_network[-1].name
     supervised = config.deeplab.labels == "masks"
     encoder = [explained] if config.deeplab.weights == "classifier" else []
     fixed = ["encoder_features"] if config.deeplab.fixed_encoder else []
@@ -96,12 +93,6 @@ def _stages(config: Config) -> list[Stage]:
             needs=tuple(deeplab_needs),
             reads=("seed", "data.train", "deeplab", *(() if supervised else _learning(config))),
             data=("images", "labels", *(["masks"] if supervised else _taught(config))),
-        ),
-        *_predictions(config, "deeplab"),
-        _evaluation(
-            config,
-            *(explained, "maps", *_own(config), "pseudolabels", "predictions"),
-            reads=("deeplab.labels",),
         ),
     ]
 
@@ -149,7 +140,13 @@ def _to_network(config: Config) -> list[Stage]:
             "but the source features needs the maps of a classifier. Set pseudolabels.saliency to "
             "folder, onnx or none, or set maps.source=classifier."
         )
-    starts = ("classifier",) if config.endtoend.weights == "classifier" else ()
+    if (weights := config.endtoend.weights) == "deeplab" and config.mode == "multi-stage":
+        raise UserError(
+            "endtoend.weights: got deeplab with maps.source=endtoend, but this DeepLab learns from "
+            "the pseudo labels of these maps. Set endtoend.weights to classifier, or "
+            "maps.source=classifier."
+        )
+    starts = {"classifier": ("classifier",), "deeplab": ("classifier", "deeplab")}.get(weights, ())
     endtoend = Stage(
         name="endtoend",
         function="stages.endtoend:run",
@@ -157,6 +154,8 @@ def _to_network(config: Config) -> list[Stage]:
         reads=("seed", *SPLITS, "endtoend", *ONLINE_LABELS, *_learning(config)),
         data=("images", "labels", "val_masks", *_saliency(config), *_taught(config)),
     )
+    if weights == "deeplab":
+        return [*_to_deeplab(config, [classifier]), endtoend]
     finds = [_maps("classifier"), _foreground("classifier")] if own else []
     return [*([classifier] if own or starts else []), *finds, endtoend]
 
@@ -184,7 +183,8 @@ def _foreground(explained: str) -> Stage:
 def _predictions(config: Config, network: str) -> list[Stage]:
     """predictions, and doubt about the final masks if there are any."""
     final = config.predictions.masks and config.predictions.pseudo_label_weight > 0
-    both = final and network == "deeplab" and config.deeplab.labels == "pseudolabels"
+    made = network == "deeplab" or config.endtoend.weights == "deeplab"
+    both = final and made and config.deeplab.labels == "pseudolabels"
     test = ["test"] if config.data.test else []
     predictions = Stage(
         name="predictions",

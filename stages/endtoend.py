@@ -4,7 +4,8 @@ needs   train photos with image-level labels; saliency maps (from the data folde
         the stage foreground) unless pseudolabels.saliency is none; val photos with labels, to
         measure the network; masks of val, if there are any, to measure it after each epoch;
         corrected masks of train, if there are any, in place of the labels that the network makes;
-        with endtoend.weights: classifier that classifier, and then there is no first phase
+        with endtoend.weights: classifier that classifier, with deeplab both networks of the mode
+        multi-stage; then there is no first phase
 makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
 costs   first phase: as the stage classifier; second phase: a step takes about as long as two
         training steps of the whole network
@@ -25,7 +26,6 @@ from torch import Tensor, nn
 from getam.data.ahead import batches, read_ahead
 from getam.data.images import read_photo
 from getam.data.resizing import enlarged_argmax
-from getam.errors import UserError
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
 from getam.networks.inference import Boxed, Segmenter
@@ -33,6 +33,7 @@ from getam.running.run_saliency import saliency_of
 from getam.training import distributed
 from getam.training.joint import JointLoss
 from getam.training.joint_items import Items, ReadMask, salient, shares_of
+from getam.training.joint_start import LEARNT, check_start, decoder_of, start
 from getam.training.loop import mix, train
 from getam.training.losses import multi_label_soft_margin
 from stages.classifier import score
@@ -41,7 +42,7 @@ from stages.shared import multi_hot, open_data, teaches
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex, Record
-    from getam.networks.decoders import ViTEndToEnd
+    from getam.networks.decoders import JointNetwork
 
 Row = dict[str, Any]
 
@@ -65,46 +66,28 @@ def check(job: Job) -> None:
     if data is not None:
         records = data.labelled(job.config.data.train)
         check_saliency(saliency_of(job, data, records), records)
+    check_start(job.config)
+    starts = settings.weights in LEARNT
     network = without_weights(
         build_endtoend,
-        "none" if _starts_from_classifier(job) else _weights(job),
+        "none" if starts else _weights(job),
         model=settings.model,
         num_classes=1,
         image_size=settings.image_size,
         args=dict(settings.model_args),
-        channels=settings.channels,
+        **decoder_of(job.config),
     )
-    if _starts_from_classifier(job):
-        _check_same_model(job)
-    else:
+    if not starts:
         check_training(job, "endtoend.classification", network.encoder, settings.image_size)
     check_training(job, "endtoend.joint", network, settings.image_size)
     check_maps(job, [job.config.maps.method], job.config.maps.start_block)
 
 
-def _starts_from_classifier(job: Job) -> bool:
-    return job.config.endtoend.weights == "classifier"
-
-
 def _weights(job: Job) -> str:
     """Where the encoder starts from, as :func:`getam.networks.build.build_endtoend` takes it."""
-    if _starts_from_classifier(job):
+    if job.config.endtoend.weights in LEARNT:
         return str(job.inputs["classifier"] / "network.safetensors")
     return job.context.file("endtoend.weights", job.config.endtoend.weights)
-
-
-def _check_same_model(job: Job) -> None:
-    theirs, ours = job.config.classifier, job.config.endtoend
-    for name in ("model", "model_args"):
-        its, own = getattr(theirs, name), getattr(ours, name)
-        if name == "model_args":
-            its, own = dict(its), dict(own)
-        if its != own:
-            raise UserError(
-                f"endtoend.weights: got classifier, but endtoend.{name} is {own} and "
-                f"classifier.{name} is {its}. Set both to the same value, or set endtoend.weights "
-                f"to timm, none or a file."
-            )
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -116,12 +99,13 @@ def run(job: Job) -> dict[str, Any]:
         "num_classes": len(data.classes),
         "image_size": settings.image_size,
         "args": dict(settings.model_args),
-        "channels": settings.channels,
+        **decoder_of(job.config, job.inputs.get("deeplab")),
     }
     torch.manual_seed(job.config.seed)
-    network = build_endtoend(**build, weights=_weights(job)).to(context.device)
+    network = start(build, _weights(job), job.inputs.get("deeplab")).to(context.device)
 
-    classification = [] if _starts_from_classifier(job) else _learn_classes(job, network, records)
+    learnt = settings.weights in LEARNT
+    classification = [] if learnt else _learn_classes(job, network, records)
     joint = _learn_jointly(job, network, records, data)
 
     figures = score(job, network.encoder, settings.image_size, data)
@@ -137,7 +121,7 @@ def run(job: Job) -> dict[str, Any]:
     return {**figures, "epochs": epochs}
 
 
-def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) -> list[Row]:
+def _learn_classes(job: Job, network: JointNetwork, records: Sequence[Record]) -> list[Row]:
     """First phase: train the encoder alone, as the stage classifier does."""
     settings = job.config.endtoend.classification
     return _train(
@@ -152,7 +136,7 @@ def _learn_classes(job: Job, network: ViTEndToEnd, records: Sequence[Record]) ->
 
 
 def _learn_jointly(
-    job: Job, network: ViTEndToEnd, records: Sequence[Record], data: DataIndex
+    job: Job, network: JointNetwork, records: Sequence[Record], data: DataIndex
 ) -> list[Row]:
     """Second phase: the network labels each batch, then learns from all losses together."""
     settings, labels = job.config.endtoend.joint, job.config.pseudolabels
@@ -208,7 +192,7 @@ def _train(
 
 
 def _items(
-    job: Job, network: ViTEndToEnd, records: Sequence[Record], settings: Any, **known: Any
+    job: Job, network: JointNetwork, records: Sequence[Record], settings: Any, **known: Any
 ) -> Items:
     encoder, size = network.encoder, job.config.endtoend.image_size
     return Items(
@@ -260,7 +244,7 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     return [replace(record, saliency=path) for record, path in records]
 
 
-def _validation(job: Job, network: ViTEndToEnd, data: DataIndex) -> Callable[[], dict[str, float]]:
+def _validation(job: Job, network: JointNetwork, data: DataIndex) -> Callable[[], dict[str, float]]:
     """A function that measures the mIoU of the network on val.
 
     It gives {} if no mask of val shows a class.

@@ -159,7 +159,7 @@ class Joint(Training):
 
 
 class EndToEnd(Settings):
-    """The paper's end-to-end mode: one network, a ViT classifier with a DPT decoder, two phases.
+    """The paper's end-to-end mode: one network, a ViT classifier with a decoder, two phases.
 
     Its labels are made as maps.method, maps.start_block and pseudolabels say, without dense CRF,
     scales and flip.
@@ -171,11 +171,15 @@ class EndToEnd(Settings):
     )
     weights: str = Field(
         "shapes",
-        description=f"{WEIGHTS} classifier: the network of the stage classifier; then there is no "
-        "first phase, and the section classification is not read.",
+        description=f"{WEIGHTS} classifier: the network of the stage classifier. deeplab: the same "
+        "with the encoder and decoder of the stage deeplab, which runs before; the decoder then "
+        "is DeepLab's and not that of DPT. With both there is no first phase, and the section "
+        "classification is not read.",
     )
     image_size: Positive = Field(96, description="Side of the training crop, in pixels.")
-    channels: Positive = Field(32, description="Channels of the DPT decoder.")
+    channels: Positive = Field(
+        32, description="Channels of the DPT decoder; not read with weights: deeplab."
+    )
     classification: Training = Training()
     joint: Joint = Joint()
 
@@ -205,8 +209,8 @@ class Predictions(Settings):
         ge=0,
         le=10,
         description="What the pseudo label of a pixel adds to the probability of its class in the "
-        "final masks of train; 0: only the network decides. In the mode end-to-end it has no "
-        "effect: there is no stage pseudolabels.",
+        "final masks of train; 0: only the network decides. In the mode end-to-end it has an "
+        "effect only with endtoend.weights: deeplab: otherwise there is no stage pseudolabels.",
     )
     tile: int = Field(
         4096,

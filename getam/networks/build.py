@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from getam.errors import UserError
-from getam.networks.decoders import ViTDeepLab, ViTEndToEnd
+from getam.networks.decoders import JointNetwork, ViTDeepLab, ViTEndToEnd
 from getam.networks.description import NAME, read_description, write_description
 from getam.networks.downloads import check_tag, fetch_weights
 from getam.networks.weights import check_arguments, load_weights, only_weights
@@ -88,18 +88,27 @@ def build_endtoend(
     args: Mapping[str, Any],
     channels: int,
     weights: str = "none",
-) -> ViTEndToEnd:
-    """A classifier of ``num_classes``, with a DPT decoder for these classes and background.
+    atrous_rates: tuple[int, int, int] | None = None,
+    blocks: Sequence[int] | None = None,
+) -> JointNetwork:
+    """A classifier of ``num_classes``, with a decoder for these classes and background.
 
     Args:
-        channels: channels of the decoder where it fuses its levels; 256 in DPT. The other
-            arguments are those of :func:`build_classifier`.
+        channels: channels of the decoder where it fuses its levels; 256 in DPT.
+        atrous_rates: of a DeepLabV3 decoder. None: the decoder is that of DPT.
+        blocks: as for :func:`build_deeplab`; not for DPT. The other arguments are those of
+            :func:`build_classifier`.
 
     Raises:
-        UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride.
+        UserError: as :func:`build_classifier`; or the size is no multiple of the network's stride,
+            or the model lacks one of the blocks.
     """
     encoder = build_classifier(model, num_classes, image_size, args, weights)
-    network = ViTEndToEnd(encoder, num_classes + 1, channels)
+    if atrous_rates is None:
+        network = ViTEndToEnd(encoder, num_classes + 1, channels)
+    else:
+        _check_blocks(model, blocks, len(encoder.blocks))
+        network = ViTDeepLab(encoder, num_classes + 1, channels, atrous_rates, blocks)
     if image_size % network.stride:
         fitting = -(-image_size // network.stride) * network.stride
         raise UserError(
@@ -153,7 +162,7 @@ def load_network(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
 def load_classifier(folder: Path, device: str | torch.device = "cpu") -> nn.Module:
     """The classifier in ``folder``, or the one in its end-to-end network, in eval mode."""
     network = load_network(folder, device)
-    return network.encoder if isinstance(network, ViTEndToEnd) else network
+    return network.encoder if network_build(folder)["kind"] == "endtoend" else network
 
 
 def network_build(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class ViTDeepLab(nn.Module):
 
     Takes (B, 3, H, W), where H and W are multiples of ``stride`` (the patch size). With ``blocks``
     the outputs of these blocks are concatenated and reduced to ``channels`` for the decoder.
-    Without ``blocks`` the decoder gets the output of the last block.
+    Without ``blocks`` the decoder gets the output of the last block. If ``encoder`` is a whole
+    classifier, this is an end-to-end network, as :class:`ViTEndToEnd`.
     """
 
     def __init__(
@@ -45,19 +46,30 @@ class ViTDeepLab(nn.Module):
         )
         self.head = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_scores: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, num_classes, H, W); ``with_scores`` as in :class:`ViTEndToEnd`."""
+        if with_scores:
+            return self.scores_and_logits(images)
         return resize_maps(self.decode(self.features(images)), images.shape[-2:])
 
     def features(self, images: Tensor) -> Tensor:
         """The encoder output (B, D x blocks, h, w) of images (B, 3, H, W)."""
-        found = self.encoder.forward_intermediates(
-            images,
-            indices=self.blocks or 1,
-            norm=True,
-            output_fmt="NCHW",
-            intermediates_only=True,
+        return self._tokens_and_features(images)[1]
+
+    def scores_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores (B, C) and logits (B, num_classes, H, W) from one pass of the encoder.
+
+        Only if the encoder is a whole classifier.
+        """
+        tokens, features = self._tokens_and_features(images)
+        logits = resize_maps(self.decode(features), images.shape[-2:])
+        return self.encoder.forward_head(tokens), logits
+
+    def _tokens_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, found = self.encoder.forward_intermediates(
+            images, indices=self.blocks or 1, norm=True, output_fmt="NCHW"
         )
-        return torch.cat(found, dim=1)
+        return tokens, torch.cat(found, dim=1)
 
     def decode(self, features: Tensor) -> Tensor:
         """Logits (B, num_classes, h, w) on the patch grid."""
@@ -129,3 +141,6 @@ class ViTEndToEnd(nn.Module):
         features, prefix = zip(*(by_block[block] for block in self.blocks))
         logits = self.head(self.decoder(features, prefix))
         return self.encoder.forward_head(tokens), resize_maps(logits, images.shape[-2:])
+
+
+JointNetwork = ViTDeepLab | ViTEndToEnd  # classifier and segmentation network in one

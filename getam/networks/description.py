@@ -21,9 +21,13 @@ _COMMON = ("kind", "classes", "num_classes", "image_size", "args", "intensities"
 _KEYS = {
     "classifier": (*_COMMON, "model"),
     "deeplab": (*_COMMON, "encoder", "channels", "atrous_rates", "blocks"),
-    "endtoend": (*_COMMON, "model", "channels"),
+    "endtoend": (*_COMMON, "model", "channels", "atrous_rates", "blocks"),
 }
-_OPTIONAL = ("blocks", "intensities")
+_OPTIONAL = {
+    "classifier": ("intensities",),
+    "deeplab": ("intensities", "blocks"),
+    "endtoend": ("intensities", "blocks", "atrous_rates"),
+}
 
 
 def write_description(folder: Path, described: Mapping[str, Any]) -> None:
@@ -64,7 +68,7 @@ def _check(file: Path, described: Any) -> None:
             f"{file}: got the unknown key {unknown[0]!r}, expected only {', '.join(known)}: "
             f"{_REMEDY}"
         )
-    missing = [key for key in known if key not in described and key not in _OPTIONAL]
+    missing = [key for key in known if key not in described and key not in _OPTIONAL[kind]]
     if missing:
         raise UserError(f"{file}: the key {missing[0]!r} is missing: {_REMEDY}")
     for key, value in described.items():

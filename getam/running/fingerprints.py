@@ -20,7 +20,7 @@ from getam.running.external_data import external_files
 EXPECTED = {  # settings that may name a local file, and their other values
     "classifier.weights": ", timm, shapes or none",
     "deeplab.weights": ", classifier, timm, shapes or none",
-    "endtoend.weights": ", classifier, timm, shapes or none",
+    "endtoend.weights": ", classifier, deeplab, timm, shapes or none",
     "pseudolabels.saliency_model": "",
 }
 SHIPPED = {"shapes": Path(__file__).resolve().parents[1] / "data" / "vit_shapes.safetensors"}
@@ -192,7 +192,7 @@ def by_content(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[s
     for name in EXPECTED:
         section, field_name = name.split(".")
         value = settings[section][field_name]
-        if value is None or value in ("timm", "none", "classifier"):
+        if value is None or value in ("timm", "none", "classifier", "deeplab"):
             continue
         file = SHIPPED.get(value, Path(value).expanduser())
         if not file.is_file():

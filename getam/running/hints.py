@@ -36,7 +36,7 @@ def _large(config: Config, stages: Collection[str]) -> Iterator[str]:
     """The stages that train a whole network on large photos."""
     training = {
         "classifier": (config.classifier.image_size, not config.classifier.frozen_blocks),
-        "endtoend": (config.endtoend.image_size, True),
+        "endtoend": (config.endtoend.image_size, not config.endtoend.joint.frozen_blocks),
         "deeplab": (config.deeplab.image_size, not config.deeplab.fixed_encoder),
     }
     for stage, (side, whole) in training.items():

@@ -167,10 +167,12 @@ def online_labels(
         classifier, images, targets, method=maps.method, start_block=maps.start_block
     )
     found, class_ids = gather_present(found, targets)
+    of_each = (2, 3)
     if shares is not None:
-        found = weighted(found, gather_present(shares, targets)[0])
+        found, of_each = weighted(found, gather_present(shares, targets)[0]), (1, 2, 3)
     # Divide by the peak, as in maps.h5: un-normalised maps can be far below 1e-5 in normalise.
-    found = found / found.amax(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
+    # Shares have one scale for all classes of an image, and keep it.
+    found = found / found.amax(dim=of_each, keepdim=True).clamp(min=SMALLEST)
     nothing = found.new_empty((len(found), 0, 1, 1))
     given = nothing if saliency is None else (saliency > 0)[:, None].to(found.dtype)
     soft = SoftSaliency(on_grid=nothing, at_size=given, threshold=0.5)
@@ -178,18 +180,19 @@ def online_labels(
 
 
 def weighted(maps: Tensor, shares: Tensor) -> Tensor:
-    """Class maps (B, K, h, w) as shares of the objects: each divided by its mean, then multiplied
-    by the share (B, K, h', w') of the class.
+    """The share (B, K, h', w') of each class, times the square root of its map (B, K, h, w)
+    divided by the mean of the map: (B, K, h, w).
 
     A map says how much more a patch shows the class than the mean patch of the image does. The
     shares come from many images, so a class that is only seen next to an object gets none of it.
+    They are the better guide, so the map counts by its root alone (docs/end-to-end.md).
 
-    >>> maps, shares = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[0.5, 0.5]]]])
+    >>> maps, shares = torch.tensor([[[[1.0, 7.0]]]]), torch.tensor([[[[0.5, 0.5]]]])
     >>> weighted(maps, shares).tolist()
-    [[[[0.25, 0.75]]]]
+    [[[[0.25, 0.6614378094673157]]]]
     """
     mean = maps.mean(dim=(2, 3), keepdim=True).clamp(min=SMALLEST)
-    return maps / mean * F.adaptive_avg_pool2d(shares, maps.shape[2:])
+    return (maps / mean).sqrt() * F.adaptive_avg_pool2d(shares, maps.shape[2:])
 
 
 def objects(saliency: Tensor, targets: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def test_training_whole_networks_without_a_gpu_is_noted():
     assert "torch finds no GPU" in note
     assert "classifier at 336 pixels, deeplab at 448 pixels" in note
     assert "--config folder --device cpu" in note
-    assert told(config="voc6") == ""
+    assert told(config="voc6") == told(config="voc6", stages=("endtoend",)) == ""
+    assert "endtoend at 336 pixels" in told(stages=("endtoend",))
     assert told(device="cuda") == told(device=None) == told(stages=("maps",)) == ""
     assert told(config="bf16") == ""  # the embedded example
 

@@ -269,16 +269,17 @@ def test_shares_decide_between_classes_that_the_maps_confuse(network, records):
     shares = torch.zeros(len(images), 2, SIDE // 8, SIDE // 8)
     shares[:, 0, :, :4] = 1  # cat left
     shares[:, 1, :, 4:] = 1  # dog right
-    everything = torch.ones_like(saliency)
-    found = online_labels(
-        network.encoder, images, pixels, targets, everything, MAPS, LABELS, shares
-    )[both]
+    batch = (images, pixels, targets, torch.ones_like(saliency))
+    found = online_labels(network.encoder, *batch, MAPS, LABELS, shares)[both]
     left, right = found[..., : SIDE // 2 - 16], found[..., SIDE // 2 + 16 :]  # PAMR blurs the edge
     assert len(found) >= 2
     assert not (left == 2).any()
     assert not (right == 1).any()
     assert (left == 1).any()
     assert (right == 2).any()
+    shares[:, 0], shares[:, 1] = 0.9, 0.05  # at the peak of its own map, too, there is no dog
+    found = online_labels(network.encoder, *batch, MAPS, LABELS, shares)[both]
+    assert not (found == 2).any()
 
 
 def test_loss_takes_the_shares_of_its_batch(network, records):
