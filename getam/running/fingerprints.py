@@ -17,11 +17,11 @@ from getam.data.review import Review
 from getam.errors import UserError
 from getam.running.external_data import external_files
 
-EXPECTED = {  # settings that may name a local file, and their other values
-    "classifier.weights": ", timm, shapes or none",
-    "deeplab.weights": ", classifier, timm, shapes or none",
-    "endtoend.weights": ", classifier, deeplab, timm, shapes or none",
-    "pseudolabels.saliency_model": "",
+OTHERS = {  # settings that may name a local file, and their other values
+    "classifier.weights": ("timm", "none"),
+    "deeplab.weights": ("classifier", "timm", "none"),
+    "endtoend.weights": ("classifier", "deeplab", "timm", "none"),
+    "pseudolabels.saliency_model": (),
 }
 SHIPPED = {"shapes": Path(__file__).resolve().parents[1] / "data" / "vit_shapes.safetensors"}
 
@@ -189,16 +189,17 @@ def by_content(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[s
     """The settings, with content digests in place of the paths of local files; and these paths."""
     settings = config.model_dump(mode="json")
     files: dict[str, Path] = {}
-    for name in EXPECTED:
+    for name, others in OTHERS.items():
         section, field_name = name.split(".")
         value = settings[section][field_name]
-        if value is None or value in ("timm", "none", "classifier", "deeplab"):
+        if value is None or value in others:
             continue
         file = SHIPPED.get(value, Path(value).expanduser())
         if not file.is_file():
+            words = f", or one of {', '.join(others)}, shapes" if others else ""
             raise UserError(
                 f"{name}: got {value!r}, but there is no such file. Expected the path of a local "
-                f"file{EXPECTED[name]}."
+                f"file{words}."
             )
         files[name] = file
         settings[section][field_name] = f"sha256:{_digest(name, file, sources)[:20]}"

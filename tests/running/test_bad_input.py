@@ -151,6 +151,14 @@ def test_config_file_that_is_missing_not_yaml_or_has_a_python_tag(folder):
     assert_one_sentence(run(folder, arguments=arguments), "a tag (!)")
 
 
+@pytest.mark.parametrize("word", ["classifier", "deeplab"])
+def test_a_word_that_another_setting_takes_for_weights_is_no_weights_here(
+    folder, word
+):
+    said = run(folder, f"classifier.weights={word}")
+    assert_one_sentence(said, f"got '{word}', but there is no such file", "timm, none, shapes")
+
+
 def test_weights_missing_unreadable_or_of_another_architecture(folder):
     weights = folder.parent / "weights.safetensors"
     setting = f"classifier.weights={weights}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from getam.networks.build import (
     load_network,
     save_network,
 )
+from getam.running.commands.current import CurrentRun
 from getam.running.opening import open_runner
 from getam.training.joint_start import start
 from stages.chain import chain
@@ -43,6 +45,10 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("start")
     make_folder(place / "data")
     return place
+
+
+def every(place: Path, *settings: str) -> tuple[str, ...]:
+    return ("data.kind=folder", f"data.root={place / 'data'}", *TINY, *START, *settings)
 
 
 @pytest.mark.parametrize("blocks", [None, [0, 2]])
@@ -93,6 +99,9 @@ def test_run_makes_the_networks_of_the_multi_stage_mode_first_and_goes_on_from_t
         torch.testing.assert_close(ours[name], deeplab[name], msg=name)
     for name in ("head.weight", "head.bias"):
         torch.testing.assert_close(ours[f"encoder.{name}"], classifier[name])
+    config = load_config((), every(place, *STILL))
+    current = CurrentRun(chain, config, place / "artifacts", device="cpu")
+    assert current.network() == made["endtoend"]  # that predict and export use
     history = json.loads((made["endtoend"] / "history.json").read_text())
     assert {row["phase"] for row in history} == {"joint"}
     _, again = run(place, *FIRST, until="deeplab")
@@ -119,8 +128,8 @@ def test_final_masks_of_train_use_the_pseudo_labels():
     ],
 )
 def test_networks_that_are_no_start_are_refused_before_the_first_stage(place, settings, complaint):
-    every = ("data.kind=folder", f"data.root={place / 'data'}", *TINY, *START, *settings)
-    runner = open_runner(chain, load_config((), every), place / "artifacts", device="cpu")
+    config = load_config((), every(place, *settings))
+    runner = open_runner(chain, config, place / "artifacts", device="cpu")
     with pytest.raises(UserError, match=complaint):
         runner.check(runner.plan(until="endtoend"))
 

@@ -84,7 +84,7 @@ class CurrentRun:
         Raises:
             UserError: there is none for these settings.
         """
-        return self.folder("deeplab" if "deeplab" in self.rows else "endtoend")
+        return self.folder("endtoend" if self.config.mode == "end-to-end" else "deeplab")
 
     @cached_property
     def data(self) -> DataIndex:
