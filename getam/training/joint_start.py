@@ -33,7 +33,7 @@ def decoder_of(config: Any, deeplab: Path | None = None) -> dict[str, Any]:
         return {"channels": config.endtoend.channels}
     if deeplab is not None:
         described = network_build(deeplab)
-        return {name: described[name] for name in _DECODER}
+        return {name: described.get(name) for name in _DECODER}
     theirs = config.deeplab
     blocks = None if theirs.blocks is None else list(theirs.blocks)
     return {
