@@ -152,9 +152,7 @@ def test_config_file_that_is_missing_not_yaml_or_has_a_python_tag(folder):
 
 
 @pytest.mark.parametrize("word", ["classifier", "deeplab"])
-def test_a_word_that_another_setting_takes_for_weights_is_no_weights_here(
-    folder, word
-):
+def test_a_word_that_another_setting_takes_for_weights_is_no_weights_here(folder, word):
     said = run(folder, f"classifier.weights={word}")
     assert_one_sentence(said, f"got '{word}', but there is no such file", "timm, none, shapes")
 

@@ -157,8 +157,10 @@ class Storm:
         }
         told = (self.place / "output.txt").read_text()
         assert code in expected.get(kind, (0, -signal.SIGKILL)), (kind, code, told[-3000:])
-        # A worker that is stopped while it starts shows a traceback of joblib's.
-        assert f'File "{ROOT}' not in told, told[-3000:]
+        # A worker that is stopped while it starts shows a traceback of joblib's, which may be
+        # installed in the project folder or in one whose name begins like it.
+        own = [line for line in told.splitlines() if f'File "{ROOT}/' in line]
+        assert not [line for line in own if "/site-packages/" not in line], told[-3000:]
         artifacts = self.place / "artifacts"
         made = [p for p in verify(Store(artifacts)) if p.key != "0" * 20]  # that key is made up
         assert made == []
