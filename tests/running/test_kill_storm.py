@@ -164,8 +164,10 @@ class Storm:
         artifacts = self.place / "artifacts"
         made = [p for p in verify(Store(artifacts)) if p.key != "0" * 20]  # that key is made up
         assert made == []
-        assert [*artifacts.glob("*/*/.tmp-*")] == []
-        assert [*artifacts.glob("*/*/*/.tmp-*")] == []
+        # A working folder may have what a kill left of its manifest; the next run removes it.
+        folders = [path.parent for path in artifacts.glob("*/*/manifest.json")]
+        finished = [folder for folder in folders if folder.suffix != ".partial"]
+        assert [f for path in finished for f in path.rglob(".tmp-*")] == []
         gc(Store(artifacts))
         assert [*artifacts.glob("*/*.dropped")] == [*artifacts.glob("*/0000*")] == []
 
