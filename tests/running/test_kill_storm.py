@@ -198,7 +198,10 @@ def test_a_storm_of_signals_changes_no_byte_and_leaves_no_process(tmp_path, mode
             finished += 1
     storm.whole()
     assert digests(storm.place) == whole
-    assert verify(Store(storm.place / "artifacts")) == []
+    artifacts = storm.place / "artifacts"
+    assert verify(Store(artifacts)) == []
+    stages = [path for path in artifacts.iterdir() if path.name not in (".cache", "runs")]
+    assert [f for path in stages for f in path.rglob(".tmp-*")] == []
     told = ", ".join(f"{k} {c}: {n}" for (k, c), n in sorted(storm.counts.items()))
     print(
         f"signals: {SIGNALS} in mode {mode} ({told}); {finished} runs ended meanwhile, with the "
