@@ -95,7 +95,8 @@ class Page:
         return self.page.locator(f'.chip[data-name="{name}"]')
 
     def listed(self) -> list[str]:
-        return self.page.locator("#list .words b").all_inner_texts()
+        # Not the rendered text: the browser leaves out what is outside the window (content-visibility).
+        return self.page.locator("#list .words b").all_text_contents()
 
     def pixels(self) -> list[int]:
         """Of the overlay about a corner of the mask, once it is drawn."""
