@@ -10,7 +10,7 @@ queue: runs the chain up to the stage doubt. It prints the rank correlation (Spe
 with 1 - IoU of the final mask, and how many of the worst tenth of the photos are in the first tenth
 of the queue, compared with chance. The IoU of a photo is the mean over the classes that its mask or
 its final mask shows; 1 if neither shows one. With --planted it also prints the share of the planted
-tag errors in the first fifth of the queue.
+tag errors in the first fifth of the queue, and of the order by the labels alone (review --labels).
 
 plant: copies a data folder without its masks, with links to its photos, and makes an error in the
 tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
@@ -25,7 +25,7 @@ from __future__ import annotations
 import csv
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -105,8 +105,7 @@ def queue(configs, assignments, artifacts, workers, planted, masks) -> None:
     folders = made(chain, config, artifacts, workers)
     data = opened(load_config(base={"data": {"root": str(masks or config.data.root)}}))
     records = {r.id: r for split in data.splits.values() for r in split}
-    with (folders["doubt"] / "doubt.csv").open(encoding="utf-8", newline="") as file:
-        rows = [*csv.DictReader(file)]
+    rows = _read(folders["doubt"] / "doubt.csv")
     judged = [row for row in rows if records[row["image"]].mask is not None]
     finals = folders["predictions"] / "masks"
     losses = [
@@ -116,7 +115,10 @@ def queue(configs, assignments, artifacts, workers, planted, masks) -> None:
     if judged:
         _print_order([float(row["doubt"]) for row in judged], losses)
     if planted:
-        _print_planted([row["image"] for row in rows], planted)
+        by_labels = _read(folders["doubt"] / "label_errors.csv")
+        kinds = {row["image"]: row["kind"] for row in _read(planted)}
+        for order, of in ((rows, "the queue"), (by_labels, "the order by the labels alone")):
+            _print_planted([row["image"] for row in order], kinds, of)
 
 
 def _print_order(doubts: Sequence[float], losses: Sequence[float]) -> None:
@@ -129,14 +131,18 @@ def _print_order(doubts: Sequence[float], losses: Sequence[float]) -> None:
     click.echo(f"worst tenth in the first tenth: {hits / count:.0%}, {hits / count / FIRST:.1f}x")
 
 
-def _print_planted(queue: Sequence[str], planted: Path) -> None:
-    with planted.open(encoding="utf-8", newline="") as file:
-        kinds = {row["image"]: row["kind"] for row in csv.DictReader(file)}
-    first = set(queue[: round(len(queue) * FIFTH)])
-    for kind in (*KINDS, "all"):
-        chosen = [image for image, own in kinds.items() if kind in (own, "all")]
-        share = sum(image in first for image in chosen) / max(len(chosen), 1)
-        click.echo(f"planted {kind}: {share:.0%} of {len(chosen)} in the first fifth")
+def _print_planted(order: Sequence[str], kinds: Mapping[str, str], of: str) -> None:
+    first = set(order[: round(len(order) * FIFTH)])
+    for chosen in (("wrong",), ("missing",), ("extra",), ("wrong", "missing"), KINDS):
+        images = [image for image, kind in kinds.items() if kind in chosen]
+        share = sum(image in first for image in images) / max(len(images), 1)
+        what = " and ".join(chosen)
+        click.echo(f"planted {what}: {share:.0%} of {len(images)} in the first fifth of {of}")
+
+
+def _read(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
 
 
 @main.command()

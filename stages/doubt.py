@@ -3,6 +3,8 @@
 needs   the final masks of the stage predictions, and the network that made them; the labelled
         photos of train and val
 makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), reason
+        label_errors.csv: image, split, probability (0 to 1, that an image-level label is wrong or
+        missing; the highest first), class (the most likely one), labelled (yes or no)
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
         agreement.npy: the pixels of each photo that the agreement is made of
@@ -28,7 +30,7 @@ from getam.data.ahead import Behind, read_ahead
 from getam.data.images import image_size, read_mask, read_photo
 from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
 from getam.labels.label_agreement import COUNTS, Agreement
-from getam.labels.label_odds import held_out_probabilities, label_errors, pooled
+from getam.labels.label_odds import LabelErrors, held_out_probabilities, label_errors, pooled
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, label_reason
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
 from getam.networks.build import load_network, network_build, normalisation
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 
 SHARD = 32  # photos in a file; a killed run loses at most the work of two files
 
-Row = tuple[str, str, float, str]  # id, split, doubt, reason
+DOUBT = ("image", "split", "doubt", "reason")
+LABEL_ERRORS = ("image", "split", "probability", "class", "labelled")
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -64,13 +67,22 @@ def run(job: Job) -> dict[str, Any]:
         doubts.append(doubt)
         reasons.append(reason)
         features.append(pooled(seen.features))
-    found = with_labels(doubts, reasons, features, records, data.classes)
-    rows = [(r.id, split_of[r.id], *of_photo) for r, of_photo in zip(records, found)]
-    _write_table(job.folder / "doubt.csv", rows)
+    labels = multi_hot(records, len(data.classes))
+    errors = label_errors(held_out_probabilities(np.stack(features), labels), labels)
+    found = [*with_labels(doubts, reasons, errors, labels, data.classes)]
+    photos = [(record.id, split_of[record.id]) for record in records]
+    worst = [(data.classes[c], "yes" if own[c] else "no") for c, own in zip(errors.worst, labels)]
+    _write_table(job.folder / "doubt.csv", DOUBT, photos, found)
+    _write_table(
+        job.folder / "label_errors.csv",
+        LABEL_ERRORS,
+        photos,
+        [(float(p), *named) for p, named in zip(errors.probability, worst)],
+    )
     summary = {
         "agreement": agreement.value(),
-        "mean doubt": float(np.mean([row[2] for row in rows])),
-        "photos": len(rows),
+        "mean doubt": float(np.mean([doubt for doubt, _ in found])),
+        "photos": len(found),
     }
     ious = per_class(("background", *data.classes), agreement.ious())
     text = json.dumps({**summary, "IoU per class": ious}, indent=1)
@@ -82,31 +94,36 @@ def run(job: Job) -> dict[str, Any]:
 def with_labels(
     doubts: Sequence[float],
     reasons: Sequence[str],
-    features: Sequence[np.ndarray],
-    records: Sequence[Record],
+    errors: LabelErrors,
+    labels: np.ndarray,
     names: Sequence[str],
 ) -> Iterator[tuple[float, str]]:
-    """The doubt and the reason of each photo, with the probability of an error in its labels.
+    """The doubt and the reason of each of N photos, with the probability of an error in its labels.
 
     Args:
-        doubts: of each photo, without this probability; with the reasons.
-        features: the pooled features of each photo.
+        doubts: from the pixels of each photo, with the reasons.
+        labels: (N, C) bool.
     """
-    labels = multi_hot(records, len(names))
-    found = label_errors(held_out_probabilities(np.stack(features), labels), labels)
-    for n, (doubt, error) in enumerate(zip(doubts, found.probability.tolist())):
-        worst, reason = found.worst[n], reasons[n]
+    for n, (doubt, error) in enumerate(zip(doubts, errors.probability.tolist())):
+        worst, reason = errors.worst[n], reasons[n]
         if error > max(doubt, 0.5):
             reason = label_reason(names[worst], present=bool(labels[n, worst]))
         yield joined(doubt, error), reason
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
+def _write_table(
+    path: Path,
+    header: Sequence[str],
+    photos: Sequence[tuple[str, str]],
+    values: Sequence[tuple[float, ...]],
+) -> None:
+    """A line for each photo: its id and split, and its values, the highest first value first."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("image", "split", "doubt", "reason"))
-    for image, split, doubt, reason in sorted(rows, key=lambda row: (-row[2], row[0])):
-        table.writerow((image, split, f"{doubt:.4f}", reason))
+    table.writerow(header)
+    order = sorted(zip(photos, values), key=lambda row: (-row[1][0], row[0][0]))
+    for photo, (value, *more) in order:
+        table.writerow((*photo, f"{value:.4f}", *more))
     path.write_text(text.getvalue(), encoding="utf-8")
 
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from getam.config.loading import load_config
-from getam.data.index import Record
 from getam.labels.label_agreement import COUNTS, Agreement
+from getam.labels.label_odds import held_out_probabilities, label_errors
 from getam.networks.build import build_deeplab, build_endtoend
 from getam.networks.encoder_outputs import features_and_probabilities
 from getam.running.opening import open_runner
@@ -38,8 +38,8 @@ def run(root: Path, *settings: str) -> Path:
     return runner.store.folder("doubt", runner.key("doubt"))
 
 
-def queue(artifact: Path) -> list[dict[str, str]]:
-    with (artifact / "doubt.csv").open(encoding="utf-8", newline="") as file:
+def queue(artifact: Path, table: str = "doubt.csv") -> list[dict[str, str]]:
+    with (artifact / table).open(encoding="utf-8", newline="") as file:
         return [*csv.DictReader(file)]
 
 
@@ -59,6 +59,16 @@ def test_every_labelled_photo_has_a_line_and_the_most_doubtful_is_first(tmp_path
     assert doubts == sorted(doubts, reverse=True)
     assert 0 <= doubts[-1] <= doubts[0] <= 1
     assert all(row["reason"].endswith(".") for row in rows)
+    errors = queue(artifact, "label_errors.csv")
+    assert list(errors[0]) == ["image", "split", "probability", "class", "labelled"]
+    assert {(row["image"], row["split"]) for row in errors} == set(split.items())
+    found = [float(row["probability"]) for row in errors]
+    assert found == sorted(found, reverse=True)
+    assert 0 < found[-1] <= found[0] < 1
+    given = dict(line.split(",") for line in (root / "labels.csv").read_text().splitlines()[1:])
+    assert all(
+        (row["class"] in given[row["image"]]) == (row["labelled"] == "yes") for row in errors
+    )
     summary = json.loads((artifact / "summary.json").read_text())
     assert 0 <= summary["agreement"] <= 1
     assert summary["photos"] == 11
@@ -116,10 +126,10 @@ def test_features_come_from_the_pass_that_gives_the_probabilities(kind):
 def test_a_photo_whose_labels_are_wrong_is_doubtful_although_its_mask_fits():
     random = np.random.default_rng(0)
     features = [n % 2 * np.ones(6, np.float32) + random.normal(0, 0.3, 6) for n in range(40)]
-    labels = [(n % 2 + 1,) for n in range(40)]
-    labels[6], labels[9] = (1, 2), ()
-    records = [Record(f"photo{n}", Path(), own) for n, own in enumerate(labels)]
-    given = [0.1] * 40, ["The mask fits well."] * 40, np.float32(features), records, ("cat", "dog")
+    labels = np.array([[n % 2 == 0, n % 2 == 1] for n in range(40)])
+    labels[6], labels[9] = True, False
+    errors = label_errors(held_out_probabilities(np.float32(features), labels), labels)
+    given = [0.1] * 40, ["The mask fits well."] * 40, errors, labels, ("cat", "dog")
     doubts, reasons = zip(*with_labels(*given))
     assert set(np.argsort(doubts)[-2:]) == {6, 9}
     assert reasons[6] == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,6 +32,12 @@ PAGE, TABLE = 500, 20  # photos of a page, lines of a table, without --limit
     help=f"Number of photos, at most, the most doubtful ones.  [default: {PAGE} on a page, {TABLE} "
     f"in a table, all with --json]",
 )
+@click.option(
+    "--labels",
+    is_flag=True,
+    help="Doubt the labels alone: the photos whose classes are most likely wrong or incomplete "
+    "come first.  [default: masks and labels together]",
+)
 @json_option
 def review(
     config: Config,
@@ -38,6 +45,7 @@ def review(
     output: Path | None,
     split: str | None,
     limit: int | None,
+    labels: bool,
     as_json: bool,
 ) -> None:
     """List the photos of a run, the most doubtful first, or write a page to decide about them.
@@ -52,15 +60,16 @@ def review(
     if output and as_json:
         raise click.UsageError("Give -o or --json, not both.")
     run = CurrentRun(current_method().chain, config, artifacts)
+    queue = partial(Queue, run, split, labels=labels)
     if output:
         from getam.running.commands.review_entries import write_page
 
-        count, size = write_page(run, Queue(run, split, limit or PAGE), output, track)
+        count, size = write_page(run, queue(limit or PAGE), output, track)
         say(f"{output}  {count} photos, {size / 1e6:.1f} MB")
     elif as_json:
-        say(json.dumps(Queue(run, split, limit).rows(), indent=1))
+        say(json.dumps(queue(limit).rows(), indent=1))
     else:
-        say(queue_table(Queue(run, split, limit or TABLE)))
+        say(queue_table(queue(limit or TABLE)))
 
 
 COMMANDS = (review,)

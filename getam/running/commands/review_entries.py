@@ -72,7 +72,7 @@ def page_data(run: CurrentRun, queue: Queue, track: Track) -> dict[str, Any]:
 def _about(queue: Queue) -> str:
     shown, made = len(queue.doubts), datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     which = f"{shown} photos" if shown == queue.total else f"{shown} of {queue.total} photos"
-    return f"{which}, most doubtful first · written {made}"
+    return f"{which}, {queue.order} · written {made}"
 
 
 def _lines(queue: Queue) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""review: the photos of a run, most doubtful first, as a table or as JSON. Reads no photo."""
+"""review: the photos of a run, most doubtful first, as a table or as JSON. Reads no photo.
+
+The doubt is about masks and labels together, or about the labels alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple
 from getam.data.index import DataIndex, Record
 from getam.data.review import Review
 from getam.errors import UserError
+from getam.labels.photo_doubt import label_reason
 from getam.running.commands.current import CurrentRun
 from getam.running.datasets import unreviewed_index
 from getam.view.table import text_table
@@ -18,7 +22,7 @@ NO_REVIEW = Review("", {}, {})
 
 
 class Doubt(NamedTuple):
-    """A line of ``doubt.csv``: ``doubt`` is from 0 to 1, ``reason`` says it in words."""
+    """A photo of the queue: ``doubt`` is from 0 to 1, ``reason`` says it in words."""
 
     image: str
     split: str
@@ -29,12 +33,22 @@ class Doubt(NamedTuple):
 class Queue:
     """The photos to review, most doubtful first.
 
+    With ``labels`` the doubt is the probability that the image-level labels have an error.
+
     ``review`` is what ``data.review`` says, ``photos`` are the photos of the queue and those that
     the review rejected, as they are on the disk, with all classes of the data set.
     """
 
-    def __init__(self, run: CurrentRun, split: str | None = None, limit: int | None = None) -> None:
-        doubts = read_doubts(doubt_file(run))
+    def __init__(
+        self,
+        run: CurrentRun,
+        split: str | None = None,
+        limit: int | None = None,
+        *,
+        labels: bool = False,
+    ) -> None:
+        doubts = read_label_errors(label_file(run)) if labels else read_doubts(doubt_file(run))
+        self.order = "most likely wrong labels first" if labels else "most doubtful first"
         known = {doubt.split for doubt in doubts}
         if split is not None and split not in known:
             raise UserError(
@@ -95,6 +109,15 @@ def doubt_file(run: CurrentRun) -> Path:
     return run.folder("doubt") / "doubt.csv"
 
 
+def label_file(run: CurrentRun) -> Path:
+    """The table of the errors in labels of a run.
+
+    Raises:
+        UserError: as :func:`doubt_file`.
+    """
+    return run.folder("doubt") / "label_errors.csv"
+
+
 def read_doubts(file: Path) -> list[Doubt]:
     """The lines of ``doubt.csv``, most doubtful first."""
     with open(file, newline="", encoding="utf-8") as stream:
@@ -102,11 +125,25 @@ def read_doubts(file: Path) -> list[Doubt]:
         return [Doubt(r["image"], r["split"], float(r["doubt"]), r["reason"]) for r in rows]
 
 
+def read_label_errors(file: Path) -> list[Doubt]:
+    """The lines of ``label_errors.csv``, the most likely error first."""
+    with open(file, newline="", encoding="utf-8") as stream:
+        return [
+            Doubt(
+                row["image"],
+                row["split"],
+                float(row["probability"]),
+                label_reason(row["class"], present=row["labelled"] == "yes"),
+            )
+            for row in csv.DictReader(stream)
+        ]
+
+
 def queue_table(queue: Queue) -> str:
     """The queue as a table for people."""
     body = [_cells(row) for row in queue.rows()]
     header = ["doubt", "image", "split", "classes", "verdict", "reason"]
-    more = f"{len(body)} of {queue.total} photos, most doubtful first."
+    more = f"{len(body)} of {queue.total} photos, {queue.order}."
     return "\n".join([text_table(header, body, left=(1, 2, 3, 4, 5)), more])
 
 

@@ -95,7 +95,7 @@ class Page:
         return self.page.locator(f'.chip[data-name="{name}"]')
 
     def listed(self) -> list[str]:
-        # Not the rendered text: the browser leaves out what is outside the window (content-visibility).
+        # Not the rendered text: a browser leaves out what is outside the window.
         return self.page.locator("#list .words b").all_text_contents()
 
     def pixels(self) -> list[int]:

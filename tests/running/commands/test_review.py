@@ -77,6 +77,31 @@ def test_split_and_limit_choose(doubted):
     assert "1 of 3 photos" in doubted("review", "--limit", "1").out
 
 
+@pytest.fixture
+def with_label_errors(doubted, tmp_path, monkeypatch):
+    file = tmp_path / "label_errors.csv"
+    lines = ("photo08,val,0.8000,dog,no", "photo03,train,0.3000,dog,yes")
+    file.write_text("\n".join(["image,split,probability,class,labelled", *lines]) + "\n")
+    monkeypatch.setattr(review_queue, "label_file", lambda run: file)
+    return doubted
+
+
+def test_the_labels_alone_have_an_order_of_their_own(with_label_errors, tmp_path):
+    found = json.loads(with_label_errors("review", "--labels", "--json").out)
+    assert [(row["image"], row["doubt"]) for row in found] == [("photo08", 0.8), ("photo03", 0.3)]
+    assert [row["reason"] for row in found] == [
+        "The photo looks like photos with dog, which is not among the labels.",
+        "The photo does not look like other photos with dog, which is among the labels.",
+    ]
+    told = with_label_errors("review", "--labels", "--limit", "1").out
+    assert told.splitlines()[-1] == "1 of 2 photos, most likely wrong labels first."
+    path = tmp_path / "labels.html"
+    assert with_label_errors("review", "--labels", "--split", "train", "-o", path).code == 0
+    data = block(path)
+    assert [entry["id"] for entry in data["entries"]] == ["photo03"]
+    assert data["about"].startswith("1 photos, most likely wrong labels first")
+
+
 def test_mistakes_are_one_sentence(doubted, tmp_path):
     assert_one_sentence(doubted("review", "--split", "tset"), "tset", "train, val")
     assert_one_sentence(doubted("review", "-o", tmp_path), str(tmp_path), "folder")
