@@ -31,8 +31,8 @@ Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Machine = Literal["gpu", "cpu", "cpu_bf16"]
 PRECISION = (
-    "Number format of the network's calculations. auto: bf16 on a GPU that supports it, fp16 on "
-    "another GPU, fp32 on a CPU."
+    "Number format of the network's calculations. auto: bf16 on a GPU that supports it and on a "
+    "CPU that has avx512_bf16 or amx_bf16, fp16 on another GPU, fp32 on another CPU."
 )
 WEIGHTS = (
     "Weights to start from. timm: pretrained weights, downloaded by timm. shapes: those of the "

@@ -16,15 +16,16 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["autocast", "gradient_scaler"]
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+MEASURED = ("avx512_bf16", "amx_bf16")  # instructions in which bfloat16 halves the time
 LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that training may keep
 
 
 def autocast(precision: str, device: str | torch.device) -> AbstractContextManager:
     """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
-    ``auto`` is bf16 on a GPU that supports it, fp16 on another GPU, fp32 on a CPU. bf16 takes about
-    half of the time on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX). On another
-    CPU it is far slower than fp32; a warning then says so once.
+    ``auto`` is bf16 on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX), because it
+    takes about half of the time there; fp16 on a GPU without bf16, and fp32 on any other CPU, where
+    bf16 is far slower than fp32. A warning says so once if bf16 is named there.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, kind)]
@@ -44,9 +45,9 @@ def gradient_scaler(precision: str, device: str | torch.device) -> torch.amp.Gra
 def _resolved(precision: str, kind: str) -> str:
     if precision != "auto":
         return precision
-    if kind != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if kind == "cpu" and _cpu_has(*MEASURED) else "fp32"
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @cache
 def _warn_without_instructions() -> None:
-    if _cpu_has_bf16() is False:
+    if _cpu_has(*MEASURED, "bf16", "sve_bf16") is False:
         warnings.warn(
             "precision: got bf16 on a CPU that has no instructions for it. It is far slower than "
             "fp32 there. Leave out the preset bf16, or set each precision to fp32.",
@@ -95,9 +96,9 @@ def _warn_without_instructions() -> None:
         )
 
 
-def _cpu_has_bf16() -> bool | None:
-    """Whether the CPU has instructions for bf16; None if torch is too old to tell."""
+def _cpu_has(*instructions: str) -> bool | None:
+    """Whether the CPU has one of these instructions; None if torch is too old to tell."""
     if not hasattr(torch.cpu, "get_capabilities"):
         return None
     names = torch.cpu.get_capabilities()
-    return any(names.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    return any(names.get(name) for name in instructions)

@@ -27,8 +27,10 @@ from tests.conftest import EXAMPLE
     [
         ("fp32", {"amx_bf16": True}, torch.float32),
         ("bf16", {"amx_bf16": True}, torch.bfloat16),
-        ("auto", {"amx_bf16": True}, torch.float32),  # the same on every CPU
-        ("auto", {"avx2": True}, torch.float32),
+        ("auto", {"amx_bf16": True}, torch.bfloat16),
+        ("auto", {"avx512_bf16": True}, torch.bfloat16),
+        ("auto", {"avx2": True, "avx512_bf16": False}, torch.float32),
+        ("auto", {"neon": True, "bf16": True}, torch.float32),  # not measured
     ],
 )
 def test_a_cpu_computes_in_the_precision_that_is_named(monkeypatch, precision, instructions, dtype):
