@@ -8,7 +8,7 @@ makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), 
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
         agreement.npy: the pixels of each photo that the agreement is made of
-costs   one forward pass and 8 D + 32 (C + 1) bytes of memory per photo; while it runs, 2 D h w
+costs   one forward pass and 16 D + 32 (C + 1) bytes of memory per photo; while it runs, 2 D h w
         bytes of disk per photo
 """
 
@@ -34,7 +34,7 @@ from getam.labels.label_odds import LabelErrors, held_out_probabilities, label_e
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, label_reason
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
 from getam.networks.build import load_network, network_build, normalisation
-from getam.networks.encoder_outputs import features_and_probabilities
+from getam.networks.encoder_outputs import outputs_of
 from getam.networks.precision import autocast
 from stages.predictions import FINAL
 from stages.shared import batches, multi_hot, open_data, per_class
@@ -66,7 +66,7 @@ def run(job: Job) -> dict[str, Any]:
         doubt, reason = doubt_of(record.labels, seen.network, second, data.classes)
         doubts.append(doubt)
         reasons.append(reason)
-        features.append(pooled(seen.features))
+        features.append(seen.pooled)
     labels = multi_hot(records, len(data.classes))
     errors = label_errors(held_out_probabilities(np.stack(features), labels), labels)
     found = [*with_labels(doubts, reasons, errors, labels, data.classes)]
@@ -128,9 +128,13 @@ def _write_table(
 
 
 class Seen(NamedTuple):
-    """A photo: its features (D, h, w), its mask (4h, 4w), and the evidence of the network."""
+    """A photo: its features (D, h, w), mask (4h, 4w), and the evidence of the network.
+
+    ``pooled`` (4 D,) is made of its features and those of the lower block.
+    """
 
     features: Tensor
+    pooled: np.ndarray
     mask: np.ndarray
     network: Evidence
 
@@ -172,8 +176,8 @@ class Look:
     def _write(self, number: int, found: Sequence[Seen]) -> None:
         arrays = {
             f"{what} {n}": value
-            for n, (features, mask, network) in enumerate(found)
-            for what, value in zip(KEPT, (features.half().numpy(), mask, *network))
+            for n, (features, over_all, mask, network) in enumerate(found)
+            for what, value in zip(KEPT, (features.half().numpy(), over_all, mask, *network))
         }
         path = self._path(number)
         with self.job.pieces.write(path) as temporary, open(temporary, "wb") as stream:
@@ -184,8 +188,9 @@ class Look:
         for number, records in enumerate(self.photos):
             with np.load(self._path(number), allow_pickle=False) as kept:
                 for n in range(len(records)):
-                    features, mask, *network = (kept[f"{what} {n}"] for what in KEPT)
-                    yield Seen(torch.from_numpy(features).float(), mask, Evidence(*network))
+                    features, over_all, mask, *network = (kept[f"{what} {n}"] for what in KEPT)
+                    patches = torch.from_numpy(features).float()
+                    yield Seen(patches, over_all, mask, Evidence(*network))
 
     def patches(self) -> Iterator[tuple[Tensor, np.ndarray]]:
         """The features and the mask of each photo, in their order."""
@@ -203,12 +208,13 @@ class Look:
         device = self.job.context.device
         batch = on_device(torch.stack([photo.pixels for _, photo in photos]), device)
         with autocast(self.job.config.predictions.precision, device):
-            features, probabilities = features_and_probabilities(
-                self.network, normalise_images(batch, self.statistics)
-            )
+            found = outputs_of(self.network, normalise_images(batch, self.statistics))
+        features = found.features
+        both = [features] if found.lower is None else [features, found.lower]
         for n, (record, (_, (h, w))) in enumerate(photos):
             rows, columns = patch_grid((h, w), batch.shape[2] / features.shape[2])
-            fine = resize_maps(probabilities[n : n + 1, :, :h, :w], (rows * FINE, columns * FINE))
+            probabilities = found.probabilities[n : n + 1, :, :h, :w]
+            fine = resize_maps(probabilities, (rows * FINE, columns * FINE))
             mask = on_patches(self._mask(record), (rows, columns))
             network = evidence(
                 fine[0].cpu().numpy(),
@@ -217,7 +223,9 @@ class Look:
                 soft=True,
                 present=self.job.config.predictions.known_present,
             )
-            yield Seen(features[n, :, :rows, :columns].cpu(), mask, network)
+            whole = [pooled(one[n, :, :rows, :columns].cpu()) for one in both]
+            own = features[n, :, :rows, :columns].cpu()
+            yield Seen(own, np.concatenate(whole), mask, network)
 
     def _mask(self, record: Record) -> np.ndarray:
         """The final mask (H, W)."""
@@ -225,4 +233,4 @@ class Look:
         return read_mask(path, image_size(record.image), self.classes)
 
 
-KEPT = ("features", "mask", *Evidence._fields)
+KEPT = ("features", "pooled", "mask", *Evidence._fields)

@@ -74,15 +74,19 @@ def held_out_probabilities(features: np.ndarray, labels: np.ndarray) -> np.ndarr
 def label_errors(probabilities: np.ndarray, labels: np.ndarray) -> LabelErrors:
     """How likely one label of a photo is missing, one is extra, or one is exchanged.
 
-    With the odds ``o = p / (1 - p)`` of each class, an error makes the labels more likely by the
-    factor
+    With the odds ``o = p / (1 - p)`` of each class, other labels are more likely than the given
+    ones by the factor
 
     * ``o`` if this class is missing;
     * ``1 / o`` if this class is extra;
     * ``o / o'`` if the first class is missing and the second one is extra.
 
-    The odds of an error are the mean of these factors over all possible errors of the photo: as if
-    half of the photos had an error, and all possible errors were equally frequent.
+    The given labels come from the other ones by an error of one of these three kinds. Half of the
+    photos have an error, the kinds are equally frequent, and an error hits every class alike. Where
+    n of C classes are given, one of n + 1 was dropped, or one of C - n + 1 was added, or one of n
+    was put in the place of one of C - n. So the odds of an error are
+
+        (sum of o / (n + 1) + sum of 1 / o / (C - n + 1) + sum of o / o' / (n (C - n))) / 3.
 
     Args:
         probabilities: (N, C), each above 0 and below 1.
@@ -90,15 +94,18 @@ def label_errors(probabilities: np.ndarray, labels: np.ndarray) -> LabelErrors:
 
     >>> found = label_errors(np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([[True, False]] * 2))
     >>> found.probability.round(3).tolist()
-    [0.5, 0.889]
+    [0.4, 0.87]
     """
     odds = probabilities / (1 - probabilities)
     missing, extra = np.where(labels, 0, odds), np.where(labels, 1 / odds, 0)
     of_missing, of_extra = missing.sum(1, keepdims=True), extra.sum(1, keepdims=True)
-    of_class = missing * (1 + of_extra) + extra * (1 + of_missing)
-    present = labels.sum(1)
-    possible = (1 + labels.shape[1] - present) * (1 + present) - 1
-    of_error = ((1 + of_missing) * (1 + of_extra) - 1)[:, 0] / possible
+    present = labels.sum(1, keepdims=True)
+    absent = labels.shape[1] - present
+    exchanges = np.maximum(present * absent, 1)
+    of_class = missing * (1 / (present + 1) + of_extra / exchanges)
+    of_class += extra * (1 / (absent + 1) + of_missing / exchanges)
+    each = of_missing / (present + 1), of_extra / (absent + 1), of_missing * of_extra / exchanges
+    of_error = sum(each)[:, 0] / len(each)
     return LabelErrors(of_error / (1 + of_error), of_class.argmax(axis=1))
 
 

@@ -15,13 +15,13 @@ from getam.config.loading import load_config
 from getam.labels.label_agreement import COUNTS, Agreement
 from getam.labels.label_odds import held_out_probabilities, label_errors
 from getam.networks.build import build_deeplab, build_endtoend
-from getam.networks.encoder_outputs import features_and_probabilities
+from getam.networks.encoder_outputs import outputs_of
 from getam.running.opening import open_runner
 from stages.chain import chain
 from stages.doubt import with_labels
 from tests.conftest import TINY, make_folder
 
-VIT = {"patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
+VIT = {"patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
 MODES = {
     "multi-stage": (),
     "end-to-end": ("mode=end-to-end",),
@@ -112,11 +112,20 @@ def test_features_come_from_the_pass_that_gives_the_probabilities(kind):
         network = build_deeplab(encoder, num_classes=3, **given)
     network.eval()
     images = torch.randn(2, 3, 64, 64)
-    features, probabilities = features_and_probabilities(network, images)
+    features, lower, probabilities = outputs_of(network, images)
     with torch.inference_mode():
         assert torch.equal(probabilities, network(images).softmax(1))
         if kind == "vit":
             assert torch.allclose(features, network.features(images), atol=1e-6)
+        if kind != "resnet":
+            caught = []
+            block = network.encoder.blocks[2]
+            hook = block.register_forward_hook(lambda *given: caught.append(given[-1]))
+            network(images)
+            hook.remove()
+            tokens = lower.flatten(2).transpose(1, 2)
+            assert torch.equal(tokens, caught[0][:, network.encoder.num_prefix_tokens :])
+    assert (lower is None) == (kind == "resnet")
     assert features.ndim == 4
     assert len(features) == 2
     assert np.isfinite(features.numpy()).all()
