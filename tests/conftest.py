@@ -39,6 +39,7 @@ TINY = (
     "deeplab.precision=fp32",
     "endtoend.classification.precision=fp32",
     "endtoend.joint.precision=fp32",
+    "predictions.precision=fp32",
 )
 """Settings of networks so small that a whole run takes seconds."""
 EXAMPLE = (

@@ -219,7 +219,7 @@ class Predictions(Settings):
         "side.",
     )
     batch_size: Positive = Field(16, description="Photos, or tiles, computed at a time.")
-    precision: Precision = Field("fp32", description=PRECISION)
+    precision: Precision = Field("auto", description=PRECISION)
     crf: Crf = Crf(
         enabled=True, gaussian_compat=3, bilateral_sxy=83, bilateral_srgb=5, bilateral_compat=4
     )

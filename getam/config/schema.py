@@ -151,7 +151,8 @@ class Config(Settings):
         "or has the same settings for every machine.",
     )
     data: Data = Data()
-    classifier: Classifier = Classifier(crop_scale=(0.8, 1.0))  # a small crop can lose a class
+    # A small crop can lose a class. The lowest blocks of the shipped ViT see textures already.
+    classifier: Classifier = Classifier(crop_scale=(0.8, 1.0), frozen_blocks=2)
     maps: Maps = Maps()
     foreground: Foreground = Foreground()
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
@@ -160,6 +161,7 @@ class Config(Settings):
         classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
         joint=Joint(epochs=7, batch_size=8, lr_encoder=2e-4, lr_head=2e-3, crop_scale=(0.7, 1.0)),
     )
-    predictions: Predictions = Predictions(scales=(1.0, 1.5))  # 12 x 12 patches are coarse
+    # 12 x 12 patches are coarse. The mirrored image would take twice the time and adds nothing.
+    predictions: Predictions = Predictions(scales=(1.0, 1.5), flip=False)
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()

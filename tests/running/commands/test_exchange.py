@@ -171,7 +171,7 @@ def test_import_refuses_a_place_among_the_artifacts(micro, tmp_path):
 
 def test_without_predictions_the_pseudo_labels_are_exported_and_a_note_says_so(micro, tmp_path):
     words = ("export", "--format", "voc", "--no-photos", "-o", tmp_path / "out")
-    done = micro(*words, more=("predictions.flip=false",))
+    done = micro(*words, more=("predictions.flip=true",))
     assert done.code == 0, done
     assert "no final masks" in done.err
     assert len([*(tmp_path / "out" / "SegmentationClass").iterdir()]) == 8

@@ -159,7 +159,7 @@ def test_missing_artifact_or_labels(micro, tmp_path):
     words = ("export", "--format", "coco", "-o", tmp_path / "c.json")
     result = micro(*words, *PSEUDO, more=("pseudolabels.opening=3",))
     assert_one_sentence(result, "pseudolabels", "run --until pseudolabels")
-    result = micro(*words, "--what", "predictions", more=("predictions.flip=false",))
+    result = micro(*words, "--what", "predictions", more=("predictions.flip=true",))
     assert_one_sentence(result, "predictions", "run --until predictions")
     assert not (tmp_path / "c.json").exists()
 
