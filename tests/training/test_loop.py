@@ -12,7 +12,7 @@ from getam.cache.pieces import begin
 from getam.config.schema import Training
 from getam.networks.threads import fewer_threads
 from getam.running.context import Context
-from getam.training.loop import Batches, make_optimizer, schedule, train
+from getam.training.loop import Batches, SeededItems, make_optimizer, schedule, train
 from getam.training.losses import balanced_cross_entropy, cross_entropy
 
 
@@ -244,3 +244,14 @@ def test_progress_of_a_training_shows_the_mean_loss_of_the_epoch_so_far(tmp_path
     assert len(shown) == 6  # two steps in each of three epochs
     assert shown[1::2] == [f"loss {row['loss']:.3f}" for row in curve]
     assert all(re.fullmatch(r"loss \d+\.\d{3}", text) for text in shown)
+
+
+def test_an_item_is_seeded_on_the_cpu_alone(monkeypatch):
+    """torch.manual_seed notes a stack trace for each kind of device that is not there."""
+    items = SeededItems(4, lambda index: (torch.rand(2) + index,), seed=0)
+    monkeypatch.setattr(torch, "manual_seed", None)
+    before = torch.random.get_rng_state()
+    (first,), (again,), (other,) = items[0, 1], items[0, 1], items[1, 1]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
