@@ -27,8 +27,8 @@ from getam.data.ahead import read_ahead
 from getam.data.images import read_mask, read_photo
 from getam.data.palette import write_label_png
 from getam.data.resizing import Second
+from getam.networks.memory import large_arrays_given_back
 from getam.networks.tiling import Part, cut, label_parts
-from getam.running.memory import large_arrays_given_back
 from getam.running.processes import process_pool, room_in_process
 from getam.training import distributed
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from getam.cache import end_with_parent
 from getam.errors import UserError
 from getam.networks.build import encoder_parameters, freeze_blocks
+from getam.networks.memory import freed_memory_kept
 from getam.networks.precision import autocast, gradient_scaler
 from getam.networks.threads import fewer_threads
 from getam.training import distributed
@@ -159,7 +160,8 @@ def train(
         mean = running["loss"].item() / in_epoch if in_epoch else history.epochs[-1]["loss"]
         return f"loss {mean:.3f}"
 
-    with HeldBack() as signals, fewer_threads(workers if device == "cpu" else 0):
+    fewer = fewer_threads(workers if device == "cpu" else 0)
+    with HeldBack() as signals, fewer, freed_memory_kept():
         for batch in track(loader, total=batches.total, initial=step, unit="step", figure=current):
             factor = schedule(step, batches.total, settings)
             for group, rate in zip(optimizer.param_groups, rates):
