@@ -1,4 +1,4 @@
-"""Memory of large arrays goes back to the system when they are freed."""
+"""Freed memory goes back to the system at once, or it is kept for the next step."""
 
 from __future__ import annotations
 
