@@ -20,6 +20,7 @@ TINY = (
     "deeplab.weights=none",
     f"classifier.model_args={TINY_VIT}",
     f"deeplab.encoder_args={TINY_VIT}",
+    "classifier.frozen_blocks=0",
     "classifier.image_size=32",
     "deeplab.image_size=32",
     "deeplab.channels=8",
