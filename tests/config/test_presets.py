@@ -144,3 +144,11 @@ def test_files_that_extend_each_other_are_an_error(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: gone.yaml\n")
     with pytest.raises(UserError, match=r"gone.yaml: cannot read"):
         load_config([tmp_path / "a.yaml"])
+
+
+@pytest.mark.parametrize("machine", ["gpu", "cpu"])
+@pytest.mark.parametrize("name", ["coco14", "folder", "voc12", "voc12_dinov2", "voc6"])
+def test_what_makes_the_example_fast_does_not_reach_a_preset_for_photos(name, machine):
+    config = load_config([name], machine=machine)
+    assert config.predictions.flip
+    assert config.classifier.frozen_blocks != load_config().classifier.frozen_blocks
