@@ -65,7 +65,7 @@ class Photos:
             size = image_size(record.image)
             _, boxed = letterbox_size(size, self.job.config.deeplab.image_size, self.stride)
             rows, columns = patch_grid(boxed, self.stride)
-            features = read_features(self.job.inputs["encoder_features"], position)
+            features = read_features(self.job.inputs["encoder_features"], position).float()
             path = self.job.inputs["pseudolabels"] / "labels" / f"{record.id}.png"
             labels = on_patches(read_mask(path, size, self.classes), (rows, columns))
             yield features[-self.width :, :rows, :columns], labels

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 
 LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels add nothing
+LABELS_KEPT = 10_000  # photos whose labels stay in memory then, about 9 KB each
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
 MakeItem = Callable[[int], tuple[torch.Tensor, ...]]
@@ -176,15 +178,19 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
     """Training items: the stored encoder features of a photo and its labels, mirrored at random."""
     settings = job.config.deeplab
 
-    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        features = read_features(job.inputs["encoder_features"], index)
+    @lru_cache(LABELS_KEPT)
+    def labels_of(index: int, grid: torch.Size) -> torch.Tensor:
         size = image_size(records[index].image)
         mask = read(records[index], size)
         _, boxed = letterbox_size(size, settings.image_size, stride)
         h, w = (max(1, round(side * LABELS_PER_PATCH / stride)) for side in boxed)
-        labels = np.full([LABELS_PER_PATCH * side for side in features.shape[1:]], IGNORE, np.uint8)
+        labels = np.full([LABELS_PER_PATCH * side for side in grid], IGNORE, np.uint8)
         labels[:h, :w] = cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST)
-        pair = features, torch.from_numpy(labels)
+        return torch.from_numpy(labels)
+
+    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = read_features(job.inputs["encoder_features"], index)
+        pair = features, labels_of(index, features.shape[1:])
         return tuple(part.flip(-1) for part in pair) if torch.rand(()) < settings.flip else pair
 
     return item

@@ -99,7 +99,7 @@ def look(network: ViTDeepLab, photos: Sequence[torch.Tensor], settings: Any) -> 
 
 
 def read_features(folder: Path, index: int) -> torch.Tensor:
-    """The features (D x blocks, h, w) float32 of the photo at position ``index`` of the split.
+    """The features (D x blocks, h, w) float16 of the photo at position ``index`` of the split.
 
     The file is closed again: with all files open, a process would reach its limit of open files.
     """
@@ -107,8 +107,7 @@ def read_features(folder: Path, index: int) -> torch.Tensor:
     start, shape, dtype = _layout(path)
     size = math.prod(shape[1:])
     at = start + index % SHARD * size * dtype.itemsize
-    photo = np.fromfile(path, dtype, size, offset=at).reshape(shape[1:])
-    return torch.from_numpy(photo.astype(np.float32))
+    return torch.from_numpy(np.fromfile(path, dtype, size, offset=at).reshape(shape[1:]))
 
 
 def shard_path(folder: Path, number: int) -> Path:

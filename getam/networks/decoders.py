@@ -79,7 +79,8 @@ class ViTDeepLab(nn.Module):
 class FixedEncoderDeepLab(nn.Module):
     """A :class:`ViTDeepLab` without its encoder, to train the decoder on stored features.
 
-    Takes the output of ``ViTDeepLab.features``. Shares its parameters with the whole network.
+    Takes the output of ``ViTDeepLab.features``, in any floating-point type. Shares its parameters
+    with the whole network.
     """
 
     def __init__(self, whole: ViTDeepLab) -> None:
@@ -87,7 +88,9 @@ class FixedEncoderDeepLab(nn.Module):
         self.encoder = nn.Identity()
         self.join, self.decoder, self.head = whole.join, whole.decoder, whole.head
 
-    forward = ViTDeepLab.decode
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B, num_classes, h, w) on the patch grid."""
+        return ViTDeepLab.decode(self, features.to(self.head.weight.dtype))
 
 
 def _joined(width: int, channels: int) -> nn.Module:

@@ -91,7 +91,7 @@ def test_a_photo_in_the_middle_of_a_file_has_its_own_features(tmp_path):
     values = np.random.default_rng(0).random((5, 2, 3, 4)).astype(np.float16)
     np.save(shard_path(tmp_path, 0), values)
     for n in range(5):
-        assert torch.equal(read_features(tmp_path, n), torch.from_numpy(values[n]).float())
+        assert torch.equal(read_features(tmp_path, n), torch.from_numpy(values[n]))
 
 
 def test_what_is_read_ahead_comes_in_order_and_an_error_at_its_item():

@@ -18,6 +18,7 @@ from getam.errors import UserError
 from getam.networks.build import build_deeplab, load_network, normalisation, save_network
 from getam.networks.decoders import FixedEncoderDeepLab
 from getam.running.opening import open_runner
+from stages import deeplab as deeplab_stage
 from stages import encoder_features as features_stage
 from stages.chain import chain
 from stages.encoder_features import read_features
@@ -103,7 +104,8 @@ def test_features_are_those_of_each_image_as_it_is_tested(place):
         boxed, _ = letterbox(image, 32, network.stride)
         with torch.no_grad():
             expected = network.features(normalise_images(boxed[None], normalisation(network)))[0]
-        torch.testing.assert_close(read_features(folder, index), expected, atol=2e-3, rtol=2e-3)
+        found = read_features(folder, index).float()
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
 
 
 def test_the_encoder_stays_the_classifiers_and_the_decoder_learns(place):
@@ -117,6 +119,15 @@ def test_the_encoder_stays_the_classifiers_and_the_decoder_learns(place):
     longer, _ = run(place, "deeplab.epochs=12", "deeplab.lr_head=1e-2")
     more = [e["loss"] for e in json.loads((longer / "history.json").read_text())]
     assert more[-1] < 0.7 * losses[0]
+
+
+def test_each_label_is_read_once_however_many_epochs(place, monkeypatch):
+    read, counted = deeplab_stage.read_mask, []
+    monkeypatch.setattr(
+        deeplab_stage, "read_mask", lambda *given: counted.append(given[0].name) or read(*given)
+    )
+    run(place, "deeplab.epochs=3", "deeplab.lr_head=3e-3")
+    assert len(counted) == len(set(counted)) > 0
 
 
 def test_labels_that_change_need_no_new_features(place):
