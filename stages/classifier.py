@@ -16,6 +16,7 @@ from torch import nn
 
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo
+from getam.data.kept import kept
 from getam.metrics.classification import average_precision, mean_average_precision
 from getam.networks.build import build_classifier, normalisation, save_network
 from getam.training import distributed
@@ -75,10 +76,14 @@ def run(job: Job) -> dict[str, Any]:
         normalisation(network),
     )
 
+    @kept
+    def photo(index: int) -> tuple[np.ndarray]:
+        return (read_photo(records[index]),)
+
     history = train(
         network,
         len(records),
-        lambda index: (augment(to_image(read_photo(records[index]))), labels[index]),
+        lambda index: (augment(to_image(*photo(index))), labels[index]),
         lambda network, batch: multi_label_soft_margin(network(batch[0]), batch[1]),
         settings,
         seed=job.config.seed,

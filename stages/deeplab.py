@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,6 +22,7 @@ from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import image_size, read_mask, read_photo
+from getam.data.kept import kept
 from getam.data.label_values import IGNORE
 from getam.data.transforms import letterbox_size, resize_maps
 from getam.errors import UserError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 
 LABELS_PER_PATCH = 4  # along a side, with deeplab.fixed_encoder; finer labels add nothing
-LABELS_KEPT = 10_000  # photos whose labels stay in memory then, about 9 KB each
 
 ReadLabels = Callable[["Record", tuple[int, int]], np.ndarray]
 MakeItem = Callable[[int], tuple[torch.Tensor, ...]]
@@ -166,9 +165,13 @@ def _augmented(
         normalisation(network),
     )
 
-    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    @kept
+    def photo(index: int) -> tuple[np.ndarray, np.ndarray]:
         image = read_photo(records[index])
-        mask = read(records[index], image.shape[:2])
+        return image, read(records[index], image.shape[:2])
+
+    def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, mask = photo(index)
         return augment(to_image(image), tv_tensors.Mask(torch.from_numpy(mask)))
 
     return item
@@ -178,19 +181,19 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
     """Training items: the stored encoder features of a photo and its labels, mirrored at random."""
     settings = job.config.deeplab
 
-    @lru_cache(LABELS_KEPT)
-    def labels_of(index: int, grid: torch.Size) -> torch.Tensor:
+    @kept
+    def labels_of(index: int, grid: torch.Size) -> tuple[np.ndarray]:
         size = image_size(records[index].image)
         mask = read(records[index], size)
         _, boxed = letterbox_size(size, settings.image_size, stride)
         h, w = (max(1, round(side * LABELS_PER_PATCH / stride)) for side in boxed)
         labels = np.full([LABELS_PER_PATCH * side for side in grid], IGNORE, np.uint8)
         labels[:h, :w] = cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST)
-        return torch.from_numpy(labels)
+        return (labels,)
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         features = read_features(job.inputs["encoder_features"], index)
-        pair = features, labels_of(index, features.shape[1:])
+        pair = features, *map(torch.from_numpy, labels_of(index, features.shape[1:]))
         return tuple(part.flip(-1) for part in pair) if torch.rand(()) < settings.flip else pair
 
     return item

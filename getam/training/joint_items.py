@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
 from getam.data.images import read_photo, read_saliency, read_scores
+from getam.data.kept import kept
 from getam.data.transforms import resize_maps
 from getam.labels.patch_classes import unstacked
 
@@ -56,22 +57,26 @@ class Items:
         grid: tuple[int, int] = (1, 1),
     ) -> None:
         self.records, self.masks, self.shares, self.grid = records, masks, shares, grid
-        self.labels = torch.from_numpy(labels).float()
+        self.labels, self.read = torch.from_numpy(labels).float(), kept(self._read)
         self.augment = training_transform(
             size, settings.crop_scale, settings.flip, settings.color_jitter, statistics
         )
 
     def __call__(self, index: int) -> tuple[Tensor, ...]:
-        record, labels = self.records[index], self.labels[index]
-        image = read_photo(record)
-        size = image.shape[:2]
-        known = [*self.masks, *([self.shares] if self.shares else [])]
-        masks = [tv_tensors.Mask(torch.from_numpy(read(record, size))) for read in known]
+        labels = self.labels[index]
+        image, *masks = self.read(index)
+        masks = [tv_tensors.Mask(torch.from_numpy(mask)) for mask in masks]
         changed = self.augment(to_image(image), *masks)
         image, *masks = changed if masks else (changed,)
         if self.shares:
             masks[-1] = self._on_grid(masks[-1], labels)
         return image, labels, *masks
+
+    def _read(self, index: int) -> tuple[np.ndarray, ...]:
+        record = self.records[index]
+        image = read_photo(record)
+        known = [*self.masks, *([self.shares] if self.shares else [])]
+        return image, *(read(record, image.shape[:2]) for read in known)
 
     def _on_grid(self, shares: Tensor, labels: Tensor) -> Tensor:
         found = torch.zeros(len(labels), *self.grid)
