@@ -19,6 +19,7 @@ from getam.data.images import read_photo
 from getam.data.kept import kept
 from getam.metrics.classification import average_precision, mean_average_precision
 from getam.networks.build import build_classifier, normalisation, save_network
+from getam.networks.patch_dropout import drop_patches
 from getam.training import distributed
 from getam.training.loop import train
 from getam.training.losses import multi_label_soft_margin
@@ -50,6 +51,7 @@ def check(job: Job) -> None:
         image_size=settings.image_size,
         args=dict(settings.model_args),
     )
+    drop_patches(network, settings.patch_drop_rate)
     check_training(job, "classifier", network, settings.image_size)
 
 
@@ -68,6 +70,7 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.config.seed)
     weights = context.file("classifier.weights", settings.weights)
     network = build_classifier(**build, weights=weights)
+    drop_patches(network, settings.patch_drop_rate)
     augment = training_transform(
         settings.image_size,
         settings.crop_scale,

@@ -21,6 +21,7 @@ TINY = (
     f"classifier.model_args={TINY_VIT}",
     f"deeplab.encoder_args={TINY_VIT}",
     "classifier.frozen_blocks=0",
+    "classifier.patch_drop_rate=0",
     "classifier.image_size=32",
     "deeplab.image_size=32",
     "deeplab.channels=8",

@@ -77,6 +77,13 @@ class Classifier(Training):
     image_size: Positive = Field(
         96, description="Side of the square photo that the network gets, in pixels."
     )
+    patch_drop_rate: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of the patches of a photo that the network does not get in training, "
+        "others at each step. A training step takes less time; the class maps see all patches.",
+    )
 
 
 class DeepLab(Training):

@@ -151,4 +151,5 @@ def test_files_that_extend_each_other_are_an_error(tmp_path):
 def test_what_makes_the_example_fast_does_not_reach_a_preset_for_photos(name, machine):
     config = load_config([name], machine=machine)
     assert config.predictions.flip
+    assert config.classifier.patch_drop_rate == 0
     assert config.classifier.frozen_blocks != load_config().classifier.frozen_blocks
