@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -186,9 +185,13 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
         size = image_size(records[index].image)
         mask = read(records[index], size)
         _, boxed = letterbox_size(size, settings.image_size, stride)
-        h, w = (max(1, round(side * LABELS_PER_PATCH / stride)) for side in boxed)
+        cell = stride / LABELS_PER_PATCH
         labels = np.full([LABELS_PER_PATCH * side for side in grid], IGNORE, np.uint8)
-        labels[:h, :w] = cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST)
+        rows, columns = (
+            _centres(count, cell * side / resized, side)
+            for count, side, resized in zip(labels.shape, size, boxed)
+        )
+        labels[: len(rows), : len(columns)] = mask[np.ix_(rows, columns)]
         return (labels,)
 
     def item(index: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,6 +200,16 @@ def _over_features(job: Job, stride: int, records: Sequence[Record], read: ReadL
         return tuple(part.flip(-1) for part in pair) if torch.rand(()) < settings.flip else pair
 
     return item
+
+
+def _centres(count: int, cell: float, side: int) -> np.ndarray:
+    """Of ``count`` cells in a row, the pixels at the centres of those inside a photo of this side.
+
+    >>> _centres(4, 3.0, 10)
+    array([1, 4, 7])
+    """
+    centres = ((np.arange(count) + 0.5) * cell).astype(int)
+    return centres[centres < side]
 
 
 def _weighted(item: MakeItem, corrected: Sequence[bool], weight: float) -> MakeItem:

@@ -7,11 +7,13 @@ labels need not spend.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional
 
 from getam.data.transforms import Statistics, to_tensor
 
@@ -36,10 +38,25 @@ def training_transform(
     jitter = [v2.ColorJitter(color_jitter, color_jitter, color_jitter)] if color_jitter else []
     return v2.Compose(
         [
-            v2.RandomResizedCrop(size, scale=tuple(crop_scale), antialias=True),
+            _ResizedCrop(size, scale=tuple(crop_scale), antialias=True),
             v2.RandomHorizontalFlip(flip),
             *jitter,
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(*statistics),
         ]
     )
+
+
+class _ResizedCrop(v2.RandomResizedCrop):
+    """A random crop, resized; each pixel of a mask is the one at its centre.
+
+    torchvision takes the pixel at its corner, which moves a mask by half a pixel against its photo.
+    """
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Mask):
+            return super().transform(inpt, params)
+        part = functional.crop(inpt, **params).as_subclass(torch.Tensor)
+        layers = part[None] if part.ndim == 2 else part
+        resized = functional.resize_image(layers, self.size, InterpolationMode.NEAREST_EXACT)
+        return tv_tensors.Mask(resized[0] if part.ndim == 2 else resized)

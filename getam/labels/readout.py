@@ -50,7 +50,7 @@ def patch_grid(size: tuple[int, int], patch: float) -> tuple[int, int]:
 def on_patches(labels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Labels (H, W) of a photo, resized to ``FINE`` pixels per patch: (4h, 4w)."""
     size = (grid[1] * FINE, grid[0] * FINE)
-    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def held_out_answers(photos: Photos, count: int, folds: int = FOLDS) -> Iterator[np.ndarray]:

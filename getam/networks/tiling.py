@@ -195,7 +195,7 @@ def _resized(second: Second | None, size: tuple[int, int]) -> Second | None:
     """The second opinion about an image that is reduced to ``size`` (H, W)."""
     if second is None or second.numbers.shape == size:
         return second
-    numbers = cv2.resize(second.numbers, size[::-1], interpolation=cv2.INTER_NEAREST)
+    numbers = cv2.resize(second.numbers, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Second(numbers, second.weight)
 
 

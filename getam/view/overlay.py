@@ -57,7 +57,7 @@ def contour(panel: np.ndarray, image_map: np.ndarray, threshold: float) -> np.nd
 
 def paint(image: np.ndarray, labels: np.ndarray, opacity: float = 0.65) -> np.ndarray:
     """Draw labels (h, w) in their colours over the image. Background (0) is not coloured."""
-    labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     palette = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
     return _blend(image, palette[labels], (labels > 0) * np.float32(opacity))
 

@@ -71,7 +71,7 @@ def label_uri(labels: np.ndarray, side: int = LONG_SIDE) -> str:
 
     Background is transparent.
     """
-    image = Image.fromarray(reduce(labels, cv2.INTER_NEAREST, side))
+    image = Image.fromarray(reduce(labels, cv2.INTER_NEAREST_EXACT, side))
     image.putpalette(voc_palette())
     return data_uri(image, "PNG", transparency=0, optimize=True)
 
