@@ -22,6 +22,7 @@ TINY = (
     f"deeplab.encoder_args={TINY_VIT}",
     "classifier.frozen_blocks=0",
     "classifier.patch_drop_rate=0",
+    "deeplab.frozen_blocks=0",
     "classifier.image_size=32",
     "deeplab.image_size=32",
     "deeplab.channels=8",

@@ -156,7 +156,7 @@ class Config(Settings):
     maps: Maps = Maps()
     foreground: Foreground = Foreground()
     pseudolabels: PseudoLabels = PseudoLabels(background_power=300)  # the paper's 32 leaves gaps
-    deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0))
+    deeplab: DeepLab = DeepLab(epochs=7, batch_size=16, crop_scale=(0.7, 1.0), frozen_blocks=1)
     endtoend: EndToEnd = EndToEnd(
         classification=Training(epochs=6, crop_scale=(0.8, 1.0)),
         joint=Joint(epochs=7, batch_size=8, lr_encoder=2e-4, lr_head=2e-3, crop_scale=(0.7, 1.0)),

@@ -152,4 +152,5 @@ def test_what_makes_the_example_fast_does_not_reach_a_preset_for_photos(name, ma
     config = load_config([name], machine=machine)
     assert config.predictions.flip
     assert config.classifier.patch_drop_rate == 0
+    assert config.deeplab.frozen_blocks == (4 if name == "voc12_dinov2" else 0)
     assert config.classifier.frozen_blocks != load_config().classifier.frozen_blocks
