@@ -31,6 +31,7 @@ main()
 """
 SETTINGS = (
     *TINY,
+    "seed=1",  # with 0, 10 of 36,864 pixels lie on a threshold, so that rounding decides their label
     "data.shapes={train: 36, val: 5, size: 48}",
     "endtoend.classification.batch_size=12",
     "endtoend.classification.lr_encoder=5e-3",  # so that the classes differ in their maps
@@ -39,11 +40,9 @@ SETTINGS = (
     "pseudolabels.pamr.iterations=1",
     "predictions.crf.steps=1",
 )
-# The epochs in their order. In the joint phase a pixel whose score equals a threshold but for
-# rounding may get another label in a batch of another size, and the weights follow from it: after
-# the first joint epoch 10 of 36,864 pixels do, and the energy is the term that changes most.
-TOLERANCES = (1e-4, 1e-4, 5e-4, 3e-2)
-SHARES = (1e-5, 1e-3)  # of the two joint epochs
+# In the joint phase a pixel whose score equals a threshold but for rounding may get another label
+# in a batch of another size, and the weights follow from it: with AMX one of 9,216 pixels does.
+TOLERANCE = {"classification": 1e-4, "joint": 5e-3}
 TERMS = ("loss", "background", "foreground", "classification", "saliency", "energy")
 
 
@@ -117,18 +116,18 @@ def test_final_masks_agree_but_for_pixels_that_rounding_decides(places):
 def test_curves_of_both_phases_agree_in_every_term(places):
     one, two = histories(places)
     assert [row["phase"] for row in one] == 2 * ["classification"] + 2 * ["joint"]
-    for alone, shared, tolerance in zip(one, two, TOLERANCES, strict=True):
+    for alone, shared in zip(one, two):
         assert shared.keys() == alone.keys()
         for name in TERMS if alone["phase"] == "joint" else ("loss",):
-            assert shared[name] == pytest.approx(alone[name], rel=tolerance), name
+            assert shared[name] == pytest.approx(alone[name], rel=TOLERANCE[alone["phase"]]), name
 
 
 def test_shares_of_the_labels_and_validation_are_those_of_all_images(places):
     one, two = histories(places)
-    for alone, shared, tolerance in zip(one[2:], two[2:], SHARES, strict=True):
+    for alone, shared in zip(one[2:], two[2:]):
         assert sum(alone["label share"].values()) == pytest.approx(1)
         assert min(alone["label share"].values()) > 0
-        assert shared["label share"] == pytest.approx(alone["label share"], abs=tolerance)
+        assert shared["label share"] == pytest.approx(alone["label share"], abs=1e-4)
         assert shared["val mIoU"] == pytest.approx(alone["val mIoU"], abs=1e-3)
 
 
@@ -137,9 +136,9 @@ def test_statistics_of_batch_normalisation_and_scores_agree(places):
     running = [name for name in one if "running" in name]
     assert running
     for name in running:
-        # Rounding grows over the steps: measured, up to 6 % of the largest of a layer.
+        # Rounding grows over the steps: measured, up to 1 % of the largest of a layer.
         largest = np.abs(one[name]).max()
-        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=0.15 * largest, err_msg=name)
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=0.05 * largest, err_msg=name)
     one, two = (np.load(artifact(p, "endtoend") / "scores.npz") for p in places)
     assert (one["ids"] == two["ids"]).all()
     np.testing.assert_allclose(two["scores"], one["scores"], atol=1e-4)
