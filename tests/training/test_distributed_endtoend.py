@@ -31,7 +31,7 @@ main()
 """
 SETTINGS = (
     *TINY,
-    "seed=1",  # with 0, 10 of 36,864 pixels lie on a threshold, so that rounding decides their label
+    "seed=1",  # with seed 0 rounding decides the label of 10 of 36,864 pixels
     "data.shapes={train: 36, val: 5, size: 48}",
     "endtoend.classification.batch_size=12",
     "endtoend.classification.lr_encoder=5e-3",  # so that the classes differ in their maps
