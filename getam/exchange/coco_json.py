@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from getam.cache import atomic_write_bytes
+from getam.data.class_names import counted
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -71,7 +72,8 @@ def write_coco(batch: Batch, path: Path, tolerance: float | None = None) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(file, json.dumps(content, ensure_ascii=False).encode())
     batch.write_sample(file.parent if is_file else path)
-    return f"{len(images)} photos, {len(annotations)} annotations"
+    photos = counted(len(images), "photo", "photos")
+    return f"{photos}, {counted(len(annotations), 'annotation', 'annotations')}"
 
 
 def _name(batch: Batch, record: Record, folder: Path | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from getam.data.class_names import clean_name
+from getam.data.class_names import clean_name, counted
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
 from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME
@@ -111,13 +111,13 @@ class Reading:
         notes = []
         if self.overlaps:
             notes.append(
-                f"{self.overlaps} photos have shapes of different classes that overlap: the shape "
-                f"that was drawn last counts there."
+                f"{counted(self.overlaps, 'photo has', 'photos have')} shapes of different classes "
+                f"that overlap: the shape that was drawn last counts there."
             )
         if self.several:
             notes.append(
-                f"{self.several} photos have several annotations: the one that was changed last "
-                f"counts."
+                f"{counted(self.several, 'photo has', 'photos have')} several annotations: the one "
+                f"that was changed last counts."
             )
         return notes
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from getam.cache import atomic_write_bytes
+from getam.data.class_names import counted
 from getam.data.files import MASKS, find_files, read_ids
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
@@ -158,7 +159,8 @@ class Importer:
             )
         self.reading.names.check(file)
         if not self.done.ids:
-            told = f"none of its {len(self._empty)} photos is annotated" if self._empty else ""
+            photos = counted(len(self._empty), "photo", "photos")
+            told = f"none of its {photos} is annotated" if self._empty else ""
             raise UserError(
                 f"{file}: got no mask to import{': ' * bool(told)}{told}. Save or submit the "
                 f"photos in the tool first. If they are background alone, give --unannotated "
@@ -213,17 +215,19 @@ class Importer:
         if self._empty:
             taken = "taken as background alone" if self.as_background else "left out"
             notes.append(
-                f"{len(self._empty)} photos are not annotated, {self._empty[0]!r} first: they were "
-                f"{taken} (--unannotated skip or background)."
+                f"{counted(len(self._empty), 'photo is', 'photos are')} not annotated, "
+                f"{self._empty[0]!r} first: {taken} (--unannotated skip or background)."
             )
         if self._more:
             notes.append(
-                f"{len(self._more)} masks show a class that their photo is not labelled with, "
-                f"{self._more[0]!r} first. If the mask is right, correct the label."
+                f"{counted(len(self._more), 'mask shows', 'masks show')} a class that the photo is "
+                f"not labelled with, {self._more[0]!r} first. If the mask is right, correct the "
+                f"label."
             )
         absent = sorted(set(self.only or ()) - set(self.done.ids))
         if absent:
-            notes.append(f"{len(absent)} photos of --only have no mask, {absent[0]!r} first.")
+            photos = counted(len(absent), "photo", "photos")
+            notes.append(f"{photos} of --only without a mask, {absent[0]!r} first.")
         self.done.notes = notes
 
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from getam.cache import atomic_write_bytes
+from getam.data.class_names import counted
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -47,7 +48,7 @@ def write_label_studio(batch: Batch, folder: Path, address: str | None = None) -
     atomic_write_bytes(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False).encode())
     atomic_write_bytes(folder / "config.xml", labelling_interface(batch.classes))
     batch.write_sample(folder)
-    return f"{len(tasks)} photos"
+    return counted(len(tasks), "photo", "photos")
 
 
 def labelling_interface(classes: tuple[str, ...]) -> bytes:

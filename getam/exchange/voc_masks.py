@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from getam.cache import atomic_write_bytes
+from getam.data.class_names import counted
 from getam.data.files import read_lines
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.palette import write_label_png
@@ -45,7 +46,7 @@ def write_voc(batch: Batch, folder: Path) -> str:
         for photo in batch.photos:
             copy_photo(photo.record, folder / "JPEGImages")
     batch.write_sample(folder)
-    return f"{len(batch.photos)} photos"
+    return counted(len(batch.photos), "photo", "photos")
 
 
 def write_cvat(batch: Batch, folder: Path) -> str:
@@ -75,7 +76,7 @@ def write_cvat(batch: Batch, folder: Path) -> str:
         folder / "labels.json", json.dumps(labels, indent=1, ensure_ascii=False).encode()
     )
     batch.write_sample(folder)
-    return f"{len(batch.photos)} photos"
+    return counted(len(batch.photos), "photo", "photos")
 
 
 def _write_masks(batch: Batch, folder: Path) -> None:

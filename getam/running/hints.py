@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from getam.config.schema import Config
 
 LARGE = 224  # side in pixels; to train a whole ViT at this size takes a CPU many hours
+SLOW = 1e-4  # learning rate at which a decoder with random weights hardly learns
 VITS = ("vit", "deit", "eva", "flexivit")  # beginnings of timm's names
 
 
@@ -22,6 +23,15 @@ def hints(config: Config, stages: Collection[str], device: str | None) -> Iterat
         yield (
             f"classifier.model is {model}, and deeplab.encoder is {encoder}. To use one ViT for "
             f"both networks, set both."
+        )
+    joint = config.endtoend.joint
+    begins = config.endtoend.weights != "deeplab"  # the decoder begins with random weights
+    if "endtoend" in stages and begins and (joint.epochs == 1 or joint.lr_head <= SLOW):
+        yield (
+            f"With endtoend.weights={config.endtoend.weights} the decoder begins with random "
+            f"weights. endtoend.joint.epochs={joint.epochs} with lr_head={joint.lr_head:g} is "
+            f"for networks that have been trained (weights=deeplab), and too little for such a "
+            f"start. 'Photos' in docs/end-to-end.md names other values."
         )
     trained = ", ".join(_large(config, stages))
     if device == "cpu" and trained:

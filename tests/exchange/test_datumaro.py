@@ -118,7 +118,7 @@ def test_we_read_the_voc_folder_of_datumaro(own, tmp_path, by_cvat, own_colours)
     assert ("zebra:120,247,3::" in (made / "labelmap.txt").read_text()) == own_colours
     done = own.bring("cvat", made, tmp_path / "back")
     assert_same(tmp_path / "back", own.masks, without=(EMPTY,))
-    assert any("1 photos are not annotated, 'ant_03' first" in note for note in done.notes)
+    assert any("1 photo is not annotated, 'ant_03' first" in note for note in done.notes)
 
 
 def test_we_read_the_coco_file_of_datumaro_whose_masks_are_all_crowds(own, tmp_path):

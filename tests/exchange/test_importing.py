@@ -122,8 +122,8 @@ def test_later_shape_wins_and_the_overlap_is_told(own, tmp_path):
     mask = read_mask(tmp_path / "back" / f"{ONE}.png")
     assert (mask[:5, :5] == 1).all()
     assert (mask[5:] == 4).all()
-    assert any("overlap" in note and note.startswith("1 photos") for note in done.notes)
-    assert any("1 photos are not annotated, 'ant_03' first" in note for note in done.notes)
+    assert any("overlap" in note and note.startswith("1 photo has") for note in done.notes)
+    assert any("1 photo is not annotated, 'ant_03' first" in note for note in done.notes)
 
 
 def test_shapes_of_one_class_that_overlap_are_no_overlap(own, tmp_path):
@@ -134,7 +134,7 @@ def test_shapes_of_one_class_that_overlap_are_no_overlap(own, tmp_path):
 
 def test_photo_without_shapes_is_left_out_or_background(own, tmp_path):
     file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [])
-    refused(own, "coco", file, tmp_path, "none of its 1 photos is annotated", "--unannotated")
+    refused(own, "coco", file, tmp_path, "none of its 1 photo is annotated", "--unannotated")
     own.bring("coco", file, tmp_path / "back", as_background=True)
     assert not read_mask(tmp_path / "back" / f"{ONE}.png").any()
 
@@ -216,7 +216,7 @@ def test_grey_masks_have_the_numbers_of_the_lines(own, voc, tmp_path):
 def test_listed_photo_without_a_mask_is_not_annotated(own, voc, tmp_path):
     (voc / "SegmentationClass" / f"{ONE}.png").unlink()
     done = own.bring("voc", voc, tmp_path / "back")
-    assert any(f"1 photos are not annotated, '{ONE}' first" in note for note in done.notes)
+    assert any(f"1 photo is not annotated, '{ONE}' first" in note for note in done.notes)
     assert_same(tmp_path / "back", own.masks, without=(ONE,))
 
 

@@ -7,12 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from getam.config.loading import load_config
 from pipeline import main
+from stages.chain import chain
 from tests.conftest import ROOT, TINY, Result, make_folder
 from tests.data.test_corrections import correct
 
@@ -121,6 +124,35 @@ def test_links_to_a_heading_find_it():
     ]
     assert to_heading
     assert [link for link in to_heading if link[2] not in headings(link[1])] == []
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the last table below a heading, without its two first lines."""
+    text = (ROOT / "docs" / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = text.split("\n\n|")[-1].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table]
+
+
+def test_sizes_for_a_gpu_and_a_cpu_are_those_of_the_preset():
+    gpu, cpu = (load_config(["folder"], machine=name) for name in ("gpu", "cpu"))
+    for names, on_gpu, on_cpu, _ in rows("own-data.md", "Without a GPU"):
+        for config, told in ((gpu, on_gpu), (cpu, on_cpu)):
+            values = [attrgetter(name)(config) for name in re.findall(r"`([\w.]+)`", names)]
+            shown = ", ".join(str(value) for value in values).strip("()").lower()
+            assert shown.replace(".0", "").rstrip(",") == told.replace(".0", ""), names
+
+
+def test_stages_that_run_again_are_those_of_the_chain():
+    for change, told, *_ in rows("own-data.md", "Change a setting"):
+        section = re.search(r"a setting of `(\w+)`", change)
+        if section is None or "all stages" in told:
+            continue
+        stages = chain(load_config(["folder"]))
+        again = {s.name for s in stages if any(r.startswith(section[1]) for r in s.reads)}
+        for stage in stages:
+            again |= {stage.name} if again & set(stage.needs) else set()
+        names = [stage.name for stage in stages if stage.name in again]
+        assert told.partition(";")[0] == ", ".join(names)
 
 
 @pytest.mark.parametrize("name", ["settings.md", "commands.md"])

@@ -37,6 +37,20 @@ def test_training_whole_networks_without_a_gpu_is_noted():
     assert told(config="bf16") == ""  # the embedded example
 
 
+def test_a_joint_phase_for_trained_networks_that_starts_from_others_is_noted():
+    endtoend = {"config": "voc6", "stages": ("endtoend",)}
+    for weights in ("classifier", "timm", "none"):
+        note = told(f"endtoend.weights={weights}", **endtoend)
+        assert f"endtoend.weights={weights} the decoder begins with random weights" in note
+        assert "epochs=1 with lr_head=0.0001" in note
+        longer = "endtoend.joint.epochs=4"
+        assert "random weights" in told(f"endtoend.weights={weights}", longer, **endtoend)
+        faster = "endtoend.joint.lr_head=1e-3"
+        assert told(f"endtoend.weights={weights}", longer, faster, **endtoend) == ""
+        assert told(f"endtoend.weights={weights}", config="voc6") == ""
+    assert [n for n in presets() if "random" in told(config=n, stages=("endtoend",))] == []
+
+
 def test_a_run_prints_the_note_before_its_first_stage(tmp_path):
     make_folder(tmp_path / "data")
     settings = ("data.kind=folder", "data.root=data", *TINY, "deeplab.image_size=224")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.running.commands.options import with_config
 from getam.running.method import current_method
 from getam.view.progress import track
@@ -220,7 +221,7 @@ def import_command(
     told = f", {done.replaced} of them replaced earlier ones" if done.replaced else ""
     if done.sample:
         told += f"; {len(set(done.sample) & set(done.ids))} of the random sample"
-    say(f"{output}: {len(done.ids)} masks{told}")
+    say(f"{output}: {counted(len(done.ids), 'mask', 'masks')}{told}")
 
 
 COMMANDS = (export, import_command)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.running.commands.options import device_option, with_config
 from getam.running.method import current_method
 from getam.view.progress import track
@@ -157,7 +158,7 @@ def predict(
         track=track,
         say=lambda message: say(f"note: {message}", err=True),
     )
-    say(f"{count} photos: {output / 'areas.json'}")
+    say(f"{counted(count, 'photo', 'photos')}: {output / 'areas.json'}")
 
 
 COMMANDS = (inspect, report, predict)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.running.commands.options import json_option, with_config
 from getam.running.method import current_method
 from getam.view.progress import track
@@ -65,7 +66,7 @@ def review(
         from getam.running.commands.review_entries import write_page
 
         count, size = write_page(run, queue(limit or PAGE), output, track)
-        say(f"{output}  {count} photos, {size / 1e6:.1f} MB")
+        say(f"{output}  {counted(count, 'photo', 'photos')}, {size / 1e6:.1f} MB")
     elif as_json:
         say(json.dumps(queue(limit).rows(), indent=1))
     else:

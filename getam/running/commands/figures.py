@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from getam.data.class_names import counted
 from getam.data.images import read_mask, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
@@ -64,7 +65,8 @@ def map_table(
     header += ["AP %", "chance %"] if known else []
     grid = "x".join(str(n) for n in maps.file.attrs["grid"])
     lines = [
-        f"{len(maps.image_ids)} images, {len(rows)} maps on a {grid} grid, "
+        f"{counted(len(maps.image_ids), 'image', 'images')}, "
+        f"{counted(len(rows), 'map', 'maps')} on a {grid} grid, "
         f"method {maps.file.attrs['method']}",
         text_table(header, body, left=(0, 2, 3)),
     ]
@@ -122,7 +124,7 @@ def label_table(
         row = [name, str(len(shares)), area, str(len(missing)) if class_id else "-"]
         body.append([*row, percent(iou[class_id])])
     header = ["class", "images", "median area %", "labelled but absent", "IoU %"]
-    lines = [f"{len(records)} images", text_table(header, body)]
+    lines = [counted(len(records), "image", "images"), text_table(header, body)]
     if any(one.areas[IGNORE] for one in measured):
         ignored = float(np.mean([one.areas[IGNORE] for one in measured]))
         lines.append(f"ignored: {percent(ignored)} % of all pixels")
@@ -201,7 +203,7 @@ def foreground_table(
         none = sum(not one.area for one in column)
         body.append([f"{threshold:g}{mark}", percent(area), str(none), percent(iou[1])])
     header = ["threshold", "median area %", "nothing found", "IoU %"]
-    lines = [f"{len(records)} images", text_table(header, body)]
+    lines = [counted(len(records), "image", "images"), text_table(header, body)]
     at_own = [(record.id, row[thresholds.index(own)]) for record, row in zip(records, found)]
     lines += _listed("nothing found", [i for i, one in at_own if not one.area])
     whole = [f"{i} ({percent(one.area)} %)" for i, one in at_own if one.area > WHOLE]

@@ -14,6 +14,7 @@ from typing import Any
 
 from getam.cache import atomic_write_bytes
 from getam.config.schema import Config
+from getam.data.class_names import counted
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
 from getam.running.commands.current import CurrentRun, Track, output_file, writes
@@ -66,9 +67,13 @@ def _name(config: Config) -> str:
 
 def _about(run: CurrentRun) -> str:
     data = run.config.data
-    splits = [f"{len(run.data.split(name))} {name} images" for name in (data.train, data.val)]
+    splits = [
+        counted(len(run.data.split(name)), f"{name} image", f"{name} images")
+        for name in (data.train, data.val)
+    ]
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return f"{len(run.data.classes)} classes · {' · '.join(splits)} · written {made}"
+    classes = counted(len(run.data.classes), "class", "classes")
+    return f"{classes} · {' · '.join(splits)} · written {made}"
 
 
 def _stage(row: Any) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from getam.cache import atomic_write_bytes
+from getam.data.class_names import counted
 from getam.data.images import read_mask, read_photo
 from getam.data.index import Record
 from getam.errors import UserError
@@ -71,7 +72,8 @@ def page_data(run: CurrentRun, queue: Queue, track: Track) -> dict[str, Any]:
 
 def _about(queue: Queue) -> str:
     shown, made = len(queue.doubts), datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    which = f"{shown} photos" if shown == queue.total else f"{shown} of {queue.total} photos"
+    photos = counted(queue.total, "photo", "photos")
+    which = photos if shown == queue.total else f"{shown} of {photos}"
     return f"{which}, {queue.order} · written {made}"
 
 

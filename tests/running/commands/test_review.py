@@ -99,7 +99,7 @@ def test_the_labels_alone_have_an_order_of_their_own(with_label_errors, tmp_path
     assert with_label_errors("review", "--labels", "--split", "train", "-o", path).code == 0
     data = block(path)
     assert [entry["id"] for entry in data["entries"]] == ["photo03"]
-    assert data["about"].startswith("1 photos, most likely wrong labels first")
+    assert data["about"].startswith("1 photo, most likely wrong labels first")
 
 
 def test_mistakes_are_one_sentence(doubted, tmp_path):
