@@ -81,7 +81,7 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
     network, side = load_network(folder, context.device), network_build(folder)["image_size"]
     segmenter = Segmenter(network, side, settings.scales, settings.flip, settings.precision)
     pseudo = _pseudo_labels(job) if "pseudolabels" in job.inputs else {}
-    write = Writer(job.folder, settings, pseudo, job.pieces)
+    write = Writer(job.folder, settings, job.pieces)
     own = shared_batches(records, settings.batch_size)
     todo = [r for r in own if not write.is_done(r.id, wanted[r.id])]
     at_once = segmenter.fitting(settings.batch_size)
@@ -98,7 +98,10 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         return part.among(record.labels) if only_final else part
 
     parts = segment_tiles(segmenter, cuts, at_once, needed)
-    photos = (Labelling(record, wanted[record.id], *found) for record, *found in parts)
+    photos = (
+        Labelling(record, wanted[record.id], *found, pseudo.get(record.id))
+        for record, *found in parts
+    )
     done = _written(write, photos, context.workers)
     with large_arrays_given_back():
         for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
@@ -153,46 +156,49 @@ def _write_missing(path: Path, missing: Iterable[tuple[str, int]], classes: Sequ
 
 
 class Labelling(NamedTuple):
-    """A photo of ``size`` (H, W), what is wanted of it, and the probabilities of its parts."""
+    """A photo of ``size`` (H, W), what is wanted of it, and the probabilities of its parts.
+
+    ``pseudo`` is the file of its pseudo label, if the network learnt from it.
+    """
 
     record: Record
     kinds: Sequence[str]
     size: tuple[int, int]
     parts: list[Part]
+    pseudo: Path | None = None
 
 
 class Writer:
-    """Writes the final mask and the predictions of a photo. Can be sent to worker processes."""
+    """Writes the final mask and the predictions of a photo.
 
-    def __init__(
-        self, folder: Path, settings: Any, pseudo: Mapping[str, Path], pieces: Pieces
-    ) -> None:
+    Is sent to a worker process with every photo, so it has nothing that grows with their number.
+    """
+
+    def __init__(self, folder: Path, settings: Any, pieces: Pieces) -> None:
         crf = dict(settings.crf)
         self.smooths = crf.pop("enabled")
         self.folder, self.pieces, self.crf = folder, pieces, crf
-        self.pseudo, self.weight = pseudo, settings.pseudo_label_weight
-        self.present = settings.known_present
+        self.weight, self.present = settings.pseudo_label_weight, settings.known_present
 
     def is_done(self, image_id: str, kinds: Sequence[str]) -> bool:
         """Whether an interrupted run wrote all of the photo."""
         return all(self.pieces.has(self._file(kind, image_id)) for kind in kinds)
 
     def __call__(self, photo: Labelling) -> None:
-        record, kinds, size, parts = photo
+        record, kinds, size, parts, pseudo = photo
         for kind in kinds:
             smooth = self.smooths if kind == FINAL else kind == SMOOTHED
             classes = record.labels if kind == FINAL and parts[0].classes is None else None
             crf = self.crf if smooth else None
-            second = self._second(record.id) if kind == FINAL else None
+            second = self._second(pseudo) if kind == FINAL and pseudo else None
             present = kind == FINAL and self.present
             labels = label_parts(parts, size, classes, crf, room_in_process, second, present)
             with self.pieces.write(self._file(kind, record.id)) as temporary:
                 write_label_png(temporary, labels)
 
-    def _second(self, image_id: str) -> Second | None:
+    def _second(self, pseudo: Path) -> Second:
         """The pseudo label of a photo, and what it adds to the probability of its class."""
-        path = self.pseudo.get(image_id)
-        return None if path is None else Second(read_mask(path), self.weight)
+        return Second(read_mask(pseudo), self.weight)
 
     def _file(self, kind: str, image_id: str) -> Path:
         return self.folder / kind / f"{image_id}.png"

@@ -39,7 +39,9 @@ def _no_corrections(place):
         file.unlink()
 
 
-def run(place: Path, *settings: str, until: str | None = None) -> tuple[dict, list[str]]:
+def run(
+    place: Path, *settings: str, until: str | None = None, workers: int = 1
+) -> tuple[dict, list[str]]:
     """The artifacts of a run, and the stages that were executed."""
     events = []
     every = ("data.kind=folder", f"data.root={place / 'data'}", *TINY, *settings)
@@ -48,7 +50,7 @@ def run(place: Path, *settings: str, until: str | None = None) -> tuple[dict, li
         load_config((), every),
         place / "artifacts",
         device="cpu",
-        workers=1,
+        workers=workers,
         report=events.append,
     )
     made = runner.run(runner.plan(until=until))

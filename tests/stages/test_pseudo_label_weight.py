@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -84,7 +89,7 @@ def test_known_present_decides_about_final_masks_alone(tmp_path, known, hats):
     part = Part(tile, np.full((*size, 3), 128, np.uint8), [grid])
     settings = load_config((), (PLAIN, f"predictions.known_present={known}")).predictions
     pieces = begin(tmp_path)
-    write = Writer(pieces.folder, settings, {}, pieces)
+    write = Writer(pieces.folder, settings, pieces)
     for kind in (FINAL, ALL_CLASSES):
         (pieces.folder / kind).mkdir()
     record = Record("a", tmp_path / "a.jpg", labels=(1,))
@@ -92,3 +97,38 @@ def test_known_present_decides_about_final_masks_alone(tmp_path, known, hats):
     found = {kind: read_mask(pieces.folder / kind / "a.png") for kind in (FINAL, ALL_CLASSES)}
     assert (found[FINAL] == 1).sum() == hats
     assert not found[ALL_CLASSES].any()
+
+
+class Recorded(Executor):
+    """Does each task at once, and notes the bytes that a process would get for it."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def submit(self, task, *arguments):
+        self.sizes.append(len(pickle.dumps((task, arguments))))
+        done = Future()
+        done.set_result(task(*arguments))
+        return done
+
+
+def test_what_a_process_gets_for_a_photo_does_not_grow_with_their_number(tmp_path, monkeypatch):
+    largest = []
+    for more in (0, 40):
+        data = make_folder(tmp_path / str(more) / "data")
+        lines, train = (data / "labels.csv").read_text(), [*TRAIN]
+        for n in range(more):
+            copy = f"copy_{n:02}"
+            shutil.copy(data / "images" / f"{TRAIN[0]}.png", data / "images" / f"{copy}.png")
+            shutil.copy(data / "saliency" / f"{TRAIN[0]}.png", data / "saliency" / f"{copy}.png")
+            lines, train = f"{lines}{copy},cat\n", [*train, copy]
+        (data / "labels.csv").write_text(lines)
+        (data / "splits" / "train.txt").write_text("\n".join(train) + "\n")
+        pool = Recorded()
+        monkeypatch.setattr(
+            "stages.predictions.process_pool", lambda count, pool=pool: nullcontext(pool)
+        )
+        run(data.parent, PLAIN, until="predictions", workers=2)
+        assert len(pool.sizes) == 12 + more
+        largest.append(max(pool.sizes))
+    assert largest[1] - largest[0] < 100
