@@ -15,7 +15,8 @@ Then one process and two processes in turn make the labels of the middle size; t
 the median over the rounds. For this the machine must have nothing else to do.
 
 Takes more than an hour at the default sizes. A single size, such as 3000, stops after the labels
-and takes some minutes.
+and takes some minutes. --until STAGE measures the stages up to this one, and not the labels by one
+and two processes.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ def flatness(rows: list[dict[str, Any]]) -> list[list[str]]:
     body = []
     for stage in ORDER:
         own = [row for row in rows if row["stage"] == stage]
+        if not own:
+            continue
         pairs = list(pairwise(own))
         further = [1000 * growth(a, b, "CPU seconds") for a, b in pairs]
         ratio = further[-1] / further[0] if further[0] else float("nan")
@@ -144,20 +147,24 @@ def efficiency(place: Path, images: int, rounds: int) -> dict[str, Any]:
 
 
 def measure(
-    place: Path, images: list[int], rounds: int, keep: Callable[[dict], object]
+    place: Path, images: list[int], until: str, rounds: int, keep: Callable[[dict], object]
 ) -> dict[str, Any]:
     several = len(images) > 1
-    stages = [s for s in ORDER if s != "endtoend"] if several else UNTIL_LABELS
+    wanted = ORDER[: ORDER.index(until) + 1]
+    stages = [s for s in (wanted if several else UNTIL_LABELS) if s != "endtoend"]
     found: dict[str, Any] = {"rows": [], "bytes per class map": {}}
     for count in images:
         there = place / str(count)
         found["rows"] += run_stages(there, count, stages)
-        if several:
+        if several and "endtoend" in wanted:
             found["rows"].append(
                 run_stages(there / "end-to-end", count // 10, ["data", "endtoend"])[-1]
             )
-        found["bytes per class map"][count] = map_bytes(there)
+        if "maps" in stages:
+            found["bytes per class map"][count] = map_bytes(there)
         keep(found)
+    if several and until != ORDER[-1]:
+        return found
     middle = images[len(images) // 2]
     found |= efficiency(place / str(middle), middle, rounds)
     keep(found)
@@ -168,25 +175,31 @@ def measure(
 @click.option(
     "--images", default="2000,6000,20000", show_default=True, help="Three or more sizes, or one."
 )
+@click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="The last stage.")
 @click.option("--rounds", default=3, show_default=True, help="Times that the labels are made.")
 @click.option("--place", type=click.Path(path_type=Path), help="Folder for temporary data.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")
-def main(images: str, rounds: int, place: Path | None, file: Path | None) -> None:
+def main(images: str, until: str, rounds: int, place: Path | None, file: Path | None) -> None:
     counts = sorted({int(count) for count in images.split(",")})
     if len(counts) == 2:
         raise click.UsageError("--images: expected one size, or three such as 2000,6000,20000.")
+    if len(counts) == 1 and until != ORDER[-1]:
+        raise click.UsageError(
+            "--until: expected three sizes. A single one stops after the labels."
+        )
     if place:
         place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         keep = (lambda found: file.write_text(json.dumps(found, indent=1))) if file else id
-        found = measure(Path(folder), counts, rounds, keep)
+        found = measure(Path(folder), counts, until, rounds, keep)
     further = [f"CPU ms {a} to {b}" for a, b in pairwise(counts)]
     header = ["stage", *further, "ratio", *(f"MiB {n}" for n in counts), "KiB more per image"]
     if len(counts) > 1:
         click.echo(text_table(header, flatness(found["rows"])))
     for count, size in found["bytes per class map"].items():
         click.echo(f"a class map of 24 x 24 with {count} images: {size:.0f} bytes")
-    click.echo(f"labels by two processes: {found['efficiency of two']:.2f} of twice as fast")
+    if "efficiency of two" in found:
+        click.echo(f"labels by two processes: {found['efficiency of two']:.2f} of twice as fast")
 
 
 if __name__ == "__main__":
