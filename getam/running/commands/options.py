@@ -51,6 +51,9 @@ def _note(message: Warning | str, *_: Any) -> None:
     say(f"note: {message}", err=True)
 
 
+UNNAMED = "default"  # the name of a run that was started without one
+
+
 class Workers(click.ParamType):
     """A number of processes, or the address of a Dask scheduler."""
 
@@ -102,7 +105,8 @@ mode_option = click.option(
 name_option = click.option(
     "--name",
     help="Use the settings of the run of this name (see the command runs). --config and --set "
-    "change them.",
+    "change them.  [default: without --config, --set and --mode too, the run default, which is the "
+    "last one that was started without a name]",
 )
 device_option = click.option(
     "--device",
@@ -143,8 +147,8 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
         name, device = options.get("name"), options.get("device")
         base = base_of(options, artifacts, configs, chosen)
-        former = Runs(artifacts).read(name or "default")["settings"]
-        config, note = chosen_config(configs, chosen, base, former, device, name or "default")
+        former = Runs(artifacts).read(name or UNNAMED)["settings"]
+        config, note = chosen_config(configs, chosen, base, former, device, name or UNNAMED)
         if note and (configs or base_of is _of_continued_run):
             _say_once(note)
         command(config=config, artifacts=artifacts, **options)
@@ -181,10 +185,15 @@ def _of_continued_run(
 
 
 def _of_named_run(
-    options: dict[str, Any], artifacts: Path, *_: Sequence[str]
+    options: dict[str, Any], artifacts: Path, configs: Sequence[str], assignments: Sequence[str]
 ) -> dict[str, Any] | None:
-    """For a command that looks at a run: the settings that the named run was started with."""
+    """For a command that looks at a run: the settings that the named run was started with.
+
+    If nothing says which run, it is the one that was started without a name, if there is one.
+    """
     name, runs = options.pop("name"), Runs(artifacts)
+    if name is None and not configs and not assignments and UNNAMED in runs.names():
+        name = UNNAMED
     if name is None:
         return None
     if name not in runs.names():

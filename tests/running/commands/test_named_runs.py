@@ -56,6 +56,20 @@ def test_a_name_stands_for_all_options_of_its_run(place, name, quantile):
     assert pipeline("inspect", "maps", "--name", name, cwd=place).code == 0
 
 
+def test_without_a_name_a_command_looks_at_the_run_without_a_name(place, tmp_path):
+    folder = ("--artifacts", str(tmp_path / "artifacts"))
+    shown = ("config", "pseudolabels.quantile", *folder)
+    assert "pseudolabels.quantile = 0.9" in pipeline(*shown, cwd=place).out  # the example
+    settings = ("data.kind=folder", "data.root=data", *TINY, "pseudolabels.quantile=0.7")
+    words = ("run", "--workers", "1", "--only", "classifier", *folder)
+    assert pipeline(*words, cwd=place, settings=settings).code == 0
+    assert "pseudolabels.quantile = 0.7" in pipeline(*shown, cwd=place).out
+    told = pipeline("status", "--json", *folder, cwd=place)
+    assert json.loads(told.out)[0]["status"] == "cached", told
+    for given in (("--set", "seed=1"), ("--mode", "multi-stage"), ("--config", "bf16")):
+        assert "pseudolabels.quantile = 0.9" in pipeline(*shown, *given, cwd=place).out
+
+
 def test_a_name_holds_in_another_working_folder(place, tmp_path):
     words = ("status", "--json", "--name", "first", "--artifacts", str(place / "artifacts"))
     told = pipeline(*words, cwd=tmp_path)
