@@ -9,9 +9,12 @@ pseudolabels      turns the maps of a photo into one label per pixel
 encoder_features  stores the output of an encoder that is not trained
 deeplab           trains a segmentation network on the pseudo labels
 endtoend          trains one network for classes and segmentation, on labels that it makes itself
-predictions       labels every pixel of the val photos with the trained network
+predictions       makes the final masks of all labelled photos with the trained network, and
+                  predictions of the val photos, which use no labels
+doubt             orders the photos by how doubtful their final masks and labels are
 evaluation        measures all of this against masks, as one table
 compare           measures map methods against each other, for the command of that name
+agreement         measures how well labels can be predicted, for the command choose
 
 ``chain`` says which stages a stage needs, and which settings and data it reads. ``shared`` holds
 the functions that several stages use.

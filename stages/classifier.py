@@ -2,7 +2,7 @@
 
 needs   train photos with image-level labels; val photos with labels, to measure the network
 makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
-costs   epochs x photos x one training step of the ViT; the second longest stage
+costs   epochs x photos x one training step of the ViT
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ needs   the classifier or the end-to-end network; train photos with labels. With
 makes   table.txt; comparison.json (the mIoU at every threshold, the figures of each photo);
         curves.png (mIoU over threshold); insertion_deletion.png
 costs   for compare.images photos: each method as long as the stage maps, each refiner as long as
-        the stage pseudolabels; for compare.curve_images of them: 2 compare.curve_steps forward
-        passes per class, for each method and for the two controls
+        the stage pseudolabels; for compare.curve_images of them: 2 (compare.curve_steps - 1)
+        forward passes per class and 2 per photo, for each method and for the two controls
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ needs   train photos and their pseudo labels (with deeplab.labels: masks their m
         pseudo labels; with deeplab.weights: classifier the network that the maps explain; with
         deeplab.fixed_encoder the encoder_features
 makes   network.safetensors, network.json, history.json
-costs   epochs x photos x one training step of the network; the longest stage
+costs   epochs x photos x one training step of the network; mostly the longest stage
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ TOOLS = ("coco", "voc", "cvat", "label-studio")
     "--doubtful",
     type=click.IntRange(1),
     metavar="N",
-    help="Export only the N photos whose labels are most doubtful (stage doubt). Photos that have "
+    help="Export only the N photos that come first in doubt.csv (stage doubt). Photos that have "
     "a corrected mask are left out.  [default: all photos]",
 )
 @click.option(
