@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from getam.cache import CacheError, Runs
-from getam.config.loading import presets
+from getam.config.loading import load_config, presets
 from getam.config.nearest import nearest
 from getam.errors import UserError
 from getam.running.failures import sentence
@@ -147,6 +147,7 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         chosen = (*assignments, *(() if mode is None else (f"mode={mode}",)))
         name, device = options.get("name"), options.get("device")
         base = base_of(options, artifacts, configs, chosen)
+        _check_known(base, name or UNNAMED)
         former = Runs(artifacts).read(name or UNNAMED)["settings"]
         config, note = chosen_config(configs, chosen, base, former, device, name or UNNAMED)
         if note and (configs or base_of is _of_continued_run):
@@ -154,6 +155,22 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         command(config=config, artifacts=artifacts, **options)
 
     return loaded
+
+
+def _check_known(settings: dict[str, Any] | None, name: str) -> None:
+    """Refuse recorded settings of a version of this project that had others.
+
+    Raises:
+        UserError: this version does not know a setting or its value.
+    """
+    try:
+        load_config((), (), settings)
+    except UserError as error:
+        raise UserError(
+            f"The run {name} was started by another version of this project, and its settings are "
+            f"not those of this version: {error} Start it anew: run --name {name} with --config "
+            f"and all its --set."
+        ) from None
 
 
 def _say_once(note: str) -> None:

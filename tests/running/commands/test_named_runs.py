@@ -70,6 +70,20 @@ def test_without_a_name_a_command_looks_at_the_run_without_a_name(place, tmp_pat
         assert "pseudolabels.quantile = 0.9" in pipeline(*shown, *given, cwd=place).out
 
 
+@pytest.mark.parametrize("name", [(), ("--name", "default")])
+def test_a_run_of_a_version_with_other_settings_says_so(tmp_path, name):
+    runs = tmp_path / "artifacts" / "runs"
+    runs.mkdir(parents=True)
+    record = {"name": "default", "keys": {}, "settings": {"maps": {"old": 3}}, "unfinished": {}}
+    (runs / "default.json").write_text(json.dumps(record))
+    told = pipeline("config", "maps.method", *name, cwd=tmp_path)
+    assert told.code == 1
+    assert "The run default was started by another version of this project" in told.err
+    assert "Unknown setting maps.old" in told.err
+    anew = ("config", "maps.method", *name, "--config", "voc6")
+    assert pipeline(*anew, cwd=tmp_path).code == (1 if name else 0)
+
+
 def test_a_name_holds_in_another_working_folder(place, tmp_path):
     words = ("status", "--json", "--name", "first", "--artifacts", str(place / "artifacts"))
     told = pipeline(*words, cwd=tmp_path)
