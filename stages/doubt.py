@@ -59,16 +59,18 @@ def run(job: Job) -> dict[str, Any]:
 
     agreement = Agreement(len(data.classes))
     answers = held_out_answers(look.patches, len(data.classes) + 1)
-    doubts, reasons, features = [], [], []
-    for record, seen, answer in zip(records, look.again(), answers):
+    doubts, reasons, features = [], [], np.empty((len(records), 0), np.float32)
+    for n, (record, seen, answer) in enumerate(zip(records, look.again(), answers)):
         agreement.update(answer.argmax(0), seen.mask, record.labels)
         second = evidence(answer, seen.mask, record.labels, soft=False)
         doubt, reason = doubt_of(record.labels, seen.network, second, data.classes)
         doubts.append(doubt)
         reasons.append(reason)
-        features.append(seen.pooled)
+        if not n:  # one array: many small ones would leave gaps in the memory of the others
+            features = np.empty((len(records), len(seen.pooled)), np.float32)
+        features[n] = seen.pooled
     labels = multi_hot(records, len(data.classes))
-    errors = label_errors(held_out_probabilities(np.stack(features), labels), labels)
+    errors = label_errors(held_out_probabilities(features, labels), labels)
     found = [*with_labels(doubts, reasons, errors, labels, data.classes)]
     photos = [(record.id, split_of[record.id]) for record in records]
     worst = [(data.classes[c], "yes" if own[c] else "no") for c, own in zip(errors.worst, labels)]

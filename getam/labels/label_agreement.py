@@ -7,6 +7,7 @@ follow chance are not.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,9 @@ class Agreement:
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self._photos: list[np.ndarray] = []
+        # One array that grows. Many small ones would lie between the arrays of the photos, and the
+        # memory of these could not be used again (up to 100 kB per photo).
+        self._counts = array("q")
 
     @property
     def counts(self) -> np.ndarray:
@@ -44,7 +47,7 @@ class Agreement:
         labels and prediction agree, those of the labels, those of the prediction; and 1 for each
         class that the photo is labelled with, and for background.
         """
-        return np.array(self._photos, np.int64).reshape(-1, 4, self._classes + 1)
+        return np.array(self._counts, np.int64).reshape(-1, 4, self._classes + 1)
 
     def update(self, predicted: np.ndarray, labels: np.ndarray, class_ids: Sequence[int]) -> None:
         """Count a photo: two (H, W) arrays, 0 background, 1..C; 255 in ``labels`` is not counted.
@@ -58,7 +61,7 @@ class Agreement:
         confusion = ConfusionMatrix(self._classes + 1)
         confusion.update(predicted.astype(np.uint8), labels)
         labelled = np.isin(np.arange(self._classes + 1), [0, *class_ids])
-        self._photos.append(np.vstack([class_areas(confusion), labelled]))
+        self._counts.extend(np.vstack([class_areas(confusion), labelled]).ravel().tolist())
 
     def ious(self) -> np.ndarray:
         """(C + 1,) IoU of background and the classes; nan for a class that no photo has."""
@@ -100,7 +103,7 @@ class Agreement:
         """What :meth:`save` wrote."""
         counts = np.load(path, allow_pickle=False)
         found = cls(counts.shape[2] - 1)
-        found._photos += [*counts]
+        found._counts.extend(counts.ravel().tolist())
         return found
 
 
