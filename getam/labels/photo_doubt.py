@@ -145,13 +145,13 @@ def doubt_of(
 def joined(doubt: float, of_labels: float) -> float:
     """The doubt that the mask or the labels are wrong, as of two independent probabilities.
 
-    The probability of an error in the labels counts as its square. Where many photos have a
+    The probability of an error in the labels counts as its cube. Where many photos have a
     middling one, most of them have no error, and the doubt about their masks decides.
 
     >>> joined(0.5, 0.5)
-    0.625
+    0.5625
     """
-    return 1 - (1 - doubt) * (1 - of_labels**2)
+    return 1 - (1 - doubt) * (1 - of_labels**3)
 
 
 def label_reason(name: str, *, present: bool) -> str:
