@@ -101,7 +101,13 @@ def main(
     for rival, how in chosen.items():
         theirs = models[how.model]
         contenders[how.ours] = partial(compute_maps, theirs, images, targets, method=how.method)
-        contenders[rival + THEIRS] = partial(how.make(theirs), *few)
+        try:
+            contenders[rival + THEIRS] = partial(how.make(theirs), *few)
+        except ImportError as error:
+            raise click.UsageError(
+                f"{rival}: the package {error.name} is not installed (pip install grad-cam, or see "
+                f"maps.py in benchmarks/README.md). --only released compares without it."
+            ) from None
     bfloat16 = torch.autocast(device.split(":")[0], torch.bfloat16)
     with bfloat16 if dtype == "bfloat16" else nullcontext():
         taken = list(time_rounds(contenders, rounds, device, clock))
