@@ -175,7 +175,9 @@ def measure(
 @click.option(
     "--images", default="2000,6000,20000", show_default=True, help="Three or more sizes, or one."
 )
-@click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="The last stage.")
+@click.option(
+    "--until", type=click.Choice(ORDER), default=ORDER[-1], help="The last stage that is measured."
+)
 @click.option("--rounds", default=3, show_default=True, help="Times that the labels are made.")
 @click.option("--place", type=click.Path(path_type=Path), help="Folder for temporary data.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")

@@ -159,8 +159,8 @@ class Importer:
             )
         self.reading.names.check(file)
         if not self.done.ids:
-            photos = counted(len(self._empty), "photo", "photos")
-            told = f"none of its {photos} is annotated" if self._empty else ""
+            empty = len(self._empty)
+            told = f"none of its photos is annotated ({empty} in all)" if empty else ""
             raise UserError(
                 f"{file}: got no mask to import{': ' * bool(told)}{told}. Save or submit the "
                 f"photos in the tool first. If they are background alone, give --unannotated "
@@ -226,8 +226,8 @@ class Importer:
             )
         absent = sorted(set(self.only or ()) - set(self.done.ids))
         if absent:
-            photos = counted(len(absent), "photo", "photos")
-            notes.append(f"{photos} of --only without a mask, {absent[0]!r} first.")
+            photos = counted(len(absent), "photo of --only has", "photos of --only have")
+            notes.append(f"{photos} no mask, {absent[0]!r} first.")
         self.done.notes = notes
 
 

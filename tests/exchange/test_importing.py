@@ -134,7 +134,9 @@ def test_shapes_of_one_class_that_overlap_are_no_overlap(own, tmp_path):
 
 def test_photo_without_shapes_is_left_out_or_background(own, tmp_path):
     file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [])
-    refused(own, "coco", file, tmp_path, "none of its 1 photo is annotated", "--unannotated")
+    refused(
+        own, "coco", file, tmp_path, "none of its photos is annotated (1 in all)", "--unannotated"
+    )
     own.bring("coco", file, tmp_path / "back", as_background=True)
     assert not read_mask(tmp_path / "back" / f"{ONE}.png").any()
 

@@ -135,7 +135,9 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 def test_sizes_for_a_gpu_and_a_cpu_are_those_of_the_preset():
     gpu, cpu = (load_config(["folder"], machine=name) for name in ("gpu", "cpu"))
-    for names, on_gpu, on_cpu, _ in rows("own-data.md", "Without a GPU"):
+    table = rows("own-data.md", "Without a GPU")
+    assert len(table) == 7
+    for names, on_gpu, on_cpu, _ in table:
         for config, told in ((gpu, on_gpu), (cpu, on_cpu)):
             values = [attrgetter(name)(config) for name in re.findall(r"`([\w.]+)`", names)]
             shown = ", ".join(str(value) for value in values).strip("()").lower()
@@ -143,6 +145,7 @@ def test_sizes_for_a_gpu_and_a_cpu_are_those_of_the_preset():
 
 
 def test_stages_that_run_again_are_those_of_the_chain():
+    sections = []
     for change, told, *_ in rows("own-data.md", "Change a setting"):
         section = re.search(r"a setting of `(\w+)`", change)
         if section is None or "all stages" in told:
@@ -153,6 +156,8 @@ def test_stages_that_run_again_are_those_of_the_chain():
             again |= {stage.name} if again & set(stage.needs) else set()
         names = [stage.name for stage in stages if stage.name in again]
         assert told.partition(";")[0] == ", ".join(names)
+        sections.append(section[1])
+    assert sections == ["pseudolabels", "deeplab", "predictions"]
 
 
 @pytest.mark.parametrize("name", ["settings.md", "commands.md"])

@@ -159,7 +159,7 @@ def test_only_some_photos_are_imported(micro, tmp_path):
     words = ("import", tmp_path / "out", "--format", "voc", "-o", tmp_path / "back", "--only")
     done = micro(*words, tmp_path / "list.txt")
     assert {p.stem for p in (tmp_path / "back").iterdir()} == {"photo03", "photo05"}
-    assert "1 photo of --only without a mask, 'photo09' first" in done.err
+    assert "1 photo of --only has no mask, 'photo09' first" in done.err
     (tmp_path / "list.txt").write_text("photo99\n")
     assert_one_sentence(micro(*words, tmp_path / "list.txt"), "photo99", "list.txt")
 
