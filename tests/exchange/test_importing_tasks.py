@@ -31,7 +31,13 @@ def annotated(tmp_path, tasks, annotations):
 def test_tasks_that_nobody_submitted_are_left_out(own, tasks, tmp_path):
     skipped = {"was_cancelled": True, "result": []}
     file = annotated(tmp_path, tasks, lambda task: [skipped])
-    refused(own, "label-studio", file, tmp_path, f"none of its {len(tasks)} photos is annotated")
+    refused(
+        own,
+        "label-studio",
+        file,
+        tmp_path,
+        f"none of its photos is annotated ({len(tasks)} in all)",
+    )
 
 
 def test_submitted_task_without_shapes_is_background(own, tasks, tmp_path):
