@@ -19,7 +19,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 FINAL, PLAIN, SMOOTHED = "masks", "predictions", "predictions_crf"
-WAITING = 1  # photos that wait for a process that writes
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -97,11 +102,12 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         only_final = all(kind == FINAL for kind in wanted[record.id])
         return part.among(record.labels) if only_final else part
 
-    parts = segment_tiles(segmenter, cuts, at_once, needed)
-    photos = (
-        Labelling(record, wanted[record.id], *found, pseudo.get(record.id))
-        for record, *found in parts
-    )
+    def labelling(found: tuple[Record, tuple[int, int], list[Part]]) -> Labelling:
+        record, size, parts = found
+        return Labelling(record, wanted[record.id], size, parts, pseudo.get(record.id))
+
+    # Not a generator expression: that would keep its last photo while it waits.
+    photos = map(labelling, segment_tiles(segmenter, cuts, at_once, needed))
     done = _written(write, photos, context.workers)
     with large_arrays_given_back():
         for _ in context.track(done, total=len(own), initial=len(own) - len(todo)):
@@ -119,12 +125,21 @@ def _pseudo_labels(job: Job) -> dict[str, Path]:
 
 
 def _written(write: Writer, photos: Iterable[Labelling], workers: int) -> Iterator[Any]:
-    """Write the photos; with several workers processes do it. Gives a value for each."""
+    """Write the photos; with several workers processes do it. Gives a value for each.
+
+    There are as many photos in work as processes. A further one would only wait, in memory.
+    """
     if workers == 1:
         yield from map(write, photos)
         return
     with process_pool(workers) as writers:
-        yield from read_ahead(write, photos, workers + WAITING, writers)
+        running: set[Future[None]] = set()
+        for photo in map(Sent, photos):
+            running.add(writers.submit(write, photo))
+            if len(running) == workers:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+        yield from (one.result() for one in as_completed(running))
 
 
 def _write_results(job: Job, data: DataIndex, records: Sequence[Record]) -> None:
@@ -166,6 +181,25 @@ class Labelling(NamedTuple):
     size: tuple[int, int]
     parts: list[Part]
     pseudo: Path | None = None
+
+
+class Sent:
+    """A photo for another process. This one forgets it once it is sent.
+
+    An executor keeps the arguments of a task until the task is done, and the probabilities of a
+    photo with many classes take tens of megabytes. The task receives the photo itself.
+    """
+
+    def __init__(self, photo: Labelling) -> None:
+        self._photo: Labelling | None = photo
+
+    def __reduce__(self) -> tuple:
+        photo, self._photo = self._photo, None
+        return _received, (photo,)
+
+
+def _received(photo: Labelling) -> Labelling:
+    return photo
 
 
 class Writer:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import weakref
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from getam.data.images import read_mask
 from getam.data.index import Record
 from getam.networks.tiling import Part, tiles
 from stages.chain import chain
-from stages.predictions import FINAL, Labelling, Writer
+from stages.predictions import FINAL, Labelling, Writer, _written
 from stages.predictions import PLAIN as ALL_CLASSES
 from tests.conftest import TINY, make_folder
 from tests.data.test_corrections import correct
@@ -106,7 +108,9 @@ class Recorded(Executor):
         self.sizes = []
 
     def submit(self, task, *arguments):
-        self.sizes.append(len(pickle.dumps((task, arguments))))
+        sent = pickle.dumps((task, arguments))
+        self.sizes.append(len(sent))
+        task, arguments = pickle.loads(sent)
         done = Future()
         done.set_result(task(*arguments))
         return done
@@ -132,3 +136,42 @@ def test_what_a_process_gets_for_a_photo_does_not_grow_with_their_number(tmp_pat
         assert len(pool.sizes) == 12 + more
         largest.append(max(pool.sizes))
     assert largest[1] - largest[0] < 100
+
+
+class Never(Recorded):
+    """Does each task at once, but tells of none that it is done before the last one is sent."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count, self.waiting = count, []
+
+    def submit(self, task, *arguments):
+        super().submit(task, *arguments)
+        self.waiting.append(Future())
+        if len(self.waiting) == self.count:
+            for one in self.waiting:
+                one.set_result(None)
+        return self.waiting[-1]
+
+
+def test_the_probabilities_of_a_photo_are_not_kept_while_a_process_works_on_them(monkeypatch):
+    """They take 40 MB for 20 classes at 384 px and two scales."""
+    count, alive = 5, []
+    monkeypatch.setattr("stages.predictions.process_pool", lambda _: nullcontext(Never(count)))
+
+    def photos():
+        for n in range(count):
+            grid = np.zeros((2, 3, 3), np.float32)
+            part = Part(tiles((3, 3), 3)[0], np.zeros((3, 3, 3), np.uint8), [grid])
+            kept.append(weakref.ref(grid))
+            alive.append(sum(one() is not None for one in kept))
+            yield Labelling(Record(str(n), Path("a.jpg"), labels=(1,)), (FINAL,), (3, 3), [part])
+            del grid, part
+
+    kept = []
+    assert len([*_written(number_of, photos(), workers=count)]) == count
+    assert max(alive) <= 2, alive  # one that is made, and the one before it
+
+
+def number_of(photo):
+    return int(photo.record.id)
