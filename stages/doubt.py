@@ -30,7 +30,7 @@ from getam.data.ahead import Behind, read_ahead
 from getam.data.images import image_size, read_mask, read_photo
 from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
 from getam.labels.label_agreement import COUNTS, Agreement
-from getam.labels.label_odds import LabelErrors, held_out_probabilities, label_errors, pooled
+from getam.labels.label_odds import LabelErrors, held_out_expectation, label_errors, pooled
 from getam.labels.photo_doubt import Evidence, doubt_of, evidence, joined, label_reason
 from getam.labels.readout import FINE, held_out_answers, on_patches, patch_grid
 from getam.networks.build import load_network, network_build, normalisation
@@ -70,7 +70,7 @@ def run(job: Job) -> dict[str, Any]:
             features = np.empty((len(records), len(seen.pooled)), np.float32)
         features[n] = seen.pooled
     labels = multi_hot(records, len(data.classes))
-    errors = label_errors(held_out_probabilities(features, labels), labels)
+    errors = label_errors(held_out_expectation(features, labels), labels)
     found = [*with_labels(doubts, reasons, errors, labels, data.classes)]
     photos = [(record.id, split_of[record.id]) for record in records]
     worst = [(data.classes[c], "yes" if own[c] else "no") for c, own in zip(errors.worst, labels)]

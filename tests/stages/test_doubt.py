@@ -13,7 +13,7 @@ from PIL import Image
 
 from getam.config.loading import load_config
 from getam.labels.label_agreement import COUNTS, Agreement
-from getam.labels.label_odds import held_out_probabilities, label_errors
+from getam.labels.label_odds import held_out_expectation, label_errors
 from getam.networks.build import build_deeplab, build_endtoend
 from getam.networks.encoder_outputs import outputs_of
 from getam.running.opening import open_runner
@@ -137,7 +137,7 @@ def test_a_photo_whose_labels_are_wrong_is_doubtful_although_its_mask_fits():
     features = [n % 2 * np.ones(6, np.float32) + random.normal(0, 0.3, 6) for n in range(40)]
     labels = np.array([[n % 2 == 0, n % 2 == 1] for n in range(40)])
     labels[6], labels[9] = True, False
-    errors = label_errors(held_out_probabilities(np.float32(features), labels), labels)
+    errors = label_errors(held_out_expectation(np.float32(features), labels), labels)
     given = [0.1] * 40, ["The mask fits well."] * 40, errors, labels, ("cat", "dog")
     doubts, reasons = zip(*with_labels(*given))
     assert set(np.argsort(doubts)[-2:]) == {6, 9}
