@@ -1,6 +1,7 @@
 """Judges by masks what is made without masks: doubt, and the settings that choose recommends.
 
     python benchmarks/doubt.py queue  --config ... --set data.root=FOLDER --artifacts DIR
+    python benchmarks/doubt.py labels --copies DIR --draws 6 --config ... --set data.root=FOLDER
     python benchmarks/doubt.py plant  COPY --root FOLDER
     python benchmarks/doubt.py queue  --planted COPY/planted.csv --masks FOLDER \
         --set data.root=COPY ...
@@ -11,6 +12,11 @@ with 1 - IoU of the final mask, and how many of the worst tenth of the photos ar
 of the queue, compared with chance. The IoU of a photo is the mean over the classes that its mask or
 its final mask shows; 1 if neither shows one. With --planted it also prints the share of the planted
 tag errors in the first fifth of the queue, and of the order by the labels alone (review --labels).
+
+labels: makes copies of the data folder with errors in their tags (plant), with the random seeds 0,
+1, ..., and trains a classifier on each. It prints the share of the errors in the first fifth of the
+order by the labels alone, for each copy and in the mean. This order depends on the classifier, not
+on masks, so everything between them has quick settings.
 
 plant: copies a data folder without its masks, with links to its photos, and makes an error in the
 tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
@@ -51,6 +57,15 @@ from stages.chain import chain, choice  # noqa: E402
 
 FIRST, FIFTH = 0.1, 0.2
 KINDS = ("wrong", "missing", "extra")
+TOLD = (("wrong",), ("missing",), ("extra",), ("wrong", "missing"), KINDS)
+QUICK = (  # settings of what the order by the labels alone does not depend on
+    "pseudolabels.saliency=none",
+    "pseudolabels.pamr.enabled=false",
+    "deeplab.epochs=1",
+    "predictions.scales=[1]",
+    "predictions.flip=false",
+    "predictions.crf.enabled=false",
+)
 config_options = [
     click.option("--config", "configs", multiple=True, help="As of the command run."),
     click.option("--set", "assignments", multiple=True, help="As of the command run."),
@@ -132,12 +147,17 @@ def _print_order(doubts: Sequence[float], losses: Sequence[float]) -> None:
 
 
 def _print_planted(order: Sequence[str], kinds: Mapping[str, str], of: str) -> None:
+    for chosen in TOLD:
+        count = sum(kind in chosen for kind in kinds.values())
+        found = f"{_found(order, kinds, chosen):.0%} of {count}"
+        click.echo(f"planted {' and '.join(chosen)}: {found} in the first fifth of {of}")
+
+
+def _found(order: Sequence[str], kinds: Mapping[str, str], chosen: Sequence[str]) -> float:
+    """The share of the photos with an error of the chosen kinds that are in the first fifth."""
     first = set(order[: round(len(order) * FIFTH)])
-    for chosen in (("wrong",), ("missing",), ("extra",), ("wrong", "missing"), KINDS):
-        images = [image for image, kind in kinds.items() if kind in chosen]
-        share = sum(image in first for image in images) / max(len(images), 1)
-        what = " and ".join(chosen)
-        click.echo(f"planted {what}: {share:.0%} of {len(images)} in the first fifth of {of}")
+    images = [image for image, kind in kinds.items() if kind in chosen]
+    return sum(image in first for image in images) / max(len(images), 1)
 
 
 def _read(table: Path) -> list[dict[str, str]]:
@@ -146,11 +166,42 @@ def _read(table: Path) -> list[dict[str, str]]:
 
 
 @main.command()
+@with_config
+@click.option("--copies", required=True, type=click.Path(path_type=Path), help="Folder for them.")
+@click.option("--draws", default=6, show_default=True)
+def labels(configs, assignments, artifacts, workers, copies, draws) -> None:
+    """Judge the order by the labels alone, by errors planted several times."""
+    config = load_config(configs, (*assignments, *QUICK))
+    if not config.deeplab.fixed_encoder:
+        raise click.UsageError("deeplab.fixed_encoder: got false, expected true: else QUICK counts")
+    shares = []
+    for draw in range(draws):
+        copy = copies / f"draw-{draw}"
+        if not copy.exists():
+            plant_errors(copy, Path(config.data.root), draw)
+        here = load_config(configs, (*assignments, *QUICK, f"data.root={copy}"))
+        found = _read(made(chain, here, artifacts, workers)["doubt"] / "label_errors.csv")
+        kinds = {row["image"]: row["kind"] for row in _read(copy / "planted.csv")}
+        shares.append([_found([row["image"] for row in found], kinds, one) for one in TOLD])
+        _print_shares(f"draw {draw}", shares[-1])
+    _print_shares(f"mean of {draws}", np.mean(shares, axis=0))
+
+
+def _print_shares(name: str, shares: Sequence[float]) -> None:
+    told = (f"{' and '.join(kinds)} {share:.0%}" for kinds, share in zip(TOLD, shares))
+    click.echo(f"{name}, planted errors in the first fifth: {', '.join(told)}")
+
+
+@main.command()
 @click.argument("copy", type=click.Path(path_type=Path))
 @click.option("--root", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--seed", default=0, show_default=True)
 def plant(copy: Path, root: Path, seed: int) -> None:
     """Make COPY of the data folder --root, without masks and with errors in its tags."""
+    plant_errors(copy, root, seed)
+
+
+def plant_errors(copy: Path, root: Path, seed: int) -> None:
     copy.mkdir(parents=True)
     for name in ("images", "splits", "saliency", "classes.txt"):
         if (root / name).exists():
