@@ -15,8 +15,8 @@ tag errors in the first fifth of the queue, and of the order by the labels alone
 
 labels: makes copies of the data folder with errors in their tags (plant), with the random seeds 0,
 1, ..., and trains a classifier on each. It prints the share of the errors in the first fifth of the
-order by the labels alone, for each copy and in the mean. This order depends on the classifier, not
-on masks, so everything between them has quick settings.
+order by the labels alone (review --labels), for each copy and in the mean. With a fixed encoder this
+order depends on the classifier alone, so the stages between it and doubt are left out.
 
 plant: copies a data folder without its masks, with links to its photos, and makes an error in the
 tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
@@ -36,6 +36,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 from scipy.stats import spearmanr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,29 +44,30 @@ sys.path.insert(0, str(ROOT))
 
 from getam.config.loading import load_config  # noqa: E402
 from getam.config.schema import Config  # noqa: E402
+from getam.data.ahead import batches  # noqa: E402
 from getam.data.folder import read_folder  # noqa: E402
-from getam.data.images import read_mask  # noqa: E402
+from getam.data.images import read_mask, read_photo  # noqa: E402
 from getam.data.index import DataIndex, Record  # noqa: E402
 from getam.data.label_values import IGNORE  # noqa: E402
+from getam.data.transforms import letterbox, normalise_images  # noqa: E402
 from getam.labels.label_agreement import COUNTS, Agreement  # noqa: E402
+from getam.labels.label_odds import held_out_expectation, label_errors, pooled  # noqa: E402
+from getam.labels.readout import patch_grid  # noqa: E402
 from getam.metrics.segmentation import ConfusionMatrix  # noqa: E402
+from getam.networks.build import build_deeplab, normalisation  # noqa: E402
+from getam.networks.encoder_outputs import outputs_of  # noqa: E402
+from getam.networks.precision import autocast  # noqa: E402
 from getam.running.commands.choose import SettingList, choose, recommended, table  # noqa: E402
 from getam.running.opening import Chain, open_runner  # noqa: E402
 from getam.view.lines import Reporter  # noqa: E402
 from getam.view.table import percent  # noqa: E402
 from stages.chain import chain, choice  # noqa: E402
+from stages.shared import multi_hot  # noqa: E402
 
 FIRST, FIFTH = 0.1, 0.2
 KINDS = ("wrong", "missing", "extra")
 TOLD = (("wrong",), ("missing",), ("extra",), ("wrong", "missing"), KINDS)
-QUICK = (  # settings of what the order by the labels alone does not depend on
-    "pseudolabels.saliency=none",
-    "pseudolabels.pamr.enabled=false",
-    "deeplab.epochs=1",
-    "predictions.scales=[1]",
-    "predictions.flip=false",
-    "predictions.crf.enabled=false",
-)
+BATCH = 8
 config_options = [
     click.option("--config", "configs", multiple=True, help="As of the command run."),
     click.option("--set", "assignments", multiple=True, help="As of the command run."),
@@ -171,20 +173,53 @@ def _read(table: Path) -> list[dict[str, str]]:
 @click.option("--draws", default=6, show_default=True)
 def labels(configs, assignments, artifacts, workers, copies, draws) -> None:
     """Judge the order by the labels alone, by errors planted several times."""
-    config = load_config(configs, (*assignments, *QUICK))
-    if not config.deeplab.fixed_encoder:
-        raise click.UsageError("deeplab.fixed_encoder: got false, expected true: else QUICK counts")
+    config = load_config(configs, assignments)
+    if not config.deeplab.fixed_encoder or config.deeplab.weights != "classifier":
+        raise click.UsageError("expected deeplab.fixed_encoder and the encoder of the classifier")
     shares = []
     for draw in range(draws):
         copy = copies / f"draw-{draw}"
         if not copy.exists():
             plant_errors(copy, Path(config.data.root), draw)
-        here = load_config(configs, (*assignments, *QUICK, f"data.root={copy}"))
-        found = _read(made(chain, here, artifacts, workers)["doubt"] / "label_errors.csv")
+        here = load_config(configs, (*assignments, f"data.root={copy}"))
+        classifier = made(lambda one: chain(one)[:1], here, artifacts, workers)["classifier"]
         kinds = {row["image"]: row["kind"] for row in _read(copy / "planted.csv")}
-        shares.append([_found([row["image"] for row in found], kinds, one) for one in TOLD])
+        order = order_by_labels(here, classifier)
+        shares.append([_found(order, kinds, one) for one in TOLD])
         _print_shares(f"draw {draw}", shares[-1])
     _print_shares(f"mean of {draws}", np.mean(shares, axis=0))
+
+
+def order_by_labels(config: Config, classifier: Path) -> list[str]:
+    """The labelled photos in the order of label_errors.csv, as the stage doubt makes it."""
+    data, settings = opened(config), config.deeplab
+    both = {r.id: r for split in (config.data.train, config.data.val) for r in data.split(split)}
+    records = [record for record in both.values() if record.labels is not None]
+    network = build_deeplab(
+        settings.encoder,
+        1,
+        settings.image_size,
+        settings.encoder_args,
+        channels=1,
+        atrous_rates=(1, 1, 1),
+        weights=str(classifier / "network.safetensors"),
+    )
+    side, statistics = settings.image_size, normalisation(network.eval())
+    features = []
+    for photos in batches(records, BATCH):
+        boxed = [letterbox(read_photo(record), side, network.stride) for record in photos]
+        squares = normalise_images(torch.stack([pixels for pixels, _ in boxed]), statistics)
+        with autocast(config.predictions.precision, squares.device):
+            found = outputs_of(network, squares)
+        for n, (_, size) in enumerate(boxed):
+            rows, columns = patch_grid(size, side / found.features.shape[2])
+            both_blocks = (found.features, found.lower)
+            features.append([pooled(one[n, :, :rows, :columns]) for one in both_blocks])
+    tags = multi_hot(records, len(data.classes))
+    inputs = np.stack([np.concatenate(one) for one in features])
+    errors = label_errors(held_out_expectation(inputs, tags), tags).probability
+    order = sorted(zip(records, errors), key=lambda pair: (-round(pair[1], 4), pair[0].id))
+    return [record.id for record, _ in order]
 
 
 def _print_shares(name: str, shares: Sequence[float]) -> None:
