@@ -15,8 +15,8 @@ tag errors in the first fifth of the queue, and of the order by the labels alone
 
 labels: makes copies of the data folder with errors in their tags (plant), with the random seeds 0,
 1, ..., and trains a classifier on each. It prints the share of the errors in the first fifth of the
-order by the labels alone (review --labels), for each copy and in the mean. With a fixed encoder this
-order depends on the classifier alone, so the stages between it and doubt are left out.
+order by the labels alone (review --labels), for each copy and in the mean. With a fixed encoder
+this order depends on the classifier alone, so the stages between it and doubt are left out.
 
 plant: copies a data folder without its masks, with links to its photos, and makes an error in the
 tags of a tenth of the photos: a third each wrong (one tag exchanged), missing and extra.
