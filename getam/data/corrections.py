@@ -2,6 +2,7 @@
 
 ID.png, CLASS/NAME.png     masks with the class ids of the data set, as in ``masks/``; 255 is ignore
 sample.txt                 one ID a line: photos that were drawn at random, to measure
+classes.txt                the classes that the values of the masks mean, as import writes it
 
 A network learns from the masks of the train photos that are not in ``sample.txt``. Those in it give
 a figure with an interval, which says something about all photos only because chance chose them.
@@ -9,25 +10,28 @@ a figure with an interval, which says something about all photos only because ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from getam.data.files import MASKS, find_files, read_ids
+from getam.data.class_names import clean_name
+from getam.data.files import MASKS, find_files, read_ids, read_lines
 from getam.data.unread import unread_notes
 from getam.errors import UserError
 
 SAMPLE = "sample.txt"
+CLASSES = "classes.txt"
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Image id -> corrected mask, and the ids of ``sample.txt``."""
+    """Image id -> corrected mask, the ids of ``sample.txt``, and the names in ``classes.txt``."""
 
     folder: Path
     files: Mapping[str, Path]
     sample: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
@@ -60,9 +64,37 @@ def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
                 f"such a photo. Give the mask the name of its photo, add the photo to a split, or "
                 f"remove the mask."
             )
-    others = [name for name in unread if name != SAMPLE]
+    others = [name for name in unread if name not in (SAMPLE, CLASSES)]
     sample = _read_sample(folder / SAMPLE, files, photos)
-    return Corrections(folder, files, sample, tuple(unread_notes(folder, others, MASKS)))
+    notes = tuple(unread_notes(folder, others, MASKS))
+    return Corrections(folder, files, sample, notes, listed_classes(folder))
+
+
+def listed_classes(folder: Path) -> tuple[str, ...]:
+    """The classes by the values of the masks in a folder (value 1 first); none if not listed."""
+    file = folder / CLASSES
+    return tuple(clean_name(name) for _, name in read_lines(file)) if file.is_file() else ()
+
+
+def check_meaning(folder: Path, listed: Sequence[str], classes: Sequence[str]) -> None:
+    """Whether the values of the masks in a folder mean the same classes as in the data set.
+
+    Args:
+        listed: what :func:`listed_classes` gives for the folder.
+        classes: of the data set, by the values of its masks. It may have more classes at the end.
+
+    Raises:
+        UserError: they mean others.
+    """
+    for value, name in enumerate(listed, start=1):
+        here = classes[value - 1] if value <= len(classes) else None
+        if name != here:
+            now = "no class" if here is None else repr(here)
+            raise UserError(
+                f"{folder / CLASSES}: in the masks of this folder the value {value} is {name!r}, "
+                f"but in the data set it is {now} now. List the classes in the classes.txt of the "
+                f"data folder in the order of the masks ({', '.join(listed)}), new classes last."
+            )
 
 
 def _read_sample(file: Path, files: Mapping[str, Path], photos: Collection[str]) -> frozenset[str]:

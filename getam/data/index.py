@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getam.data.class_names import clean_name
+from getam.data.corrections import check_meaning
 from getam.data.label_values import IGNORE
 from getam.errors import UserError
 
@@ -134,9 +135,17 @@ class DataIndex:
         return replace(self, splits=splits, intensities=intensities)
 
     def with_corrections(self, corrections: Corrections | None) -> DataIndex:
-        """The same images with their corrected masks; None: there are none."""
+        """The same images with their corrected masks; None: there are none.
+
+        Raises:
+            UserError: the values of these masks mean other classes.
+        """
         if corrections is None:
             return self
+        if self.classes:  # those of a COCO data set are known only after its stage data
+            check_meaning(
+                corrections.folder, corrections.classes, self.mask_classes or self.classes
+            )
         files, sample = corrections.files, corrections.sample
         splits = {
             name: [

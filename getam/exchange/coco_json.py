@@ -25,7 +25,7 @@ from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
 from getam.exchange.batch import IGNORED_NAME, Batch
 from getam.exchange.copies import copy_photo, own_name
-from getam.exchange.drawn import Canvas, Drawn, Reading, read_json
+from getam.exchange.drawn import Canvas, Drawn, Reading, files_in, read_json
 from getam.exchange.polygons import outlines
 
 SHORTEST = 6  # numbers of a polygon: x and y of three points
@@ -129,7 +129,8 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
             for shape in content["annotations"]:
                 shapes[shape["image_id"]].append(shape)
             for photo in content["images"]:
-                yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
+                if reading.wanted(str(photo["file_name"])):
+                    yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
                 f"{file}: this is not a COCO file with the outlines of shapes "
@@ -141,7 +142,7 @@ def _files(place: Path) -> list[Path]:
     """The annotation files of a COCO folder: those in ``annotations/``, else all."""
     if place.is_file():
         return [place]
-    found = sorted(place.rglob("*.json"))
+    found = [*files_in(place, ".json")]
     found = [file for file in found if file.parent.name == "annotations"] or found
     if not found:
         raise UserError(f"{place}: there is no JSON file, expected annotations/*.json of COCO.")

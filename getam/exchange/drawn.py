@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +46,10 @@ class Names:
         self.classes = classes
         self.values = {**_MEANINGS, **{name: v for v, name in enumerate(classes, start=1)}}
         self.unknown: Counter[str] = Counter()
+        # All of them first: --rename a=b does not change what --rename c=a means.
+        found = {new: self._known(clean_name(new)) for new in renamed.values()}
         for old, new in renamed.items():
-            value = self._known(clean_name(new))
+            value = found[new]
             if value is None:
                 raise UserError(
                     f"--rename {old}={new}: the data set has no class {new!r}. Known are "
@@ -101,10 +103,16 @@ class Canvas:
 
 
 class Reading:
-    """What a reader needs, and what it counts for the notes at the end."""
+    """What a reader needs, and what it counts for the notes at the end.
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
+    Args:
+        wanted: whether a photo of this name in the tool's file is imported. A reader passes over
+            the others, whatever is drawn in them.
+
+    """
+
+    def __init__(self, names: Names, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        self.names, self.wanted = names, wanted
         self.overlaps = self.several = 0
 
     def notes(self) -> list[str]:
@@ -120,6 +128,17 @@ class Reading:
                 f"that was changed last counts."
             )
         return notes
+
+
+def files_in(place: Path, *suffixes: str) -> Iterator[Path]:
+    """The files with one of these suffixes in a folder and below it, in the order of their names.
+
+    Names that begin with ``.`` are passed over: systems keep notes under them, such as ``._1.png``.
+    """
+    for file in sorted(place.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(place).parts)
+        if not hidden and file.suffix.lower() in suffixes and file.is_file():
+            yield file
 
 
 def read_json(file: Path) -> Any:

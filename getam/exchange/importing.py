@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +13,14 @@ from PIL import Image
 
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
+from getam.data.corrections import CLASSES, check_meaning, listed_classes
 from getam.data.files import MASKS, find_files, read_ids
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
 from getam.data.label_values import BACKGROUND
 from getam.data.palette import write_label_png
 from getam.errors import UserError
+from getam.exchange.archive import unpacked
 from getam.exchange.batch import SAMPLE
 from getam.exchange.coco_json import read_coco_drawn
 from getam.exchange.copies import ORIENTATION, UPRIGHT, PhotoNames
@@ -35,8 +34,6 @@ READERS: dict[str, Callable[[Path, Reading], Iterator[Drawn]]] = {
     "cvat": read_voc_drawn,
     "label-studio": read_label_studio,
 }
-# What zipfile raises for an archive that is damaged, encrypted, or packed in an unknown way.
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass
@@ -67,8 +64,8 @@ class Importer:
         only: Collection[str] | None = None,
         as_background: bool = False,
     ) -> None:
-        self.data, self.reading = data, Reading(names)
-        self.photos = photos_of(data)
+        self.data, self.photos = data, photos_of(data)
+        self.reading = Reading(names, self._wanted)
         self.only, self.as_background = only, as_background
         self.done = Imported()
         self._unknown: list[str] = []
@@ -86,6 +83,10 @@ class Importer:
         Raises:
             UserError: what is not as expected, in one sentence.
         """
+        self._refuse_photos(folder)
+        classes, listed_before = self.data.mask_classes or self.data.classes, listed_classes(folder)
+        check_meaning(folder, listed_before, classes)
+        is_new = bool(listed_before) or not find_files(folder, MASKS, nested=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
             unpacked(file) as place,
@@ -96,15 +97,31 @@ class Importer:
             self._check(file)
             listed = self._sample_list(file, place, sample)
             self._place(Path(temporary), folder)
+        if is_new:  # else it has masks of which nobody wrote down what they mean
+            atomic_write_bytes(folder / CLASSES, "".join(f"{c}\n" for c in classes).encode())
         self._carry(listed, folder)
         self._note()
         return self.done
 
+    def _refuse_photos(self, folder: Path) -> None:
+        """Refuse a folder that has photos of the data set, which masks would replace."""
+        place = folder.resolve()
+        for parent in {record.image.parent for record in self.photos.records.values()}:
+            if parent.resolve().is_relative_to(place):
+                raise UserError(
+                    f"{folder}: got the folder of the photos, where masks would replace them. "
+                    f"Choose another one with -o, such as corrections."
+                )
+
+    def _wanted(self, name: str) -> bool:
+        """Whether a photo of a tool's file is read; without --only also one that is unknown."""
+        record = self.photos.find(name)
+        return self.only is None or (record is not None and record.id in self.only)
+
     def _take(self, drawn: Drawn, folder: Path) -> None:
         record = self.photos.find(drawn.name)
-        if record is None or (self.only is not None and record.id not in self.only):
-            if self.only is None:
-                self._unknown.append(f"{drawn.where}: {drawn.name!r}")
+        if record is None:
+            self._unknown.append(f"{drawn.where}: {drawn.name!r}")
             return
         if drawn.labels is None:
             self._empty.append(record.id)
@@ -249,29 +266,6 @@ def class_names(data: DataIndex, renamed: Iterable[str]) -> Names:
 def photos_of(data: DataIndex) -> PhotoNames:
     """The photos of all splits."""
     return PhotoNames(record for records in data.splits.values() for record in records)
-
-
-@contextmanager
-def unpacked(file: Path) -> Iterator[Path]:
-    """The file or folder itself, or a folder with the content of an archive.
-
-    Raises:
-        UserError: no such file, or a broken archive.
-    """
-    if not file.exists():
-        raise UserError(f"{file}: there is no such file or folder. Give what the tool exported.")
-    if file.is_dir() or file.suffix.lower() != ".zip":
-        yield file
-        return
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(place)
-        except _BROKEN as error:
-            raise UserError(
-                f"{file}: cannot unpack this archive ({error}). Download it from the tool again."
-            ) from None
-        yield Path(place)
 
 
 def _is_upright(photo: Path) -> bool:

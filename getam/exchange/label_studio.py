@@ -26,7 +26,7 @@ from getam.errors import UserError
 from getam.exchange import brush
 from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME, Batch, colours, hexadecimal
 from getam.exchange.copies import copy_photo, own_name
-from getam.exchange.drawn import Canvas, Drawn, Reading, read_json
+from getam.exchange.drawn import Canvas, Drawn, Reading, files_in, read_json
 
 LOCAL = "/data/local-files/?d="  # Label Studio's address of files below its document root
 IMAGE, LABEL = "image", "label"  # names of the tags of the labelling interface
@@ -100,12 +100,14 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
     Raises:
         UserError: a file that is not such an export, or shapes that are not drawn with the brush.
     """
-    for file in [place] if place.is_file() else sorted(place.rglob("*.json")):
+    for file in [place] if place.is_file() else files_in(place, ".json"):
         content = read_json(file)
         tasks = content if isinstance(content, list) else [content]
         try:
             for task in tasks:
-                yield _read_task(file, task, reading)
+                name = _name_of(task["data"])
+                if reading.wanted(name):
+                    yield _read_task(file, name, task, reading)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
                 f"{file}: this is not what Label Studio exports in the format 'JSON' "
@@ -114,14 +116,17 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
             ) from None
 
 
-def _read_task(file: Path, task: dict[str, Any], reading: Reading) -> Drawn:
-    data = task["data"]
-    name = str(data["photo"]) if "photo" in data else _name_in(str(data[IMAGE]))
+def _name_of(data: dict[str, Any]) -> str:
+    """The id of the photo of a task, or the path in its address."""
+    return str(data["photo"]) if "photo" in data else _name_in(str(data[IMAGE]))
+
+
+def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) -> Drawn:
     made = [one for one in task["annotations"] if not one.get("was_cancelled")]
     reading.several += len(made) > 1
     last = max(made, key=lambda one: str(one.get("updated_at") or ""), default=None)
     labels = None if last is None else _draw(file, name, last["result"], reading)
-    return Drawn(name, labels, file, "sample" in data)
+    return Drawn(name, labels, file, "sample" in task["data"])
 
 
 def _name_in(address: str) -> str:

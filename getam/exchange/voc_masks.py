@@ -28,7 +28,7 @@ from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.exchange.batch import BACKGROUND_NAME, Batch, colours, hexadecimal, voc_colour
 from getam.exchange.copies import copy_photo
-from getam.exchange.drawn import Drawn, Reading
+from getam.exchange.drawn import Drawn, Reading, files_in
 
 CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
 LABEL_MAP = "labelmap.txt"
@@ -124,11 +124,11 @@ def read_voc_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
     folder = root / CLASSES
     masks = {
         file.relative_to(folder).with_suffix("").as_posix(): file
-        for file in sorted(folder.rglob("*.png"))
+        for file in files_in(folder, ".png")
     }
     lists = sorted((root / LISTS).glob("*.txt"))
     listed = [line.replace("\\", "/") for file in lists for _, line in read_lines(file)]
-    for name in dict.fromkeys((*masks, *listed)):
+    for name in filter(reading.wanted, dict.fromkeys((*masks, *listed))):
         labels = _read_colours(masks[name], named, reading) if name in masks else None
         yield Drawn(name, labels, masks.get(name, root))
 

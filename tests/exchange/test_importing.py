@@ -84,7 +84,7 @@ def test_photo_that_is_not_in_the_data_set(own, tmp_path):
     file = coco(tmp_path, photos, [(n, "ant", WHOLE) for n in range(3)])
     refused(own, "coco", file, tmp_path, "'lion_7.jpg'", "2 such names", "--only", "--config")
     own.bring("coco", file, tmp_path / "back", only=[ONE])
-    assert {p.name for p in (tmp_path / "back").iterdir()} == {f"{ONE}.png"}
+    assert {p.name for p in (tmp_path / "back").glob("*.png")} == {f"{ONE}.png"}
 
 
 def test_mask_of_a_resized_photo(own, tmp_path):
