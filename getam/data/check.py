@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from getam.cache import in_threads
 from getam.data.broken_off import may_break_off
-from getam.data.class_names import counted, name_notes
+from getam.data.class_names import as_yaml, counted, name_notes
 from getam.data.deep_photos import in_its_range
 from getam.data.heic import check_readable, is_heic
 from getam.data.images import image_size, read_photo, read_saliency
@@ -26,12 +27,16 @@ READERS = 8  # threads: reading headers waits for the disk
 
 
 class Seen(NamedTuple):
-    """What was found of one image: (H, W), colours of its mask, mask values, and what is wrong."""
+    """What was found of one image: (H, W), colours of its mask, mask values, and what is wrong.
+
+    ``corrected`` are the values of its corrected mask.
+    """
 
     size: tuple[int, int] | None
     colours: str | None
     values: frozenset[int]
     problems: tuple[str, ...]
+    corrected: frozenset[int] = frozenset()
 
 
 def check(
@@ -113,16 +118,20 @@ def _unreadable(records: Iterable[Record]) -> list[str]:
 def _against_masks(
     index: DataIndex, used: Sequence[str], seen: Mapping[str, Seen]
 ) -> list[tuple[str, bool]]:
-    """Of each split what its masks contradict, and whether that is systematic."""
+    """Of each split what its masks, and the corrected ones, contradict; whether systematically."""
     told = []
     for name in used:
-        found = MaskLabels()
+        masks, corrections = MaskLabels(), MaskLabels()
         for record in index.split(name):
-            if record.id in seen and seen[record.id].values:
-                found.add(record, seen[record.id].values)
-        sentence = found.sentence(name, index.classes)
-        if sentence:
-            told.append((sentence, found.is_systematic(index.classes)))
+            one = seen.get(record.id)
+            if one and one.values:
+                masks.add(record, one.values)
+            if one and one.corrected:
+                corrections.add(record, one.corrected)
+        for found, what in ((masks, name), (corrections, f"{name}, corrected masks")):
+            sentence = found.sentence(what, index.classes)
+            if sentence:
+                told.append((sentence, found.is_systematic(index.classes)))
     return told
 
 
@@ -155,11 +164,12 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
         counts = Counter(label for record in records for label in record.labels or ())
         absent = [c for n, c in enumerate(index.classes, start=1) if not counts[n]]
         if absent:
+            kept = as_yaml([c for c in index.classes if c not in absent])
             problems.append(
                 f"{name} has no photo of {', '.join(absent)}, so no network can learn "
                 f"{'it' if len(absent) == 1 else 'them'}. Add photos, or leave "
                 f"{'this class' if len(absent) == 1 else 'these classes'} out: --set "
-                f"data.classes='[{', '.join(c for c in index.classes if c not in absent)}]'"
+                f"data.classes={shlex.quote(kept)}"
             )
         missing = [record.id for record in records if record.saliency is None]
         if needs_saliency and missing:
@@ -215,7 +225,7 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, list[int]] | None:
 
 def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     problems: list[str] = []
-    size, colours, values = None, None, frozenset()
+    size, colours, values, corrected = None, None, frozenset(), frozenset()
     try:
         decoded = deep or may_break_off(record.image)
         size = read_photo(record).shape[:2] if decoded else image_size(record.image)
@@ -234,10 +244,11 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
         problems.append(str(error))
     try:
         if record.correction is not None:
-            index.read_correction(record, size)
+            found = values_of(index.read_correction(record, size))
+            corrected = frozenset(found) if deep else corrected
     except UserError as error:
         problems.append(str(error))
-    return Seen(size, colours, values, tuple(problems))
+    return Seen(size, colours, values, tuple(problems), corrected)
 
 
 def _same_size(path: Path, size: tuple[int, int]) -> None:

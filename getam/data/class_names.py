@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+
+import yaml
 
 from getam.data.label_values import MOST_CLASSES
 from getam.errors import UserError
@@ -84,14 +87,35 @@ def check_name(name: str, where: Path | str) -> None:
     if name.casefold() in RESERVED:
         raise UserError(
             f"{where}: got a class called {name!r}, a name that background (0) or ignored pixels "
-            f"(255) have already. Rename the class; for a photo that shows no class, leave its "
-            f"cell in labels.csv empty."
+            f"(255) have already. {_no_class(Path(where))}"
         )
     if is_list(name) or name[0] in "'\"" or name[-1] == '"':
         raise UserError(
             f"{where}: got {name}, a list or a quoted text, where a class name is expected. Write "
             f"the names themselves, separated by semicolons: cat;dog."
         )
+
+
+def _no_class(where: Path) -> str:
+    """What to do with background, or ignored pixels, in the place of a class."""
+    if where.name == "classes.txt":
+        return "Delete this line: the first class has the value 1 in masks, and background 0."
+    if where.is_dir():
+        return (
+            "Put all photos into the folder itself, and write their classes into a labels.csv; "
+            "leave the cell of a photo that shows no class empty."
+        )
+    return "Rename the class; for a photo that shows no class, leave its cell in labels.csv empty."
+
+
+def as_yaml(names: Sequence[str]) -> str:
+    """Names as a list in a setting, in one line: quoted where they would be something else.
+
+    >>> as_yaml(["cat", "yes", "1", "a: b"])
+    "[cat, 'yes', '1', 'a: b']"
+    """
+    text = yaml.safe_dump([*names], default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.strip()
 
 
 def counted(count: int, one: str, several: str) -> str:

@@ -88,7 +88,7 @@ def refuse_lost(
         return
     image_id, place = next(iter(lost.items()))
     hidden = [i for i in lost if is_hidden(i) and "/" not in i]
-    found = [elsewhere[i] for i in lost if i in elsewhere]
+    found = [elsewhere[key] for i in lost if (key := _stem(i)) in elsewhere]
     hints = [
         hidden
         and "Files whose names begin with . or @ are passed over, as they are notes of the "
@@ -111,15 +111,37 @@ def refuse_lost(
 
 
 def known_id(name: str, photos: Collection[str]) -> str:
-    """The id that a line of a list names: an id, or the file name of a photo.
+    """The id that a line of a list names: an id, the file name of a photo, or its path.
+
+    A path begins at the data folder or at ``images/``. What names no photo is returned as it is.
 
     >>> known_id("IMG_0.JPEG", {"IMG_0"}), known_id("IMG_0.1", {"IMG_0.1"})
     ('IMG_0', 'IMG_0.1')
+    >>> known_id("images/IMG_0.jpg", {"IMG_0"}), known_id("cat/0.jpg", {"cat_0"})
+    ('IMG_0', 'cat_0')
     """
     image_id = clean_id(name.strip())
-    stem, ending = os.path.splitext(image_id)
-    is_file = image_id not in photos and ending.lower() in IMAGES and stem in photos
-    return stem if is_file else image_id
+    if image_id in photos:
+        return image_id
+    for text in (image_id, _joined(image_id)):
+        stem, ending = os.path.splitext(text)
+        if text in photos:
+            return text
+        if ending.lower() in IMAGES and stem in photos:
+            return stem
+    return image_id
+
+
+def _joined(path: str) -> str:
+    """The id of a path below the data folder or below ``images/``: ``cat/0`` is ``cat_0``."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    return "_".join(parts[1:] if parts[:1] == ["images"] else parts)
+
+
+def _stem(name: str) -> str:
+    """The name of a photo without the folders before it and its ending."""
+    stem, ending = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])
+    return stem if ending.lower() in IMAGES else name
 
 
 def clean_id(name: str) -> str:
@@ -149,6 +171,11 @@ def _checked_id(name: str, path: str) -> str:
         raise UserError(
             f"{printable(path)}: this file name has bytes that are not UTF-8 text, or control "
             f"characters. Rename the file."
+        )
+    if image_id != image_id.strip():
+        raise UserError(
+            f"{path}: this file name begins or ends with a space, which lists of photos cannot "
+            f"keep. Rename the file."
         )
     if image_id in RESERVED:
         raise UserError(

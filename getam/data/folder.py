@@ -43,6 +43,10 @@ from getam.data.splits import default_splits, default_splits_note, read_splits
 from getam.data.unread import find_matching, left_out_note, unread_notes
 from getam.errors import UserError, collected, raise_first
 
+# Folders that divide photos, in the layouts of other projects. Where all are called so, none is a
+# class; among other classes "train" is one.
+PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+
 
 def read_folder(
     root: Path,
@@ -147,7 +151,16 @@ def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:
             f"no labels.csv; expected every photo in the folder of its class. Move them there. Or "
             f"put all photos into images/ itself, and write their classes into a labels.csv."
         )
-    return LabelTable({i: [clean_name(parts[0])] for i, parts in paths.items()}, [])
+    names = {image_id: clean_name(parts[0]) for image_id, parts in paths.items()}
+    if all(name.casefold() in PARTS for name in names.values()):
+        first = min(names.values())
+        raise UserError(
+            f"{images}: its folders are {', '.join(sorted({*names.values()}))}, which are no "
+            f"classes; without a labels.csv expected a folder of each class. Put the folders of "
+            f"the classes into images/ itself, and write the photos of {first} into "
+            f"splits/{first}.txt: an id is CLASS_NAME of images/CLASS/NAME.jpg."
+        )
+    return LabelTable({image_id: [name] for image_id, name in names.items()}, [])
 
 
 def _read_class_list(file: Path) -> tuple[str, ...]:

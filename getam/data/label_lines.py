@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from getam.errors import UserError, collected
 
 HEADER = ["image", "classes"]
 DELIMITERS = ",;\t|"
+_SPACE_AFTER_QUOTE = re.compile(r"(\") +(?=\r|\n|$)", re.MULTILINE)
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -177,12 +179,27 @@ def read_rows(file: Path, header: list[str]) -> list[tuple[int, list[str]]]:
             f"these {len(header)} columns, their names in small letters. Rename the columns, and "
             f"delete other ones."
         )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"{file}, line {reader.line_num}: not a CSV table ({error}).") from None
+    rows = [*_numbered(file, text, delimiter)]
     return [(number, row) for number, row in rows[1:] if any(map(str.strip, row))]
+
+
+def _numbered(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the first line of each row, and its cells."""
+    lines = io.StringIO(_SPACE_AFTER_QUOTE.sub(r"\1", text), newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{file}, line {first}: not a CSV table ({error}). A quote seems not to be closed, "
+                f'or to end before its cell does. Put a whole cell in quotes ("cat;dog"), or none '
+                f"of it; write a quote that belongs to a name twice."
+            ) from None
+        yield first, row
 
 
 def _delimiter(text: str, header: list[str]) -> str | None:

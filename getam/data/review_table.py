@@ -70,7 +70,7 @@ def _rows(file: Path, index: DataIndex) -> dict[str, tuple[str, str]]:
                 f"empty cell."
             )
         entries.append((where, image_id, (verdict, cell)))
-    return each_once(file, entries, photos, "the data set")
+    return each_once(file, entries, photos, "the data set (the photos in its splits)")
 
 
 def _classes(

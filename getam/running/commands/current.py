@@ -186,6 +186,19 @@ def output_file(path: Path, artifacts: Path) -> Path:
     return path
 
 
+def page_file(path: Path, artifacts: Path, example: str) -> Path:
+    """``path`` of an HTML page such as ``example``, with its folder created where it is missing.
+
+    Raises:
+        UserError: as :func:`output_file`; or the name is not that of a page, so that it may be the
+            file of something else, such as the decisions of a review.
+    """
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        what = "a folder" if path.is_dir() else repr(path.name)
+        raise UserError(f"{path}: got {what}, expected the name of an HTML file such as {example}.")
+    return output_file(path, artifacts)
+
+
 @contextmanager
 def writes(path: Path) -> Iterator[None]:
     """A block that writes to ``path``: if it cannot, one sentence."""

@@ -16,8 +16,7 @@ from getam.cache import atomic_write_bytes
 from getam.config.schema import Config
 from getam.data.class_names import counted
 from getam.data.label_values import IGNORE
-from getam.errors import UserError
-from getam.running.commands.current import CurrentRun, Track, output_file, writes
+from getam.running.commands.current import CurrentRun, Track, page_file, writes
 from getam.running.commands.figures import metric_rows, seed_threshold
 from getam.running.commands.gallery import gallery
 from getam.view.lines import headline
@@ -34,9 +33,7 @@ def write_report(run: CurrentRun, path: Path, images: int, track: Track) -> int:
     """
     if not any(run.has(stage) for stage in run.rows if stage != "data"):
         run.folder(list(run.rows)[-1])  # says what is missing and what makes it
-    if path.is_dir():
-        raise UserError(f"{path}: got a folder, expected the name of a file such as report.html.")
-    output_file(path, run.artifacts)
+    page_file(path, run.artifacts, "report.html")
     text = render(f"GETAM report: {_name(run.config)}", _contents(run, images, track)).encode()
     with writes(path):
         atomic_write_bytes(path, text)

@@ -16,12 +16,11 @@ from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
 from getam.data.images import read_mask, read_photo
 from getam.data.index import Record
-from getam.errors import UserError
 from getam.running.commands.current import (
     LABELS,
     CurrentRun,
     Track,
-    output_file,
+    page_file,
     writes,
 )
 from getam.running.commands.review_queue import Doubt, Queue
@@ -40,9 +39,7 @@ def write_page(run: CurrentRun, queue: Queue, path: Path, track: Track) -> tuple
     Raises:
         UserError: nothing to review, or the file cannot be written.
     """
-    if path.is_dir():
-        raise UserError(f"{path}: got a folder, expected the name of a file such as review.html.")
-    output_file(path, run.artifacts)
+    page_file(path, run.artifacts, "review.html")
     data = page_data(run, queue, track)
     text = render(f"Review: {data['name']}", data).encode()
     with writes(path):
