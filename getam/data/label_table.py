@@ -119,8 +119,8 @@ def _refuse_two_readings(
             if known.issuperset(map(clean_name, words)):
                 raise UserError(
                     f"{file}: photo {image_id!r} has {name!r}, which may be one class or the "
-                    f"classes {' and '.join(words)}. Separate classes by semicolons in every cell "
-                    f"({';'.join(words)})."
+                    f"classes {' and '.join(words)}. Separate classes by semicolons in every "
+                    f"cell: {';'.join(words)}, or {name}; for the one class."
                 )
 
 
