@@ -55,10 +55,15 @@ def foreground(job: Job) -> None:
 
 
 def pseudolabels(job: Job) -> None:
-    if job.config.pseudolabels.saliency not in ("none", "features"):
-        from stages.pseudolabels import check
+    index = job.context.index  # of COCO too, before the stage data has read its labels
+    if job.config.pseudolabels.saliency in ("none", "features"):
+        return
+    if index is not None:
+        from getam.running.preflight import check_saliency
+        from getam.running.run_saliency import saliency_of
 
-        check(job)
+        records = index.split(job.config.data.train)
+        check_saliency(saliency_of(job, index, records), records)
 
 
 def deeplab(job: Job) -> None:

@@ -97,8 +97,8 @@ class Runner(Planner):
             return
         code = sources_digest(self._code_root, self._packages, self.store.files)
         others = plain(self._circumstances(), "circumstances")
+        data = {name: part.digest for name, part in self._data.items()}  # checks read all of it
         for stage in running:
-            data = {name: self._data[name].digest for name in stage.data}
             subject = [list(stage.needs), data, code, others]
             self._verdicts.ask(stage.name, subject, self._config, partial(self._check, stage))
 

@@ -26,6 +26,7 @@ def _plain(value: Any) -> Any:
 Arguments = Annotated[dict[str, Any], AfterValidator(_plain)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, le=(1 << 32) - 1)]  # what numpy and torch both take
 Rate = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

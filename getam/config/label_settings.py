@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -120,25 +120,30 @@ class Pamr(Settings):
     enabled: bool = Field(True, description="Refine with PAMR.")
     iterations: Positive = Field(10, description="How many times the maps are refined.")
     dilations: tuple[Positive, ...] = Field(
-        (1, 2, 4, 8, 12, 24), description="Distances to the neighbours of a pixel, in pixels."
+        (1, 2, 4, 8, 12, 24),
+        min_length=1,
+        description="Distances to the neighbours of a pixel, in pixels.",
     )
+
+
+Width = Annotated[float, Field(ge=0.1)]  # of a kernel; the library ends the process near 0
 
 
 class Crf(Settings):
     """Dense CRF: smooths labels along the edges of the photo."""
 
     enabled: bool = Field(False, description="Smooth with the dense CRF.")
-    gaussian_sxy: float = Field(
+    gaussian_sxy: Width = Field(
         3, description="Position kernel: standard deviation of the distance, in pixels."
     )
-    gaussian_compat: float = Field(3, description="Position kernel: weight.")
-    bilateral_sxy: float = Field(
+    gaussian_compat: float = Field(3, ge=0, description="Position kernel: weight.")
+    bilateral_sxy: Width = Field(
         80, description="Colour kernel: standard deviation of the distance, in pixels."
     )
-    bilateral_srgb: float = Field(
+    bilateral_srgb: Width = Field(
         13, description="Colour kernel: standard deviation of the colour, in levels of 0..255."
     )
-    bilateral_compat: float = Field(10, description="Colour kernel: weight.")
+    bilateral_compat: float = Field(10, ge=0, description="Colour kernel: weight.")
     steps: Positive = Field(10, description="Iterations of the mean-field inference.")
 
 
@@ -225,9 +230,13 @@ class PseudoLabels(Settings):
 class Compare(Settings):
     """What the command compare measures on photos of the train split."""
 
-    methods: tuple[Method, ...] = Field(get_args(Method), description="Map methods to compare.")
+    methods: tuple[Method, ...] = Field(
+        get_args(Method), min_length=1, description="Map methods to compare."
+    )
     refiners: tuple[Refiner, ...] = Field(
-        ("none", "pamr", "crf"), description="Refinements to compare, on the maps of each method."
+        ("none", "pamr", "crf"),
+        min_length=1,
+        description="Refinements to compare, on the maps of each method.",
     )
     images: Positive = Field(
         200,

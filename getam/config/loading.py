@@ -37,6 +37,7 @@ REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
 PATHS = (
     "data.root",
     "data.review",
+    "data.corrections",  # except a name below data.root
     "classifier.weights",
     "deeplab.weights",
     "endtoend.weights",
@@ -115,7 +116,12 @@ def recorded(config: Config) -> dict[str, Any]:
 
     ``load_config(base=...)`` makes the same configuration of them, in whatever folder.
     """
-    return _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
+    found = _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
+    corrections = config.data.corrections
+    below_root = config.data.root is not None and corrections is not None
+    if corrections and not (below_root and (Path(config.data.root) / corrections).is_dir()):
+        found["data"]["corrections"] = _absolute("data.corrections", corrections)
+    return found
 
 
 def _differing(values: Mapping[str, Any], usual: Mapping[str, Any], at: str) -> dict[str, Any]:

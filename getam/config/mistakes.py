@@ -47,7 +47,11 @@ def allowed(schema: dict[str, Any]) -> str:
 def _bounds(schema: dict[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
+        return f" above {_shown(schema['exclusiveMinimum'])}"
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    return "" if low is None else f", {low:g} or more"
+        return f" from {_shown(low)} to {_shown(high)}"
+    return "" if low is None else f", {_shown(low)} or more"
+
+
+def _shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"

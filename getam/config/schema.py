@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from getam.config.base import SHAPES_VIT, Machine, Positive, Settings
+from getam.config.base import SHAPES_VIT, Machine, Positive, Seed, Settings
 from getam.config.label_settings import Compare, Crf, Foreground, Maps, Pamr, PseudoLabels
 from getam.config.network_settings import (
     Classifier,
@@ -48,7 +48,7 @@ __all__ = [
 class Shapes(Settings):
     """The embedded example: generated images with exact masks (see ``getam.data.shapes``)."""
 
-    seed: int = Field(0, description="Seed of the generated images.")
+    seed: Seed = Field(0, description="Seed of the generated images.")
     train: Positive = Field(900, description="Number of train images.")
     val: Positive = Field(200, description="Number of val images.")
     size: Positive = Field(96, description="Side of an image, in pixels.")
@@ -142,7 +142,7 @@ class Config(Settings):
         description="multi-stage: classifier, maps, pseudo labels and DeepLab one after the other. "
         "end-to-end: one network that is trained on the pseudo labels it makes itself.",
     )
-    seed: int = Field(0, description="Seed of everything random in training.")
+    seed: Seed = Field(0, description="Seed of everything random in training.")
     machine: Machine | None = Field(
         None,
         description="The machine that a preset such as folder has chosen its settings for. gpu: a "

@@ -7,6 +7,7 @@ error in them (:func:`label_errors`).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -141,8 +142,11 @@ class _Seen:
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, folds: np.ndarray) -> None:
         mean, scale = _scale(features)
-        inputs = (features - mean) / scale / np.sqrt(features.shape[1])
-        self._inputs, self._folds = _with_constant(inputs.astype(np.float32)), folds
+        self._inputs = np.ones((len(features), features.shape[1] + 1), np.float32)
+        own = self._inputs[:, :-1]
+        np.subtract(features, mean, out=own)
+        own /= scale * math.sqrt(features.shape[1])
+        self._folds = folds
         each = [(self._inputs[folds == n], targets[folds == n]) for n in range(FOLDS)]
         self._squares = np.stack([one.T @ one for one, _ in each]).astype(np.float64)
         self._products = np.stack([one.T @ own for one, own in each])
@@ -165,8 +169,7 @@ class _Seen:
 
 def _scale(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What inputs (N, F) minus the first (F,), over the second (F,), get: mean 0, mean square 1."""
-    mean = inputs.mean(axis=0)
-    return mean, np.sqrt(((inputs - mean) ** 2).mean(axis=0)) + TINY
+    return inputs.mean(axis=0), inputs.std(axis=0) + TINY
 
 
 def _with_constant(inputs: np.ndarray) -> np.ndarray:

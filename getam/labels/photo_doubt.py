@@ -169,7 +169,7 @@ def _foreign(name: str, doubt: float) -> str:
 def _misfit(name: str, network: Evidence, readout: Evidence, column: int, doubt: float) -> str:
     """The sentence about the class of the photo whose pixels fit worst."""
     if not network.fit[column] and not readout.fit[column]:
-        return f"{name} has no pixel in the mask."
+        return f"{name} has no pixel in the mask, or hardly one."
     if doubt < CLEAR:
         return f"The mask fits well; most doubtful is the outline of {name}."
     if network.presence[column] < 0.5:

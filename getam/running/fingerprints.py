@@ -167,7 +167,7 @@ def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, st
     """With the range of photos of more than 8 bits, where there are any."""
     if index.intensities is None:
         return photos
-    return {**photos, "data.intensity_range": "{:g} {:g}".format(*index.intensities)}
+    return {**photos, "data.intensity_range": "{:.17g} {:.17g}".format(*index.intensities)}
 
 
 def _split_items(index: DataIndex, splits: Sequence[str]) -> dict[str, str]:

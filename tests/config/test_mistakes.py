@@ -10,7 +10,7 @@ from getam.errors import UserError
 WRONG = {
     "classifier.epochs=abc": "classifier.epochs: got 'abc', expected a whole number above 0.",
     "classifier.epochs=0": "classifier.epochs: got 0, expected a whole number above 0.",
-    "seed=1.5": "seed: got 1.5, expected a whole number.",
+    "seed=1.5": "seed: got 1.5, expected a whole number from 0 to 4294967295.",
     "pseudolabels.quantile=2": "pseudolabels.quantile: got 2, expected a number from 0 to 1.",
     "pseudolabels.pamr.enabled=perhaps": "pseudolabels.pamr.enabled: got 'perhaps', expected true",
     "maps.method=x": "maps.method: got 'x', expected getam | getam_paper | ",

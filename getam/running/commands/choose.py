@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from getam.config.loading import load_config, recorded
 from getam.config.schema import Config
 from getam.errors import UserError
+from getam.running.commands.settings import as_typed
 from getam.view.table import text_table
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def choose(
     Returns:
         the best configuration, and what was tried, in this order.
     """
-    best, tried = config, []
+    best, tried = load_config((), (), recorded(config)), []  # with absolute paths, as the others
+    for one in lists:  # a mistake in the last list is told before hours are spent on the first
+        for value in one.values:
+            load_config((), [f"{one.setting}={value}"], recorded(best))
     for one in lists:
         configs = {v: load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values}
         if best not in configs.values():
@@ -128,7 +132,7 @@ def _value(config: Config, setting: str) -> str:
     value: Any = config
     for name in setting.split("."):
         value = getattr(value, name)
-    return str(value)
+    return as_typed(value)
 
 
 def table(tried: Iterable[Tried], best: Config) -> str:

@@ -140,11 +140,13 @@ def predict(
     laid over white.
     """
     from getam.running.commands import predict as command
+    from getam.running.commands.current import output_file
 
     chain = current_method().chain
     photos = command.find_images(images, output)
     opened = command.open_segmenter(chain, config, network, artifacts, device)
     segmenter, classes, intensities = opened
+    output_file(output / "areas.json", artifacts)
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
     count = command.predict(
         segmenter,

@@ -19,6 +19,7 @@ from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
 from getam.running.machine import chosen_config
+from getam.running.same_run import UNNAMED
 from getam.view.shown import say, shown_line
 
 
@@ -49,9 +50,6 @@ def exits_cleanly(command: Callable) -> Callable:
 
 def _note(message: Warning | str, *_: Any) -> None:
     say(f"note: {message}", err=True)
-
-
-UNNAMED = "default"  # the name of a run that was started without one
 
 
 class Workers(click.ParamType):

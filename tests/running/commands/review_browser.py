@@ -29,8 +29,8 @@ def page_data(**more) -> dict:
     reasons = (
         "The network is not sure which pixels are cat.",
         "The network is not sure which pixels are dog.",
-        "cat has no pixel in the mask.",
-        "cat has no pixel in the mask.",
+        "cat has no pixel in the mask, or hardly one.",
+        "cat has no pixel in the mask, or hardly one.",
     )
     labels = (["cat"], ["dog", "zebra"], [], None)
     entries = [

@@ -12,7 +12,14 @@ from getam.config.loading import load_config
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.labels.label_agreement import Agreement
-from getam.running.commands.choose import SettingList, choose, default_lists, options, table
+from getam.running.commands.choose import (
+    SettingList,
+    choose,
+    default_lists,
+    options,
+    recommended,
+    table,
+)
 from pipeline import main
 from tests.conftest import TINY, make_folder
 
@@ -52,6 +59,44 @@ def test_the_given_value_stays_unless_another_is_better():
     lists = [SettingList.parse(f"{THRESHOLD}=0.2,0.5,0.8")]
     best, _ = choose(load_config(), lists, lambda config: counted(0.4))
     assert best == load_config()
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "given"),
+    [
+        ("foreground.block", "0,1", "null"),
+        ("maps.scales", "[2.0]", "[1.0]"),
+        ("pseudolabels.pamr.dilations", "[1]", "[1, 2, 4, 8, 12, 24]"),
+        ("pseudolabels.pamr.enabled", "false", "true"),
+    ],
+)
+def test_the_given_value_may_be_of_any_kind(setting, values, given):
+    config, lists = load_config(), [SettingList.parse(f"{setting}={values}")]
+    best, tried = choose(config, lists, lambda config: counted(0.4))
+    assert best == config
+    assert tried[0].value == given
+    assert load_config((), [options(tried, best).removeprefix("--set ").strip("'")]) == config
+
+
+@pytest.mark.parametrize("values", ["0.5,0.2", "0.2"])
+def test_a_path_that_is_relative_is_that_of_the_same_run(tmp_path, monkeypatch, values):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = load_config((), ["data.kind=folder", "data.root=photos"])
+    lists = [SettingList.parse(f"{THRESHOLD}={values}")]
+    best, tried = choose(config, lists, lambda config: counted(0.4))
+    assert best.pseudolabels.saliency_threshold == 0.5
+    assert recommended(tried, best) == 0
+    assert table(tried, best).count("*") == 1
+    assert options(tried, best) == f"--set {THRESHOLD}=0.5"
+
+
+def test_a_mistake_in_the_last_list_is_told_before_the_first_is_tried():
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2"), SettingList.parse("maps.method=getam,camm")]
+    asked = []
+    with pytest.raises(UserError, match=r"maps.method: got 'camm'"):
+        choose(load_config(), lists, asked.append)
+    assert not asked
 
 
 def test_the_given_value_stays_if_another_is_better_by_chance():

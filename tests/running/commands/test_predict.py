@@ -217,6 +217,13 @@ def test_enlarged_argmax_is_that_of_enlarged_probabilities():
     assert (enlarged_argmax(grids[:1], (6, 9)) == grids[0].argmax(0)).all()
 
 
+def test_the_artifacts_are_no_place_for_predictions(micro, photo):
+    before = {*micro.artifacts.rglob("*")}
+    result = predict(micro, photo, to=next(micro.artifacts.glob("predictions/*")))
+    assert_one_sentence(result, "among the artifacts", "-o")
+    assert {*micro.artifacts.rglob("*")} == before
+
+
 def test_two_photos_of_one_name_are_refused_before_anything_is_written(micro, photo, tmp_path):
     Image.open(photo).save(photo.with_suffix(".jpg"))
     result = predict(micro, photo.parent, to=tmp_path / "out")

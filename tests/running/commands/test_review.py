@@ -21,7 +21,7 @@ from tests.running.commands.conftest import assert_one_sentence, block
 
 ROWS = (
     ("photo03", "train", 0.9, "The network is not sure which pixels are dog."),
-    ("photo08", "val", 0.5, "cat has no pixel in the mask."),
+    ("photo08", "val", 0.5, "cat has no pixel in the mask, or hardly one."),
     ("photo00", "train", 0.25, "The network sees dog, which is not among the labels."),
 )
 
@@ -66,7 +66,7 @@ def test_json_is_only_json_and_has_what_the_review_says(doubted, tmp_path):
         ("photo00", "", ["cat", "dog"]),
     ]
     assert found[0]["doubt"] == 0.9
-    assert found[1]["reason"] == "cat has no pixel in the mask."
+    assert found[1]["reason"] == "cat has no pixel in the mask, or hardly one."
 
 
 def test_split_and_limit_choose(doubted):
