@@ -80,6 +80,17 @@ def test_a_stopped_training_saves_a_checkpoint_and_says_how_to_go_on(tmp_path, d
     assert "interrupted; goes on from what it has" in told.out
 
 
+def test_a_run_whose_record_has_other_settings_is_not_said_to_go_on(tmp_path, data):
+    """Its name alone would mean the settings of the record, under which all is cached."""
+    words = ("--until", "classifier", "--workers", "1", "--name", "mine")
+    assert pipeline("run", *words, cwd=tmp_path, settings=settings(data)).code == 0
+    process = start(tmp_path, data, *words, sets=LONG)
+    wait_for_training(process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert "Interrupted. Run the same command again to go on." in err
+
+
 def children_of(pid: int) -> set[int]:
     """All processes below a process."""
     table = subprocess.run(

@@ -66,6 +66,8 @@ def test_without_a_name_a_command_looks_at_the_run_without_a_name(place, tmp_pat
     assert "pseudolabels.quantile = 0.7" in pipeline(*shown, cwd=place).out
     told = pipeline("status", "--json", *folder, cwd=place)
     assert json.loads(told.out)[0]["status"] == "cached", told
+    missing = pipeline("inspect", "maps", *folder, cwd=place).err
+    assert "run --until maps --name default --artifacts" in missing  # run alone: the example
     for given in (("--set", "seed=1"), ("--mode", "multi-stage"), ("--config", "bf16")):
         assert "pseudolabels.quantile = 0.9" in pipeline(*shown, *given, cwd=place).out
 
