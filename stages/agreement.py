@@ -15,19 +15,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from getam.data.images import image_size, read_mask
 from getam.data.transforms import letterbox_size
+from getam.errors import UserError
 from getam.labels.label_agreement import COUNTS, Agreement
 from getam.labels.readout import held_out_answers, on_patches, patch_grid
 from getam.networks.build import build_deeplab
-from stages.encoder_features import check_plain_vit, read_features
+from getam.networks.decoders import ViTDeepLab
+from stages.encoder_features import read_features
 from stages.shared import encoder_of, open_data, per_class
 
 if TYPE_CHECKING:
     from getam.cache import Job
     from getam.data.index import DataIndex
+
+
+def check(job: Job) -> None:
+    """Refuse an encoder whose features are not stored, before the classifier is trained.
+
+    Raises:
+        UserError: it is not a plain ViT, or lacks a block.
+    """
+    if not isinstance(_shape_of_network(job), ViTDeepLab):
+        raise UserError(
+            f"deeplab.encoder: got {job.config.deeplab.encoder}, but choose needs the patch "
+            f"features of a plain ViT. Add --set deeplab.encoder=NAME of one, such as that of the "
+            f"classifier, to the command choose alone."
+        )
+
+
+def _shape_of_network(job: Job) -> nn.Module:
+    """The network without values."""
+    with torch.device("meta"):
+        given = {**encoder_of(job), "weights": "none"}
+        return build_deeplab(**given, num_classes=1, channels=1, atrous_rates=(1, 1, 1))
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -53,10 +76,7 @@ class Photos:
         split = data.split(job.config.data.train)
         self.positions = [n for n, record in enumerate(split) if record.labels is not None]
         self.records = [split[n] for n in self.positions]
-        with torch.device("meta"):  # only its shape is asked for
-            given = {**encoder_of(job), "weights": "none"}
-            network = build_deeplab(**given, num_classes=1, channels=1, atrous_rates=(1, 1, 1))
-        check_plain_vit(network, job.config.deeplab.encoder)
+        network = _shape_of_network(job)
         self.stride, self.width = network.stride, network.encoder.embed_dim
 
     def patches(self) -> Iterator[tuple[Tensor, np.ndarray]]:

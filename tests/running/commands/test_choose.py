@@ -194,3 +194,17 @@ def test_only_the_labels_are_made_for_each_value_and_nothing_twice(chosen):
     ]
     once = ["classifier", "maps", "pseudolabels", "encoder_features", "agreement"]
     assert ran == [once + 2 * ["pseudolabels", "agreement"], []]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("deeplab.encoder=resnet18", "deeplab.encoder_args={}"), "got resnet18, but choose needs"),
+        (("deeplab.blocks=[9]",), "deeplab.blocks: got 9"),
+    ],
+)
+def test_an_encoder_that_it_cannot_use_is_refused_before_the_first_stage(tmp_path, settings, told):
+    done = CliRunner().invoke(main, command(tmp_path, "0.3", *settings))
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert "done in" not in done.stderr
