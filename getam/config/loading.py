@@ -37,7 +37,7 @@ REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
 PATHS = (
     "data.root",
     "data.review",
-    "data.corrections",  # except a name below data.root
+    "data.corrections",  # but see recorded
     "classifier.weights",
     "deeplab.weights",
     "endtoend.weights",
@@ -117,10 +117,9 @@ def recorded(config: Config) -> dict[str, Any]:
     ``load_config(base=...)`` makes the same configuration of them, in whatever folder.
     """
     found = _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
-    corrections = config.data.corrections
-    below_root = config.data.root is not None and corrections is not None
-    if corrections and not (below_root and (Path(config.data.root) / corrections).is_dir()):
-        found["data"]["corrections"] = _absolute("data.corrections", corrections)
+    root, corrections = config.data.root, config.data.corrections
+    if root and corrections and (Path(root).expanduser() / corrections).is_dir():
+        found["data"]["corrections"] = corrections  # a folder of this name elsewhere is not meant
     return found
 
 

@@ -153,12 +153,11 @@ def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:
         )
     names = {image_id: clean_name(parts[0]) for image_id, parts in paths.items()}
     if all(name.casefold() in PARTS for name in names.values()):
-        first = min(names.values())
         raise UserError(
             f"{images}: its folders are {', '.join(sorted({*names.values()}))}, which are no "
             f"classes; without a labels.csv expected a folder of each class. Put the folders of "
-            f"the classes into images/ itself, and write the photos of {first} into "
-            f"splits/{first}.txt: an id is CLASS_NAME of images/CLASS/NAME.jpg."
+            f"the classes into images/ itself. To keep the division, list the photos as "
+            f"CLASS/NAME.jpg in splits/train.txt and splits/val.txt."
         )
     return LabelTable({image_id: [name] for image_id, name in names.items()}, [])
 

@@ -50,6 +50,7 @@ def test_corrections_that_are_not_below_the_data_folder_are_recorded_with_their_
     make_folder(tmp_path / "photos")
     (tmp_path / "mine").mkdir()
     (tmp_path / "photos" / "below").mkdir()
+    (tmp_path / "below").mkdir()  # a folder of the same name that is not meant
     monkeypatch.chdir(tmp_path)
     for name, kept in (("mine", str(tmp_path / "mine")), ("below", "below"), ("none", "none")):
         given = ["data.kind=folder", "data.root=photos", f"data.corrections={name}"]
