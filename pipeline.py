@@ -40,9 +40,10 @@ from stages.chain import ORDER, TOGETHER, chain, choice, comparison
 def main(context: click.Context) -> None:
     """Pseudo labels, and a trained segmentation network, from photos and image-level labels.
 
-    Without options every command is about the embedded example. For your own photos, give --config,
-    --set and --name NAME to run. The other commands that are about this run then need only --name
-    NAME. runs, verify and gc are about all runs.
+    For your own photos, give --config, --set and --name NAME to run. The other commands that are
+    about this run then need only --name NAME. Without these options run is about the embedded
+    example, and the other commands are about the last run without a name. runs, verify and gc are
+    about all runs.
     """
     context.obj = Method(ORDER, TOGETHER, chain, comparison, choice)
 

@@ -53,8 +53,8 @@ The columns of the tables:
   `precision` is `bf16`.
 * **values**: what you can set.
 * **reruns**: the stages that read the setting. If you change it, these stages run again, and all
-  stages that use their results. Empty: the setting only says where files are. Stages run again if
-  the content of the files differs.
+  stages that use their results. Empty: the setting says which data are used. The stages that read
+  these data run again if the data differ.
 
 The order of the stages:
 

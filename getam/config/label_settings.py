@@ -105,7 +105,7 @@ class Foreground(Settings):
         False,
         description="Learn a second score of each class, from the image-level labels alone: which "
         "object patches are only in photos with this class (multiple-instance learning). The "
-        "classes compete for each patch, and a patch has a class as far as both scores say so. "
+        "classes compete for each patch. The class score of a patch is the geometric mean of both. "
         "Then the object score is fitted again: what no class explains becomes background, and "
         "parts of a class that were missed become object. Read only with classes: "
         "patch_classifier.",
@@ -173,7 +173,8 @@ class PseudoLabels(Settings):
     balance: bool = Field(
         False,
         description="true: divide the map of each class by its mean. false: by its maximum. At "
-        "each pixel the class with the highest value then wins.",
+        "each pixel the class with the highest value then wins. Not read with foreground.classes: "
+        "patch_classifier, if the stage foreground runs.",
     )
     completion: bool = Field(
         True,
@@ -223,7 +224,9 @@ class PseudoLabels(Settings):
     )
     crf: Crf = Crf()
     crf_confidence: Share = Field(
-        0.9, description="Probability that the CRF gives to the label of a pixel at its start."
+        0.9,
+        description="Probability of the label of a pixel before the dense CRF; the other labels "
+        "share the rest. Read only with crf.enabled.",
     )
 
 
@@ -251,8 +254,9 @@ class Compare(Settings):
     )
     curve_steps: Positive = Field(
         10,
-        description="Steps of these curves. Each class of a photo takes 2 * curve_steps forward "
-        "passes for each method, for the random map and for the centre prior.",
+        description="Steps of these curves. Each class of a photo takes 2 * (curve_steps - 1) "
+        "forward passes, and each photo 2 more, for each method, for the random map and for the "
+        "centre prior.",
     )
     thresholds: Positive = Field(
         100, description="How many thresholds on the maps are tried, evenly from 0 to 1."

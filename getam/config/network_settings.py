@@ -81,8 +81,8 @@ class Classifier(Training):
         0.5,
         ge=0,
         lt=1,
-        description="Share of the patches of a photo that the network does not get in training, "
-        "others at each step. A training step takes less time; the class maps see all patches.",
+        description="Share of the patches of a photo that each training step leaves out, chosen at "
+        "random each time. A training step takes less time; the class maps see all patches.",
     )
 
 
@@ -207,9 +207,9 @@ class Predictions(Settings):
     )
     known_present: bool = Field(
         True,
-        description="For a final mask, divide the probabilities of each class of the photo by "
-        "their highest value in the photo, because the class is known to be there. false: rare "
-        "and small classes are missed more often.",
+        description="For a final mask, divide the probabilities of each class of the photo by one "
+        "number, their mean over the hundredth of the pixels where they are highest, because the "
+        "class is known to be there. false: rare and small classes are missed more often.",
     )
     pseudo_label_weight: float = Field(
         0.5,

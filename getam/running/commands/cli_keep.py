@@ -61,7 +61,7 @@ def data_command(
 ) -> None:
     """Check the data folder: counts, missing files, sizes, unreadable files, the label table.
 
-    It says what to mend, and exits with 1 if something is wrong.
+    It says what to correct, and exits with 1 if something is wrong.
     """
     from getam.running.checking import check_data, write_lists
     from getam.view.data_report import data_report

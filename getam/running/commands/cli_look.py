@@ -51,10 +51,11 @@ def inspect(
 ) -> None:
     """Look at the results of STAGE: maps, foreground, pseudolabels or predictions.
 
-    Without IMAGES: print a table with one line per class, and name the photos that look wrong.
-    With IMAGES (ids of photos): write one PNG file for each. It shows the photo, its maps or
-    foreground as heat with a line at the threshold, its pseudo label or prediction, and its mask
-    if there is one.
+    Without IMAGES: print a table with one line per class (for foreground one line per threshold),
+    and name the photos that look wrong. With IMAGES (ids of photos): write one PNG file for each.
+    It shows the photo, its maps or foreground as heat with a line at the threshold, and what there
+    is of its pseudo label, prediction, final mask and true mask. maps, foreground and pseudolabels
+    have photos of train, predictions those of val.
     """
     from getam.running.commands.current import CurrentRun
     from getam.running.commands.inspect import overlays, table

@@ -51,9 +51,9 @@ def review(
 ) -> None:
     """List the photos of a run, the most doubtful first, or write a page to decide about them.
 
-    The page is one HTML file with photos, masks and maps. Open it in a browser, accept or reject
-    masks and correct classes, and save review.csv. To use it, add --set data.review=review.csv to
-    the command run.
+    The page is one HTML file with photos, final masks and maps. Open it in a browser, accept a
+    mask, correct the classes of a photo or reject the photo, and save review.csv. To use it, add
+    --set data.review=review.csv to the command run.
     """
     from getam.running.commands.current import CurrentRun
     from getam.running.commands.review_queue import Queue, queue_table

@@ -70,6 +70,9 @@ def test_without_a_name_a_command_looks_at_the_run_without_a_name(place, tmp_pat
     assert "run --until maps --name default --artifacts" in missing  # run alone: the example
     for given in (("--set", "seed=1"), ("--mode", "multi-stage"), ("--config", "bf16")):
         assert "pseudolabels.quantile = 0.9" in pipeline(*shown, *given, cwd=place).out
+    example = pipeline("run", "--dry-run", *folder, cwd=place, settings=("seed=1",))
+    assert "about the embedded example" in example.err, example  # and not about the folder
+    assert "run --name default-" in example.err
 
 
 @pytest.mark.parametrize("name", [(), ("--name", "default")])
