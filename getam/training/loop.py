@@ -2,7 +2,8 @@
 
 Random numbers do not depend on earlier steps. The order of an epoch depends only on (seed, epoch),
 the augmentation of an image only on (seed, epoch, image), dropout only on (seed, step). So a run
-that was killed and resumed takes the same steps, and so does a run with more or fewer workers.
+that was killed and resumed takes the same steps. On a CPU the number of workers decides how many
+threads torch has, and with it the last digits.
 Several processes (see ``getam.training.distributed``) share each batch. Loss and gradient are those
 of the whole batch; only dropout differs.
 """

@@ -16,7 +16,6 @@ from getam.cache import CacheError, Runs
 from getam.cache.records import former_name
 from getam.config.loading import load_config, presets
 from getam.config.nearest import nearest
-from getam.config.schema import Config
 from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
@@ -152,22 +151,22 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
         config, note = chosen_config(configs, chosen, base, former, device, name or UNNAMED)
         if note and (configs or base_of is _of_continued_run):
             _say_once(note)
-        if base_of is _of_continued_run and name is None:
-            _tell_other_data(config, former)
+        says_which = name or configs or any(word.startswith("data.") for word in chosen)
+        if base_of is _of_continued_run and not says_which:
+            _tell_other_data(former)
         command(config=config, artifacts=artifacts, **options)
 
     return loaded
 
 
-def _tell_other_data(config: Config, former: dict[str, Any]) -> None:
+def _tell_other_data(former: dict[str, Any]) -> None:
     """Say so if ``run`` begins the embedded example where the unnamed run was about photos."""
     data = former.get("data", {})
-    if config.data.kind == "shapes" != data.get("kind", "shapes"):
-        kept = former_name(UNNAMED, former)
+    if data.get("kind", "shapes") != "shapes":
         _say_once(
             f"This run is about the embedded example, because run has neither --name nor --config. "
             f"The run without a name was about {data.get('root')} so far. Once this run has begun, "
-            f"'run --name {kept}' goes on with that one."
+            f"'run --name {former_name(UNNAMED, former)}' goes on with that one."
         )
 
 

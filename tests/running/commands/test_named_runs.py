@@ -73,6 +73,8 @@ def test_without_a_name_a_command_looks_at_the_run_without_a_name(place, tmp_pat
     example = pipeline("run", "--dry-run", *folder, cwd=place, settings=("seed=1",))
     assert "about the embedded example" in example.err, example  # and not about the folder
     assert "run --name default-" in example.err
+    chosen = pipeline("run", "--dry-run", *folder, cwd=place, settings=("data.kind=shapes",))
+    assert "about the embedded example" not in chosen.err, chosen  # the user said so
 
 
 @pytest.mark.parametrize("name", [(), ("--name", "default")])
