@@ -31,12 +31,18 @@ class Runs:
         self._root, self._folder = root, root / "runs"
 
     def start(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-        """Note that the run is about to make or use `keys`."""
-        self._update(name, self._last(name, settings)["keys"], keys, settings)
+        """Note that the run is about to make or use `keys`.
+
+        What an earlier run of this name began for other stages stays noted: gc must keep it.
+        """
+        last = self._last(name, settings)
+        self._update(name, last["keys"], last["unfinished"] | keys, settings)
 
     def finish(self, name: str, keys: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Note the keys that the run used; stages not among them keep their former ones."""
-        self._update(name, self._last(name, settings)["keys"] | keys, {}, settings)
+        last = self._last(name, settings)
+        rest = {stage: key for stage, key in last["unfinished"].items() if stage not in keys}
+        self._update(name, last["keys"] | keys, rest, settings)
 
     def names(self) -> list[str]:
         """The names of all runs, in the order of the alphabet."""
@@ -45,6 +51,17 @@ class Runs:
     def read(self, name: str) -> dict[str, Any]:
         """The record of a run; one without keys if there is none."""
         return _whole(_read(self._path(name)))
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """What the run was started with. Raises CacheError if its record is damaged."""
+        path = self._path(name)
+        record = _read(path)
+        if not record and path.exists():
+            raise CacheError(
+                f"{path} is damaged, so the settings of the run {name} are unknown: start it anew "
+                f"with --config and all its --set, or delete the file"
+            )
+        return _whole(record)["settings"]
 
     def used(self) -> set[tuple[str, str]]:
         """(stage, key) of all runs. Raises CacheError if a record is damaged."""

@@ -223,6 +223,23 @@ class TestRecords:
         record = json.loads((project.artifacts / "runs" / "default.json").read_text())
         assert (record["keys"], set(record["unfinished"])) == ({}, set(ALL))
 
+    def test_shorter_run_keeps_the_note_of_what_an_interrupted_one_was_making(
+        self, project
+    ) -> None:
+        project.edit("toysteps/labels.py", "return", "raise LookupError\n    return")
+        with pytest.raises(LookupError):
+            project.run()
+        unfinished = json.loads((project.artifacts / "runs" / "default.json").read_text())
+        project.run(until="seeds")
+        record = json.loads((project.artifacts / "runs" / "default.json").read_text())
+        assert set(record["keys"]) == {"seeds"}
+        del unfinished["unfinished"]["seeds"]
+        assert record["unfinished"] == unfinished["unfinished"]  # gc keeps them
+        project.edit("toysteps/labels.py", "raise LookupError\n    return", "return")
+        project.run()
+        record = json.loads((project.artifacts / "runs" / "default.json").read_text())
+        assert record["unfinished"] == {}
+
     def test_shorter_run_keeps_the_keys_of_later_stages(self, project) -> None:
         project.run()
         key = project.runner().key("figures")

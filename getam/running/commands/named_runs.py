@@ -28,6 +28,7 @@ def named_runs(artifacts: Path, order: Sequence[str]) -> list[dict[str, Any]]:
                 "name": name,
                 "time": record.get("time", ""),
                 "settings": dict(_flat(record["settings"])),
+                "damaged": "time" not in record,
                 "done": [stage for stage, manifest in made.items() if manifest],
                 "not done": [stage for stage, manifest in made.items() if not manifest],
                 "bytes": sum(manifest.size for manifest in made.values() if manifest),
@@ -49,6 +50,8 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         size = f"{run['bytes'] / 1e6:.1f} MB"
         time = run["time"].replace("T", " ")[:16]
         settings = (", ".join(told[:SHOWN]) + more) or "the embedded example"
+        if run["damaged"]:
+            settings = f"the record runs/{run['name']}.json is damaged"
         body.append([run["name"], time, stages, last, size, settings])
     header = ["run", "last change (UTC)", "stages done", "last one", "size", "settings"]
     return text_table(header, body, left=(0, 1, 3, 5))

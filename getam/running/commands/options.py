@@ -204,7 +204,7 @@ def _of_continued_run(
     if name is None or configs:
         return None
     if name in runs.names():
-        return runs.read(name)["settings"]
+        return runs.settings(name)
     if any(assignment.startswith("data.") for assignment in assignments):
         return None
     raise UserError(
@@ -228,7 +228,7 @@ def _of_named_run(
         return None
     if name not in runs.names():
         raise UserError(_no_such_run(name, runs, artifacts))
-    return runs.read(name)["settings"]
+    return runs.settings(name)
 
 
 def _no_such_run(name: str, runs: Runs, artifacts: Path) -> str:

@@ -156,6 +156,19 @@ def test_a_new_name_is_fine_where_the_data_is_named_or_a_config_given(place):
     assert "foreground " in folder.out, folder
 
 
+@pytest.mark.parametrize("content", ["", "[1]", '{"settings": 3}'])
+@pytest.mark.parametrize("command", ["run", "status", "config"])
+def test_a_damaged_record_of_a_run_does_not_become_the_example(tmp_path, content, command):
+    (tmp_path / "artifacts" / "runs").mkdir(parents=True)
+    (tmp_path / "artifacts" / "runs" / "mine.json").write_text(content)
+    plan = ("--dry-run",) if command == "run" else ()
+    told = pipeline(command, *plan, "--name", "mine", cwd=tmp_path)
+    assert told.code == 1 and "mine.json is damaged" in told.err, told
+    assert "is damaged" in pipeline("runs", cwd=tmp_path).out
+    anew = pipeline("run", "--dry-run", "--name", "mine", "--config", "bf16", cwd=tmp_path)
+    assert anew.code == 0, anew
+
+
 def test_a_folder_without_runs_says_so(tmp_path):
     told = pipeline("runs", cwd=tmp_path)
     assert (told.code, told.out.count("no named run")) == (0, 1)
