@@ -199,10 +199,11 @@ def read_instances(file: Path) -> Instances:
     """
     try:
         content = json.loads(file.read_bytes())
+        check_ids(file, content)
         names = {_whole(c["id"]): clean_name(c["name"]) for c in content["categories"]}
         photos = {
             p["id"]: Photo(
-                clean_id(Path(p["file_name"]).stem), (_side(p["height"]), _side(p["width"])), []
+                clean_id(Path(p["file_name"]).stem), (side(p["height"]), side(p["width"])), []
             )
             for p in content["images"]
         }
@@ -226,13 +227,30 @@ def read_instances(file: Path) -> Instances:
     return Instances(classes, numbers, list(photos.values()))
 
 
+def check_ids(file: Path, content: dict[str, Any]) -> None:
+    """Each id of COCO's lists ``images`` and ``categories`` names one of them.
+
+    Raises:
+        UserError: an id is there twice. Its shapes could belong to either.
+    """
+    for kind in ("images", "categories"):
+        twice = Counter(one["id"] for one in content[kind]).most_common(1)
+        if twice and twice[0][1] > 1:
+            raise UserError(
+                f"{file}: got {twice[0][1]} {kind} with the id {twice[0][0]}, expected another id "
+                f"for each. If several files were put together, number the {kind} of each further "
+                f"file anew, in its annotations too."
+            )
+
+
 def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"a category id is a {type(value).__name__}, expected a whole number")
     return value
 
 
-def _side(value: Any) -> int:
+def side(value: Any) -> int:
+    """A height or width in pixels; ValueError if it cannot be one."""
     if type(value) is not int or not 0 < value <= LONGEST_SIDE:
         raise ValueError(f"a height or width is {value!r}, expected 1 to {LONGEST_SIDE}")
     return value

@@ -56,14 +56,26 @@ def _fill(outline: Any, size: tuple[int, int]) -> np.ndarray:
         raise UserError(
             "data.kind: coco needs pycocotools, which is not installed: pip install 'getam[coco]'."
         ) from None
+    check_outline(outline, size)
     if isinstance(outline, list):
-        _check_points(outline)
         outline = coco.merge(coco.frPyObjects(outline, *size))
     else:
-        _check_runs(outline, size)
         if isinstance(outline["counts"], list):
             outline = coco.frPyObjects(outline, *size)
     return coco.decode(outline).astype(bool)
+
+
+def check_outline(outline: Any, size: tuple[int, int]) -> None:
+    """Refuse what pycocotools would crash on, or fill wrongly: of a photo of ``size`` (h, w).
+
+    Raises:
+        ValueError, TypeError, LookupError: a point that is no number or too far away, or run
+            lengths that are not as long as the photo has pixels.
+    """
+    if isinstance(outline, list):
+        _check_points(outline)
+    else:
+        _check_runs(outline, size)
 
 
 def _check_points(outline: Sequence[Sequence[float]]) -> None:

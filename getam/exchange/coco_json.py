@@ -20,6 +20,8 @@ import numpy as np
 
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
+from getam.data.coco import check_ids, side
+from getam.data.coco_outlines import check_outline, polygons
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -28,7 +30,6 @@ from getam.exchange.copies import copy_photo, own_name
 from getam.exchange.drawn import Canvas, Drawn, Reading, files_in, read_json
 from getam.exchange.polygons import outlines
 
-SHORTEST = 6  # numbers of a polygon: x and y of three points
 ANNOTATIONS = Path("annotations", "instances_default.json")
 PHOTOS = Path("images", "default")
 
@@ -124,6 +125,7 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
     for file in _files(place):
         content = read_json(file)
         try:
+            check_ids(file, content)
             names = {c["id"]: str(c["name"]) for c in content["categories"]}
             shapes: dict[Any, list[dict[str, Any]]] = {p["id"]: [] for p in content["images"]}
             for shape in content["annotations"]:
@@ -158,14 +160,14 @@ def _read_photo(
     reading: Reading,
 ) -> Drawn:
     """The shapes of a photo as a mask, in the order of the file."""
-    name, size = str(photo["file_name"]), (int(photo["height"]), int(photo["width"]))
+    name, size = str(photo["file_name"]), (side(photo["height"]), side(photo["width"]))
     canvas = Canvas(size)
     for shape in shapes:
         class_name, outline = names[shape["category_id"]], shape.get("segmentation")
-        if not outline:
+        if not outline or (isinstance(outline, list) and not polygons(outline)):
             raise UserError(
-                f"{file}: photo {name!r} has a shape of class {class_name!r} with a box and no "
-                f"outline, expected a mask or a polygon. Draw it again in the tool, or delete it."
+                f"{file}: photo {name!r} has a shape of class {class_name!r} with no "
+                f"outline, expected a mask, or a polygon of at least three points. Draw it again in the tool, or delete it."
             )
         canvas.draw(_filled(coco, outline, size), reading.names.value(class_name))
     reading.overlaps += canvas.overlaps
@@ -174,13 +176,10 @@ def _read_photo(
 
 def _filled(coco: ModuleType, outline: Any, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of polygons, or of run lengths, compressed or not."""
+    check_outline(outline, size)
     if isinstance(outline, list):
-        whole = [part for part in outline if len(part) >= SHORTEST]
-        if not whole:
-            return np.zeros(size, bool)
-        return coco.decode(coco.merge(coco.frPyObjects(whole, *size))).astype(bool)
-    if tuple(outline["size"]) != size:
-        raise ValueError(f"run lengths of {outline['size']} for a photo of {list(size)}")
+        whole = coco.frPyObjects(polygons(outline), *size)
+        return coco.decode(coco.merge(whole)).astype(bool)
     if isinstance(outline["counts"], list):
         outline = coco.frPyObjects(outline, *size)
     return coco.decode(outline).astype(bool)

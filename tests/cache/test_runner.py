@@ -223,9 +223,7 @@ class TestRecords:
         record = json.loads((project.artifacts / "runs" / "default.json").read_text())
         assert (record["keys"], set(record["unfinished"])) == ({}, set(ALL))
 
-    def test_shorter_run_keeps_the_note_of_what_an_interrupted_one_was_making(
-        self, project
-    ) -> None:
+    def test_shorter_run_keeps_the_note_of_interrupted_work(self, project) -> None:
         project.edit("toysteps/labels.py", "return", "raise LookupError\n    return")
         with pytest.raises(LookupError):
             project.run()

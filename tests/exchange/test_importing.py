@@ -143,7 +143,7 @@ def test_photo_without_shapes_is_left_out_or_background(own, tmp_path):
 
 def test_box_without_an_outline(own, tmp_path):
     file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [(0, "ant", [])])
-    refused(own, "coco", file, tmp_path, "zebra_01.jpg", "'ant'", "box and no outline")
+    refused(own, "coco", file, tmp_path, "zebra_01.jpg", "'ant'", "no outline")
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"images": 1}', "no json", '{"images": [], "a'])

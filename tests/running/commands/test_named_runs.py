@@ -163,7 +163,8 @@ def test_a_damaged_record_of_a_run_does_not_become_the_example(tmp_path, content
     (tmp_path / "artifacts" / "runs" / "mine.json").write_text(content)
     plan = ("--dry-run",) if command == "run" else ()
     told = pipeline(command, *plan, "--name", "mine", cwd=tmp_path)
-    assert told.code == 1 and "mine.json is damaged" in told.err, told
+    assert told.code == 1, told
+    assert "mine.json is damaged" in told.err
     assert "is damaged" in pipeline("runs", cwd=tmp_path).out
     anew = pipeline("run", "--dry-run", "--name", "mine", "--config", "bf16", cwd=tmp_path)
     assert anew.code == 0, anew
