@@ -108,7 +108,10 @@ def _of_sample(features_of: Features, sample: list[Record], context: Context) ->
     size = features_of.settings.batch_size
     own = shared_batches(sample, size)
     found = [*batches(context.track(features_of(own), total=len(own)), size)]
-    return dict(pair for batch in distributed.gather(found) for pair in batch)
+    if distributed.count() > 1:  # sent with its device, a tensor would stay on that of its sender
+        found = [[(image_id, patches.cpu()) for image_id, patches in batch] for batch in found]
+    gathered = distributed.gather(found)
+    return {i: patches.to(features_of.device) for batch in gathered for i, patches in batch}
 
 
 def _is_done(job: Job, kinds: Sequence[str], record: Record) -> bool:

@@ -47,6 +47,7 @@ def check(
     needs_saliency: bool = False,
     expected: Mapping[str, int] | None = None,
     problems: Sequence[str] = (),
+    draws_masks: bool = False,
 ) -> dict[str, Any]:
     """What a data set has and what is wrong with it, as JSON values.
 
@@ -59,6 +60,7 @@ def check(
         needs_saliency: a missing saliency map of the first split is a problem.
         expected: photos that a split has officially.
         problems: what reading the data set has found already.
+        draws_masks: a run draws the masks itself, of outlines as those of COCO.
 
     Returns:
         ``splits``, ``classes``, ``sizes``, ``masks``, ``corrections``, ``problems`` (what will fail
@@ -77,7 +79,8 @@ def check(
     problems += [sentence for sentence, systematic in against if systematic]
     problems += _coverage(index, used[:1], needs_saliency)
     problems += _labels(index, used)
-    notes = [*index.notes, *name_notes(index.classes), *split_notes(index, used, expected or {})]
+    notes = [*index.notes, *name_notes(index.classes)]
+    notes += split_notes(index, used, expected or {}, draws_masks)
     notes += size_notes({r.id: one.size for r, one in zip(looked, seen) if one.size})
     notes += [*told, *(sentence for sentence, systematic in against if not systematic)]
     return {

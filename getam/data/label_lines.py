@@ -20,6 +20,7 @@ from getam.data.files import known_id, refuse_lost
 from getam.errors import UserError, collected
 
 HEADER = ["image", "classes"]
+SHOWN = 200  # characters of a wrong header that are shown
 DELIMITERS = ",;\t|"
 _SPACE_AFTER_QUOTE = re.compile(r"(\") +(?=\r|\n|$)", re.MULTILINE)
 NOWHERE: Mapping[str, str] = MappingProxyType({})
@@ -86,7 +87,7 @@ def read_csv(
         refuse_lost(file, lost, "images/", elsewhere)
     several = {i: rows for i, rows in lines.items() if len(rows) > 1}
     with collected(problems):
-        _refuse_repeated(file, lines, several)
+        _refuse_repeated(file, lines, several, delimiter)
     # Line breaks separate classes.
     cells = {i: "\n".join(dict.fromkeys(c for _, c in rows)) for i, rows in lines.items()}
     return cells, _lines_note(file, several, len(lines))
@@ -105,6 +106,7 @@ def _refuse_repeated(
     file: Path,
     lines: Mapping[str, Sequence[tuple[int, str]]],
     several: Mapping[str, Sequence[tuple[int, str]]],
+    delimiter: str,
 ) -> None:
     """Several lines for a photo are right only if every line of the table has one class."""
     for image_id, rows in several.items():
@@ -117,10 +119,11 @@ def _refuse_repeated(
     if several and any(SEPARATORS.search(cell) for rows in lines.values() for _, cell in rows):
         image_id, rows = next(iter(several.items()))
         joined = ";".join(dict.fromkeys(cell for _, cell in rows))
+        cell = f'"{joined}"' if delimiter in joined else joined
         raise UserError(
             f"{file}, line {rows[1][0]}: photo {image_id!r} has a line already (line "
             f"{rows[0][0]}). Where a cell of the table has several classes, write one line per "
-            f"photo: {image_id},{joined}"
+            f"photo: {image_id}{delimiter}{cell}"
         )
 
 
@@ -173,7 +176,7 @@ def read_rows(file: Path, header: list[str]) -> list[tuple[int, list[str]]]:
     text = _text(file)
     delimiter = _delimiter(text, header)
     if delimiter is None:
-        first = next(iter(text.splitlines()), "")
+        first = next(iter(text.splitlines()), "")[:SHOWN]
         raise UserError(
             f"{file}, line 1: got {first or 'nothing'!r}, expected the header {','.join(header)}: "
             f"these {len(header)} columns, their names in small letters. Rename the columns, and "
@@ -209,7 +212,10 @@ def _delimiter(text: str, header: list[str]) -> str | None:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # a cell of over 131,072 characters
+        return []
 
 
 def _text(file: Path) -> str:

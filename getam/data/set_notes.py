@@ -11,12 +11,15 @@ from getam.data.teaching import label_notes
 LARGE = 4_000_000  # pixels of a photo that takes long to decode
 
 
-def split_notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, int]) -> list[str]:
+def split_notes(
+    index: DataIndex, used: Sequence[str], expected: Mapping[str, int], draws_masks: bool
+) -> list[str]:
     """What the used splits lack, although a run can do without it.
 
     Args:
         used: as in :func:`getam.data.check.check`.
         expected: photos that a split has officially.
+        draws_masks: a run draws the masks itself, so none is missing.
     """
     notes = []
     for name in used[:1]:
@@ -32,7 +35,8 @@ def split_notes(index: DataIndex, used: Sequence[str], expected: Mapping[str, in
                 f"labelled: the classifier does not learn from such a photo, and its pseudo label "
                 f"is a guess of the classifier."
             )
-    return notes + _unseen_notes(index, used[1:2]) + _mask_notes(index, used[:2])
+    notes += _unseen_notes(index, used[1:2])
+    return notes if draws_masks else notes + _mask_notes(index, used[:2])
 
 
 def _unseen_notes(index: DataIndex, used: Sequence[str]) -> list[str]:

@@ -167,7 +167,8 @@ def _read_photo(
         if not outline or (isinstance(outline, list) and not polygons(outline)):
             raise UserError(
                 f"{file}: photo {name!r} has a shape of class {class_name!r} with no "
-                f"outline, expected a mask, or a polygon of at least three points. Draw it again in the tool, or delete it."
+                f"outline, expected a mask, or a polygon of at least three points. Draw it again "
+                f"in the tool, or delete it."
             )
         canvas.draw(_filled(coco, outline, size), reading.names.value(class_name))
     reading.overlaps += canvas.overlaps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,10 +79,11 @@ class Names:
             return
         name = next(iter(self.unknown))
         near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0) or [self.classes[0]]
+        renamed = shlex.quote(f"{name}={near[0]}")
         raise UserError(
             f"{file}: got shapes of the unknown classes {', '.join(map(repr, self.unknown))}; the "
             f"classes of the data set are {', '.join(self.classes)}. If a class has another name "
-            f"in the tool, say so: --rename '{name}={near[0]}' (background and ignored are "
+            f"in the tool, say so: --rename {renamed} (background and ignored are "
             f"possible as well)."
         )
 

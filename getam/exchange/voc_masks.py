@@ -185,12 +185,30 @@ def _read_colours(
         raise UserError(
             f"{file}: cannot read this mask ({error}). Export it from the tool again."
         ) from None
+    if not grey:
+        _check_colours(file, named)
     keys = range(len(named)) if grey else [r << 16 | g << 8 | b for _, (r, g, b) in named]
     codes = pixels if grey else pixels.astype(np.int32) @ (1 << 16, 1 << 8, 1)
     found, inverse = np.unique(codes, return_inverse=True)
     names = {key: name for key, (name, _) in zip(keys, named)}
     values = [_value(file, names, int(code), grey, reading) for code in found]
     return np.array(values, np.uint8)[inverse.reshape(codes.shape)]
+
+
+def _check_colours(file: Path, named: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    """Each colour means one class.
+
+    Raises:
+        UserError: two names of the label map have one colour.
+    """
+    of: dict[tuple[int, ...], str] = {}
+    for name, colour in named:
+        if of.setdefault(colour, name) != name:
+            raise UserError(
+                f"{file}: {LABEL_MAP} gives {of[colour]!r} and {name!r} the same colour "
+                f"{','.join(map(str, colour))}, expected one for each. Give one of them another "
+                f"colour, and draw its pixels in it."
+            )
 
 
 def _value(file: Path, names: dict[int, str], code: int, grey: bool, reading: Reading) -> int:

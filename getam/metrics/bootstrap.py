@@ -69,6 +69,7 @@ def miou_interval(
             f"Got areas of shape {areas.shape}, expected (photos, 3, classes) with at least one "
             f"photo and one pixel."
         )
+    areas = areas[areas[:, 1:].any(axis=(1, 2))]  # a photo without a pixel says nothing
     count, shape = len(areas), areas.shape[1:]
     flat = areas.reshape(count, -1).astype(np.float64)  # exact up to 2 ** 53 pixels
     found = [

@@ -50,6 +50,7 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
         deep=deep,
         needs_saliency="folder" in config.pseudolabels.saliency,
         expected=expected,
+        draws_masks=data.kind == "coco",
     )
 
 

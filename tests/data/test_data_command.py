@@ -151,6 +151,7 @@ def test_coco_labels_are_counted_from_the_annotations(tmp_path):
     images = {row["name"]: row["images"]["train2014"] for row in told["classes"]}
     assert images == {"person": 5, "traffic light": 1, "dog": 5}
     assert told["splits"]["train2014"]["background only"] == 1
+    assert not [note for note in told["notes"] if "no masks" in note]  # a run draws them
 
 
 def test_the_report_of_a_folder_is_readable_text(folder):

@@ -133,3 +133,22 @@ def test_deep_compares_corrected_masks_with_the_labels(tmp_path):
     assert code == 1
     assert "corrected masks: the masks of" in told
     assert "other ids" in told
+
+
+def test_a_first_line_longer_than_a_cell_may_be_is_no_header(root):
+    (root / "labels.csv").write_text('{"p0": "' + "x" * 200_000 + '"}')
+    with pytest.raises(UserError, match=r"labels.csv, line 1: .*expected the header") as caught:
+        read_folder(root)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_the_line_that_a_message_proposes_is_read(root, delimiter):
+    header, lines = f"image{delimiter}classes", ['p0{}"cat;owl"', "p0{}dog", "p1{}dog", "p2{}cat"]
+    table = [line.format(delimiter) for line in lines]
+    (root / "labels.csv").write_text("\n".join([header, *table]) + "\n")
+    with pytest.raises(UserError, match="write one line per photo: ") as caught:
+        read_folder(root)
+    proposed = str(caught.value).rpartition(": ")[2]
+    (root / "labels.csv").write_text("\n".join([header, proposed, *table[2:]]) + "\n")
+    assert read_folder(root).classes == ("cat", "dog", "owl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from dataclasses import replace
 
@@ -130,3 +131,20 @@ def test_a_message_names_the_archive_and_not_where_it_is_unpacked(own, tmp_path)
         archive.writestr("readme.txt", "nothing")
     told = refused(own, "voc", tmp_path / "mine.zip", tmp_path, "mine.zip: got 0 folders")
     assert told.count("tmp") == str(tmp_path).count("tmp")
+
+
+def test_two_classes_of_one_colour_are_refused(own, tmp_path):
+    voc = tmp_path / "voc"
+    write_voc(own.batch(), voc)
+    lines = (voc / "labelmap.txt").read_text().splitlines()
+    same = [f"{line.partition(':')[0]}:128,0,0::" for line in lines[1:]]
+    (voc / "labelmap.txt").write_text("\n".join([lines[0], *same]))
+    refused(own, "voc", voc, tmp_path, "the same colour 128,0,0")
+
+
+def test_a_remedy_with_a_quote_can_be_typed(own, tmp_path):
+    names = (*CLASSES, "ant's nest")
+    file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [(0, "ant's nest", WHOLE)], names)
+    told = refused(own, "coco", file, tmp_path, "--rename")
+    words = shlex.split(told[told.index("--rename") :].partition(" (background")[0])
+    own.bring("coco", file, tmp_path / "again", words[1])

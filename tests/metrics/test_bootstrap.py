@@ -114,3 +114,10 @@ def test_a_mean_of_one_value_or_of_nan_has_no_interval():
     for values in ([1.0], [1.0, float("nan")], [[1.0, 2.0]]):
         with pytest.raises(ValueError, match="two or more finite numbers"):
             mean_interval(np.array(values))
+
+
+def test_a_photo_without_a_pixel_that_counts_changes_nothing(photos):
+    some = photos[:4]
+    empty = np.zeros_like(some[:1])
+    assert miou_interval(np.concatenate([some, empty])) == miou_interval(some)
+    assert np.isfinite(miou_interval(np.concatenate([some[:1], empty]))).all()

@@ -172,7 +172,8 @@ def _measured(
     confusion = ConfusionMatrix(classes + 1)
     if truth is not None:
         confusion.update(labels, truth)
-    score = float(confusion.miou()) if confusion.matrix.any() else None
+    miou = float(confusion.miou())
+    score = None if np.isnan(miou) else miou  # no pixel counts
     counts = np.bincount(labels.ravel(), minlength=256)
     missing = frozenset(c for c in record.labels or () if not counts[c])
     has_class = bool(counts[1 : classes + 1].any())

@@ -110,6 +110,8 @@ def _finite(value: Any) -> Any:
     """The value with None for each nan, which JSON has not."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_finite, value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -7,6 +7,7 @@ import configparser
 import fnmatch
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 
 from getam.data.images import read_mask
 from getam.data.index import Record
+from getam.running.commands.figures import _measured
 from getam.running.commands.gallery import pick
+from getam.running.commands.report import _finite
 from getam.view.page import label_uri, map_uri, photo_uri
 from tests.conftest import ROOT
 from tests.running.commands.conftest import assert_one_sentence, block
@@ -119,3 +122,13 @@ def test_mistakes(micro, tmp_path):
     assert_one_sentence(inside, "among the artifacts")
     (tmp_path / "file").touch()
     assert_one_sentence(micro("report", "-o", tmp_path / "file" / "r.html"), "cannot be written")
+
+
+def test_a_photo_in_which_no_pixel_counts_has_no_score():
+    ignored, truth = np.full((4, 4), 255, np.uint8), np.zeros((4, 4), np.uint8)
+    measured, _ = _measured(Record("a", Path(), ()), ignored, truth, 2)
+    assert measured.score is None
+
+
+def test_numbers_that_json_has_not_become_null_also_in_lists():
+    assert _finite({"a": [math.nan, (1.0, math.inf)]}) == {"a": [None, [1.0, None]]}
