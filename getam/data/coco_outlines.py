@@ -7,6 +7,7 @@ not sound. So each outline is checked first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def draw_mask(
         if outline:
             number = IGNORE if annotation.get("iscrowd") else numbers[annotation["category_id"]]
             try:
-                mask[_fill(outline, size)] = number
+                mask[filled(outline, size, _pycocotools())] = number
             except (ValueError, TypeError, OverflowError, AttributeError) as error:
                 raise UserError(
                     f"data.root: the outline of annotation {annotation.get('id')!r} of image "
@@ -48,34 +49,36 @@ def polygons(outline: Sequence[Sequence[float]]) -> list[Sequence[float]]:
     return [part for part in outline if len(part) >= SHORTEST and len(part) % 2 == 0]
 
 
-def _fill(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons, or of a run-length encoding, compressed or not."""
+def _pycocotools() -> ModuleType:
     try:
-        from pycocotools import mask as coco
+        from pycocotools import mask
     except ImportError:
         raise UserError(
             "data.kind: coco needs pycocotools, which is not installed: pip install 'getam[coco]'."
         ) from None
-    check_outline(outline, size)
-    if isinstance(outline, list):
-        outline = coco.merge(coco.frPyObjects(outline, *size))
-    else:
-        if isinstance(outline["counts"], list):
-            outline = coco.frPyObjects(outline, *size)
-    return coco.decode(outline).astype(bool)
+    return mask
 
 
-def check_outline(outline: Any, size: tuple[int, int]) -> None:
-    """Refuse what pycocotools would crash on, or fill wrongly: of a photo of ``size`` (h, w).
+def filled(outline: Any, size: tuple[int, int], coco: ModuleType) -> np.ndarray:
+    """(H, W) bool of polygons, or of a run-length encoding, compressed or not.
+
+    Args:
+        size: (H, W) of the photo.
+        coco: the module ``pycocotools.mask``.
 
     Raises:
-        ValueError, TypeError, LookupError: a point that is no number or too far away, or run
-            lengths that are not as long as the photo has pixels.
+        ValueError, TypeError, LookupError, AttributeError: a point that is no number or too far
+            away, or runs that are not as long together as the photo has pixels. pycocotools would
+            crash on these, or fill other pixels.
     """
     if isinstance(outline, list):
         _check_points(outline)
+        outline = coco.merge(coco.frPyObjects(outline, *size))
     else:
         _check_runs(outline, size)
+        if isinstance(outline["counts"], list):
+            outline = coco.frPyObjects(outline, *size)
+    return coco.decode(outline).astype(bool)
 
 
 def _check_points(outline: Sequence[Sequence[float]]) -> None:

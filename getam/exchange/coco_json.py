@@ -21,7 +21,7 @@ import numpy as np
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
 from getam.data.coco import check_ids, side
-from getam.data.coco_outlines import check_outline, polygons
+from getam.data.coco_outlines import filled, polygons
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -164,23 +164,13 @@ def _read_photo(
     canvas = Canvas(size)
     for shape in shapes:
         class_name, outline = names[shape["category_id"]], shape.get("segmentation")
-        if not outline or (isinstance(outline, list) and not polygons(outline)):
+        outline = polygons(outline) if isinstance(outline, list) else outline
+        if not outline:
             raise UserError(
                 f"{file}: photo {name!r} has a shape of class {class_name!r} with no "
                 f"outline, expected a mask, or a polygon of at least three points. Draw it again "
                 f"in the tool, or delete it."
             )
-        canvas.draw(_filled(coco, outline, size), reading.names.value(class_name))
+        canvas.draw(filled(outline, size, coco), reading.names.value(class_name))
     reading.overlaps += canvas.overlaps
     return Drawn(name, canvas.labels if shapes else None, file)
-
-
-def _filled(coco: ModuleType, outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons, or of run lengths, compressed or not."""
-    check_outline(outline, size)
-    if isinstance(outline, list):
-        whole = coco.frPyObjects(polygons(outline), *size)
-        return coco.decode(coco.merge(whole)).astype(bool)
-    if isinstance(outline["counts"], list):
-        outline = coco.frPyObjects(outline, *size)
-    return coco.decode(outline).astype(bool)
