@@ -32,7 +32,8 @@ from getam.cache.pieces import begin  # noqa: E402
 from getam.config.loading import load_config  # noqa: E402
 from getam.data.ahead import batches  # noqa: E402
 from getam.data.corrections import Corrections  # noqa: E402
-from getam.data.images import image_size, read_mask  # noqa: E402
+from getam.data.images import image_size  # noqa: E402
+from getam.data.masks import read_mask  # noqa: E402
 from getam.data.transforms import letterbox_size, resize_maps  # noqa: E402
 from getam.labels.own_classes import among  # noqa: E402
 from getam.metrics.bootstrap import class_areas, miou_interval  # noqa: E402

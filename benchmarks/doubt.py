@@ -46,9 +46,10 @@ from getam.config.loading import load_config  # noqa: E402
 from getam.config.schema import Config  # noqa: E402
 from getam.data.ahead import batches  # noqa: E402
 from getam.data.folder import read_folder  # noqa: E402
-from getam.data.images import read_mask, read_photo  # noqa: E402
+from getam.data.images import read_photo  # noqa: E402
 from getam.data.index import DataIndex, Record  # noqa: E402
 from getam.data.label_values import IGNORE  # noqa: E402
+from getam.data.masks import read_mask  # noqa: E402
 from getam.data.transforms import letterbox, normalise_images  # noqa: E402
 from getam.labels.label_agreement import COUNTS, Agreement  # noqa: E402
 from getam.labels.label_odds import held_out_expectation, label_errors, pooled  # noqa: E402
@@ -64,10 +65,9 @@ from getam.view.table import percent  # noqa: E402
 from stages.chain import chain, choice  # noqa: E402
 from stages.shared import multi_hot  # noqa: E402
 
-FIRST, FIFTH = 0.1, 0.2
+FIRST, FIFTH, BATCH = 0.1, 0.2, 8
 KINDS = ("wrong", "missing", "extra")
 TOLD = (("wrong",), ("missing",), ("extra",), ("wrong", "missing"), KINDS)
-BATCH = 8
 config_options = [
     click.option("--config", "configs", multiple=True, help="As of the command run."),
     click.option("--set", "assignments", multiple=True, help="As of the command run."),

@@ -34,8 +34,9 @@ from rounds import copy_bandwidth, peak_mib, wait
 from getam.cache.pieces import begin
 from getam.config.schema import PseudoLabels
 from getam.data.alike import groups_of_alike
-from getam.data.images import read_mask, write_scores
+from getam.data.images import write_scores
 from getam.data.index import Record
+from getam.data.masks import read_mask
 from getam.labels.pamr import DILATIONS, pamr
 from getam.labels.photo_batch import batch_bytes, photo_bytes
 from getam.labels.saliency import Saliency

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.data.images import image_size, read_mask
+from getam.data.images import image_size
+from getam.data.masks import read_mask
 from getam.data.transforms import letterbox_size
 from getam.errors import UserError
 from getam.labels.label_agreement import COUNTS, Agreement

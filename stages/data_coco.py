@@ -47,7 +47,7 @@ def run(job: Job) -> dict[str, Any]:
         if split in annotation_files(root):
             file = annotation_files(root)[split]
             instances = read_instances(file)
-            check_photos(root / split, instances.photos, ids)
+            check_photos(root / split, instances.photos, known.split(split))
             ids = [photo.id for photo in instances.photos]
             classes = same_classes(file, classes, instances.classes)
             skipped += instances.skipped()

@@ -20,9 +20,10 @@ from torch import nn
 from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import image_size, read_mask, read_photo
+from getam.data.images import image_size, read_photo
 from getam.data.kept import kept
 from getam.data.label_values import IGNORE
+from getam.data.masks import read_mask
 from getam.data.transforms import letterbox_size, resize_maps
 from getam.errors import UserError
 from getam.networks.build import build_deeplab, normalisation, save_network

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from getam.data.ahead import Behind, read_ahead
-from getam.data.images import image_size, read_mask, read_photo
+from getam.data.images import image_size, read_photo
+from getam.data.masks import read_mask
 from getam.data.transforms import letterbox, normalise_images, on_device, resize_maps
 from getam.labels.label_agreement import COUNTS, Agreement
 from getam.labels.label_odds import LabelErrors, held_out_expectation, label_errors, pooled

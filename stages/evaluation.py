@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from getam.data.images import read_mask, read_scores
+from getam.data.images import read_scores
 from getam.data.label_values import IGNORE
 from getam.data.mask_labels import MaskLabels, values_of
+from getam.data.masks import read_mask
 from getam.data.transforms import resize_maps
 from getam.labels.patch_classes import unstacked
 from getam.maps.file import MapFile

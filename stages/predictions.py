@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from getam.data.ahead import read_ahead
-from getam.data.images import read_mask, read_photo
+from getam.data.images import read_photo
+from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.data.resizing import Second
 from getam.networks.memory import large_arrays_given_back

@@ -15,7 +15,7 @@ from PIL import Image
 
 from getam.data.coco import read_instances
 from getam.data.coco_outlines import draw_mask
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from pipeline import main
 from tests.conftest import TINY, Result
 from tests.trees import VOC_OBJECTS, VOC_SETTINGS, VOC_SPLITS, make_coco, make_voc, voc_mask

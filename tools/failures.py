@@ -17,8 +17,8 @@ import click
 import numpy as np
 from matplotlib.figure import Figure
 
-from getam.data.images import read_mask
 from getam.data.label_values import IGNORE
+from getam.data.masks import read_mask
 from getam.metrics.segmentation import ConfusionMatrix
 
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)

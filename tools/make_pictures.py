@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from getam.config.loading import load_config
-from getam.data.images import read_image, read_mask, read_saliency, read_scores
+from getam.data.images import read_image, read_scores
 from getam.data.index import Record
+from getam.data.masks import read_mask, read_saliency
 from getam.networks.inference import segment_tiles
 from getam.networks.tiling import cut, label_parts
 from getam.running.commands.current import CurrentRun

@@ -15,13 +15,19 @@ from getam.data.broken_off import may_break_off
 from getam.data.class_names import as_yaml, counted, name_notes
 from getam.data.deep_photos import in_its_range
 from getam.data.heic import check_readable, is_heic
-from getam.data.images import image_size, read_photo, read_saliency
+from getam.data.images import image_size, read_photo
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
+from getam.data.masks import (
+    check_mask_mode,
+    check_saliency_header,
+    check_saliency_values,
+    read_saliency,
+)
 from getam.data.palette import voc_palette
 from getam.data.set_notes import size_notes, split_notes
 from getam.data.teaching import label_problems, unlabelled
-from getam.errors import UserError
+from getam.errors import UserError, collected
 
 READERS = 8  # threads: reading headers waits for the disk
 
@@ -77,6 +83,7 @@ def check(
     problems += [*unreadable, *_overlap(index, used[:2])]
     problems += [problem for one in seen for problem in one.problems]
     problems += [sentence for sentence, systematic in against if systematic]
+    problems += [p for p in _faint_maps(index, used[:1]) if p not in problems]
     problems += _coverage(index, used[:1], needs_saliency)
     problems += _labels(index, used)
     notes = [*index.notes, *name_notes(index.classes)]
@@ -160,6 +167,15 @@ def _labels(index: DataIndex, used: Sequence[str]) -> list[str]:
     return problems
 
 
+def _faint_maps(index: DataIndex, used: Sequence[str]) -> list[str]:
+    """Whether the saliency maps seem to have 1 for 255."""
+    problems: list[str] = []
+    for name in used:
+        with collected(problems):
+            check_saliency_values([r.saliency for r in index.split(name) if r.saliency])
+    return problems
+
+
 def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> list[str]:
     problems = []
     for name in used:
@@ -236,7 +252,11 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
         return Seen(None, None, values, (str(error),))
     try:
         if record.saliency is not None:
-            read_saliency(record.saliency, size) if deep else _same_size(record.saliency, size)
+            if deep:
+                read_saliency(record.saliency, size)
+            else:
+                _same_size(record.saliency, size, "saliency map")
+                check_saliency_header(record.saliency)
     except UserError as error:
         problems.append(str(error))
     try:
@@ -254,8 +274,8 @@ def _look(index: DataIndex, record: Record, deep: bool) -> Seen:
     return Seen(size, colours, values, tuple(problems), corrected)
 
 
-def _same_size(path: Path, size: tuple[int, int]) -> None:
-    found = image_size(path)
+def _same_size(path: Path, size: tuple[int, int], what: str) -> None:
+    found = image_size(path, what)
     if found != size:
         raise UserError(
             f"{path}: got {found[1]} x {found[0]}, expected {size[1]} x {size[0]} as its photo "
@@ -265,14 +285,10 @@ def _same_size(path: Path, size: tuple[int, int]) -> None:
 
 def _mask_colours(path: Path, size: tuple[int, int]) -> str:
     """How a mask shows its class ids, from its header: VOC palette, other palette or grey."""
-    _same_size(path, size)
+    _same_size(path, size, "mask")
     with Image.open(path) as image:
+        check_mask_mode(path, image)
         if image.mode == "L":
             return "grey"
-        if image.mode == "P":
-            colours = image.palette.palette
-            return "VOC palette" if voc_palette().startswith(colours) else "other palette"
-    raise UserError(
-        f"{path}: got a mask in mode {image.mode}, expected a palette or grey PNG whose values "
-        f"are class ids. Convert colours to class ids first."
-    )
+        colours = image.palette.palette
+        return "VOC palette" if voc_palette().startswith(colours) else "other palette"

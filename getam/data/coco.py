@@ -25,13 +25,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from getam.cache import in_threads
 from getam.data.class_names import check_classes, clean_name
 from getam.data.coco_outlines import polygons
 from getam.data.files import IMAGES, SALIENCY, clean_id, find_files, is_hidden
+from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
 from getam.data.unread import left_out_note, unread_notes
 from getam.errors import UserError
 
+READERS = 8  # threads: reading headers waits for the disk
 LONGEST_SIDE = 65_535  # of a photo, in pixels: that of a JPEG file
 
 
@@ -149,7 +152,7 @@ def read_coco(
         labels = {i: tuple(numbers[n] for n in names) for i, names in instances.labels().items()}
         records = index.splits.get(split, ())
         if records:
-            check_photos(root / split, instances.photos, [record.id for record in records])
+            check_photos(root / split, instances.photos, records)
         labelled[split] = [replace(r, labels=labels[r.id]) for r in records if r.id in labels]
         notes += left_out_note([r.id for r in records], labels, file.name)
         notes += instances.notes(file)
@@ -176,18 +179,27 @@ def same_classes(file: Path, before: tuple[str, ...], classes: tuple[str, ...]) 
     return classes
 
 
-def check_photos(folder: Path, photos: Sequence[Photo], ids: Collection[str]) -> None:
-    """Whether the folder has each annotated photo; ``ids`` are those it has.
+def check_photos(folder: Path, photos: Sequence[Photo], records: Sequence[Record]) -> None:
+    """Whether the folder, with these records, has each annotated photo in its annotated size.
 
     Raises:
         UserError: it has not.
     """
-    missing = sorted({photo.id for photo in photos} - set(ids))
+    files = {record.id: record.image for record in records}
+    missing = sorted({photo.id for photo in photos} - files.keys())
     if missing:
         raise UserError(
             f"{folder}: {len(missing)} of {len(photos)} annotated images are missing, "
             f"{missing[0]}.jpg first. Unpack {folder.name}.zip again."
         )
+    sizes = in_threads(lambda photo: image_size(files[photo.id]), photos, READERS)
+    for photo, size in zip(photos, sizes):
+        if size != photo.size:
+            raise UserError(
+                f"{files[photo.id]}: got a photo of {size[1]} x {size[0]} pixels (width x height, "
+                f"upright), but its annotations are for {photo.size[1]} x {photo.size[0]}. Put the "
+                f"photo back that was annotated, or annotate this one."
+            )
 
 
 def read_instances(file: Path) -> Instances:

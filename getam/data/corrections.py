@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from getam.data.class_names import clean_name
-from getam.data.files import MASKS, find_files, read_ids, read_lines
+from getam.data.files import MASKS, find_files
+from getam.data.photo_lists import read_ids, read_lines
 from getam.data.unread import unread_notes
 from getam.errors import UserError
 

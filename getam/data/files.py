@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import MappingProxyType
 
-from getam.errors import UserError, collected
+from getam.errors import UserError
 
 HEIC = (".heic", ".heif")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *HEIC)
@@ -16,7 +15,6 @@ SALIENCY = (".png", ".jpg", ".jpeg")
 MASKS = (".png",)
 RESERVED = ("classes.txt", "data.intensity_range")  # what tables by id have beside the ids
 LONGEST = 255  # bytes of a file name, on nearly every disk
-LISTED = 20  # lines of a list that a sentence names
 SUFFIX = ".png"  # of the files that are written for an image
 
 
@@ -50,6 +48,11 @@ def find_files(
             raise UserError(
                 f"{entry.path}: this link to a folder is not followed. Put the folder itself there."
             )
+        if suffix in suffixes and entry.is_symlink() and not os.path.exists(entry.path):
+            raise UserError(
+                f"{entry.path}: this link leads to a file that is not there. Put the file itself "
+                f"there, or remove the link."
+            )
         if suffix not in suffixes or (parents and not nested) or not entry.is_file():
             if unread is not None:
                 unread.append("/".join((*parents, entry.name)))
@@ -66,82 +69,6 @@ def find_files(
             )
         found[image_id] = Path(entry.path)
     return found
-
-
-def refuse_lost(
-    file: Path,
-    lost: Mapping[str, str],
-    folder: str,
-    elsewhere: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Refuse the ids in a list that there is no photo of, all in one sentence.
-
-    Args:
-        lost: id -> where it stands in the file, such as ``line 4``; empty where that has no name.
-        folder: where the photos should be.
-        elsewhere: id -> the path of a photo in a sub-folder that is not read.
-
-    Raises:
-        UserError: there are such ids.
-    """
-    if not lost:
-        return
-    image_id, place = next(iter(lost.items()))
-    hidden = [i for i in lost if is_hidden(i) and "/" not in i]
-    found = [elsewhere[key] for i in lost if (key := _stem(i)) in elsewhere]
-    hints = [
-        hidden
-        and "Files whose names begin with . or @ are passed over, as they are notes of the "
-        "system: rename such a photo and its line.",
-        found
-        and f"{len(found)} of these photos are in sub-folders, {found[0]!r} first. With a "
-        f"label table no sub-folder is read: move all photos into {folder} itself.",
-        len(found) + len(hidden) < len(lost) and "Add each photo, or remove its line.",
-    ]
-    remedy = " ".join(hint for hint in hints if hint)
-    if len(lost) == 1:
-        where = f"{file}, {place}" if place else file
-        raise UserError(f"{where}: got {image_id!r}, but {folder} has no such photo. {remedy}")
-    listed = ", ".join(f"{place} {i!r}".strip() for i, place in [*lost.items()][:LISTED])
-    more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
-    raise UserError(
-        f"{file}: {len(lost)} lines name photos that {folder} does not have: {listed}{more}. "
-        f"{remedy}"
-    )
-
-
-def known_id(name: str, photos: Collection[str]) -> str:
-    """The id that a line of a list names: an id, the file name of a photo, or its path.
-
-    A path begins at the data folder or at ``images/``. What names no photo is returned as it is.
-
-    >>> known_id("IMG_0.JPEG", {"IMG_0"}), known_id("IMG_0.1", {"IMG_0.1"})
-    ('IMG_0', 'IMG_0.1')
-    >>> known_id("images/IMG_0.jpg", {"IMG_0"}), known_id("cat/0.jpg", {"cat_0"})
-    ('IMG_0', 'cat_0')
-    """
-    image_id = clean_id(name.strip())
-    if image_id in photos:
-        return image_id
-    for text in (image_id, _joined(image_id)):
-        stem, ending = os.path.splitext(text)
-        if text in photos:
-            return text
-        if ending.lower() in IMAGES and stem in photos:
-            return stem
-    return image_id
-
-
-def _joined(path: str) -> str:
-    """The id of a path below the data folder or below ``images/``: ``cat/0`` is ``cat_0``."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    return "_".join(parts[1:] if parts[:1] == ["images"] else parts)
-
-
-def _stem(name: str) -> str:
-    """The name of a photo without the folders before it and its ending."""
-    stem, ending = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])
-    return stem if ending.lower() in IMAGES else name
 
 
 def clean_id(name: str) -> str:
@@ -215,53 +142,3 @@ def _entries(
 
 def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
-
-
-def read_lines(file: Path) -> list[tuple[int, str]]:
-    """Number and text of each line of a text file, stripped, without the blank ones.
-
-    Raises:
-        UserError: a file that cannot be read.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"{file}: cannot read this list ({reason}).") from None
-    return [
-        (number, clean_id(line.strip())) for number, line in enumerate(lines, 1) if line.strip()
-    ]
-
-
-def read_ids(
-    file: Path,
-    photos: Collection[str],
-    folder: str,
-    id_of: Callable[[str], str] = str,
-    problems: list[str] | None = None,
-) -> list[str]:
-    """The image ids of a split list; ``id_of`` takes the id, or the file name, from a line.
-
-    Args:
-        problems: gets each mistake, whose line is then left out; None: it is raised.
-
-    Raises:
-        UserError: a line that is not among ``photos`` (those of ``folder``), or one given twice.
-    """
-    seen: dict[str, int] = {}
-    lost: dict[str, str] = {}
-    for number, line in read_lines(file):
-        image_id = known_id(id_of(line), photos)
-        if image_id not in photos:
-            lost.setdefault(image_id, f"line {number}")
-            continue
-        with collected(problems):
-            if image_id in seen:
-                raise UserError(
-                    f"{file}: photo {image_id!r} stands there twice (lines {seen[image_id]} and "
-                    f"{number}), expected once. Remove one of the lines."
-                )
-            seen[image_id] = number
-    with collected(problems):
-        refuse_lost(file, lost, folder)
-    return list(seen)

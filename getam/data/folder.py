@@ -27,18 +27,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from getam.data.class_names import check_classes, check_name, clean_name, ordered
-from getam.data.files import (
-    IMAGES,
-    MASKS,
-    SALIENCY,
-    clean_id,
-    find_files,
-    is_hidden,
-    printable,
-    read_lines,
-)
+from getam.data.files import IMAGES, MASKS, SALIENCY, clean_id, find_files, is_hidden, printable
 from getam.data.index import DataIndex, Record
 from getam.data.label_table import LabelTable, read_table
+from getam.data.photo_lists import read_lines
 from getam.data.splits import default_splits, default_splits_note, read_splits
 from getam.data.unread import find_matching, left_out_note, unread_notes
 from getam.errors import UserError, collected, raise_first

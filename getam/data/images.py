@@ -1,4 +1,4 @@
-"""Images, masks, saliency maps and scores in files, with errors that name the file."""
+"""Photos and other images in files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from getam.data.intensity import (
     to_levels,
     upright_values,
 )
-from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,10 +56,10 @@ def read_image(path: Path, intensities: Range | None = None) -> np.ndarray:
     """
     image, values = _load(path)
     if values is not None:
-        image = _to_rgb(_in_range(path, image.mode, values, intensities))
+        image = to_rgb(_in_range(path, image.mode, values, intensities))
     elif image.mode != "RGB":
         _say_once(image.mode, f"{path}: converted from mode {image.mode} to RGB")
-        image = _to_rgb(image)
+        image = to_rgb(image)
     return _pixels(image)
 
 
@@ -87,7 +86,7 @@ def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
     """The upright image, or of a deep one its upright values."""
     check_readable([path])
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             if is_deep(image):
                 return image, upright_values(image, path)
             return _upright(image), None
@@ -122,54 +121,15 @@ def _fits_16_bit(values: np.ndarray) -> bool:
     return values.dtype.kind == "i" and low <= values.min() and values.max() <= high
 
 
-def read_saliency(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A saliency map as (H, W) float32 in [0, 1]; it must have ``size`` (H, W).
-
-    Raises:
-        UserError: a missing, truncated or unreadable file, or one of another size.
-    """
-    image = _open(path)
-    array = np.asarray(image if image.mode == "L" else _to_rgb(image).convert("L"))
-    _check_size(path, array, size, "saliency map")
-    return array.astype(np.float32) / 255
-
-
-def read_mask(
-    path: Path, size: tuple[int, int] | None = None, classes: int = MOST_CLASSES
-) -> np.ndarray:
-    """A mask as (H, W) uint8: 0 background, 1..``classes``, 255 ignore.
-
-    Raises:
-        UserError: an unreadable file, another ``size`` (H, W), colours instead of indices, or
-            a value that is no class.
-    """
-    image = _open(path)
-    if image.mode not in ("P", "L"):
-        raise UserError(
-            f"{path}: got a mask in mode {image.mode}, expected a palette or grey PNG whose values "
-            f"are class ids (0 background, 255 ignore). Convert colours to class ids first."
-        )
-    mask = np.array(image)
-    if size is not None:
-        _check_size(path, mask, size, "mask")
-    wrong = mask[(mask > classes) & (mask != IGNORE)]
-    if wrong.size:
-        raise UserError(
-            f"{path}: got the value {wrong[0]} in this mask, expected 0 (background), "
-            f"1 to {classes} (class ids) or 255 (ignore)."
-        )
-    return mask
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an upright image, from its header alone.
+def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
+    """(H, W) of an upright image, from its header alone; ``what`` it is, for errors.
 
     Raises:
         UserError: a missing or unreadable file.
     """
     check_readable([path])
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             width, height = image.size
             if isinstance(image, TiffImageFile):  # its size may be the upright one already
                 width, height = image.tag_v2[256], image.tag_v2[257]
@@ -178,7 +138,7 @@ def image_size(path: Path) -> tuple[int, int]:
             exif = image.getexif() if whole else Image.Image.getexif(image)
             turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # Pillow raises many kinds on broken files
-        raise UserError(_unreadable(path, error)) from None
+        raise UserError(_unreadable(path, error, what)) from None
     return (width, height) if turned else (height, width)
 
 
@@ -208,19 +168,20 @@ def read_scores(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """An image file. Pillow gets no path: it would map a turned TIFF to memory in a wrong shape."""
     with path.open("rb") as file, Image.open(file) as image:
         yield image
 
 
-def _open(path: Path) -> Image.Image:
+def open_upright(path: Path, what: str) -> Image.Image:
+    """An image file as it is, decoded and turned upright; ``what`` it is, for errors."""
     check_readable([path])
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             return _upright(image)
     except Exception as error:  # Pillow raises many kinds on broken files
-        raise UserError(_unreadable(path, error)) from None
+        raise UserError(_unreadable(path, error, what)) from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -230,20 +191,22 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception, what: str = "photo") -> str:
+    """What to do; ``what`` the file is. A photo may stand in a label table and in lists too."""
+    lines = "its lines in the label table and in the lists of photos"
     if isinstance(error, FileNotFoundError):
-        return (
-            f"{path}: this file is missing. Put it back, or delete its lines in labels.csv and in "
-            f"splits/ if it has any."
-        )
+        instead = f", or delete {lines}" if what == "photo" else ""
+        return f"{path}: this {what} is missing. Put it back{instead}."
+    kinds = "JPEG, PNG, BMP, TIFF, WebP or HEIC" if what == "photo" else "PNG"
+    also = f" and {lines}" if what == "photo" else ""
     return (
-        f"{path}: cannot read this file ({error}). Expected a whole JPEG, PNG, BMP, TIFF, WebP or "
-        f"HEIC file. Replace the file, or delete it and its lines in labels.csv and in splits/ if "
-        f"it has any."
+        f"{path}: cannot read this {what} ({error}). Expected a whole {kinds} file. Replace the "
+        f"file, or delete it{also}."
     )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB: alpha over white, 16 bits by their first eight."""
     if image.mode.startswith("I"):
         return Image.fromarray(to_levels(np.asarray(image), FULL_16_BIT)).convert("RGB")
     if image.has_transparency_data:
@@ -259,12 +222,3 @@ def _say_once(kind: str, message: str) -> None:
         _said.add(kind)
     if new:
         warnings.warn(f"{message} (said once for all photos like it).", stacklevel=4)
-
-
-def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str) -> None:
-    if array.shape != tuple(size):
-        raise UserError(
-            f"{path}: got a {what} of {array.shape[1]} x {array.shape[0]}, expected "
-            f"{size[1]} x {size[0]} as its image has (width x height). Make it again at the size "
-            f"of the image."
-        )

@@ -174,9 +174,10 @@ class DataIndex:
             size: (H, W) that the mask must have; without it that of the image, from its header.
 
         Raises:
-            UserError: as ``getam.data.images.read_mask``.
+            UserError: as ``getam.data.masks.read_mask``.
         """
-        from getam.data.images import image_size, read_mask
+        from getam.data.images import image_size
+        from getam.data.masks import read_mask
 
         size = size or image_size(record.image)
         mask = read_mask(record.mask, size, len(self.mask_classes or self.classes))

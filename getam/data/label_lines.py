@@ -1,7 +1,8 @@
 """The lines of ``labels.csv`` and ``labels.json``: image id -> its cell or its names, unread.
 
 A ``labels.csv`` may have a line per photo, or a line per photo and class: if no cell has several
-classes, and photos have several lines, the lines of a photo count together.
+classes, and photos have several lines, the lines of a photo count together. Then a cell of several
+words is one class, if a photo of several lines has it; else ``classes.txt`` must tell.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from getam.data.class_names import SEPARATORS
-from getam.data.files import known_id, refuse_lost
+from getam.data.photo_lists import known_id, refuse_lost
 from getam.errors import UserError, collected
 
 HEADER = ["image", "classes"]
@@ -38,32 +39,32 @@ def read_json(
         UserError: as :func:`getam.data.label_table.read_table`.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = [(file, key, value) for key, value in pairs]
-        return each_once(file, entries, images, "images/", elsewhere, problems)
-
     try:
-        table = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+        # An object becomes a tuple of pairs, so that a photo that is there twice is seen.
+        table = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except OSError as error:
         raise UserError(f"{file}: cannot read the label table ({error.strerror}).") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not JSON in UTF-8 ({error}).") from None
-    if not isinstance(table, dict):
+    if not isinstance(table, tuple):
         raise UserError(f"{file}: got a {type(table).__name__}, expected {{image id: [classes]}}.")
-    lists = {}
-    for image_id, names in table.items():
+    entries = []
+    for image_id, names in table:
         with collected(problems):
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                got = "an object {...}" if isinstance(names, tuple) else repr(names)[:SHOWN]
                 raise UserError(
-                    f"{file}: photo {image_id!r} has {names!r}, expected a list of class names."
+                    f"{file}: {image_id!r} has {got}, expected a list of class names. Write one "
+                    f'object, with a list for each photo: {{"photo": ["cat", "dog"]}}.'
                 )
-            lists[image_id] = names
-    return lists
+            entries.append((file, image_id, names))
+    return each_once(file, entries, images, "images/", elsewhere, problems)
 
 
 def read_csv(
     file: Path,
     images: Collection[str],
+    listed: Collection[str],
     elsewhere: Mapping[str, str],
     problems: list[str] | None,
 ) -> tuple[dict[str, str], list[str]]:
@@ -84,10 +85,12 @@ def read_csv(
             else:
                 lost.setdefault(image_id, f"line {number}")
     with collected(problems):
-        refuse_lost(file, lost, "images/", elsewhere)
+        refuse_lost(file, lost, "images/", images, elsewhere)
     several = {i: rows for i, rows in lines.items() if len(rows) > 1}
     with collected(problems):
         _refuse_repeated(file, lines, several, delimiter)
+    with collected(problems):
+        _refuse_words(file, lines, several, listed)
     # Line breaks separate classes.
     cells = {i: "\n".join(dict.fromkeys(c for _, c in rows)) for i, rows in lines.items()}
     return cells, _lines_note(file, several, len(lines))
@@ -127,6 +130,28 @@ def _refuse_repeated(
         )
 
 
+def _refuse_words(
+    file: Path,
+    lines: Mapping[str, Sequence[tuple[int, str]]],
+    several: Mapping[str, Sequence[tuple[int, str]]],
+    listed: Collection[str],
+) -> None:
+    """One photo with several lines does not make one class of ``cat dog`` elsewhere."""
+    repeated = [i for i, rows in several.items() if len({cell for _, cell in rows}) > 1]
+    if not repeated or listed:  # with classes.txt, what is no class is refused as unknown
+        return
+    known = {cell for i in repeated for _, cell in several[i]}
+    cells = ((number, i, cell) for i, rows in lines.items() for number, cell in rows)
+    for number, image_id, cell in cells:
+        if len(cell.split()) > 1 and cell not in known:
+            raise UserError(
+                f"{file}, line {number}: photo {image_id!r} has {cell!r}, which may be one class "
+                f"or several, as photos have several lines ({repeated[0]!r} first). If it is one "
+                f"class, list the class names in classes.txt, one a line. If it is several, write "
+                f"one line per photo."
+            )
+
+
 def _lines_note(file: Path, several: Mapping[str, Any], count: int) -> list[str]:
     if not several:
         return []
@@ -163,7 +188,7 @@ def each_once(
                 )
             table[image_id] = value
     with collected(problems):
-        refuse_lost(file, lost, folder, elsewhere)
+        refuse_lost(file, lost, folder, images, elsewhere)
     return table
 
 

@@ -50,7 +50,7 @@ def read_table(
     """
     if file.suffix == ".json":
         return _cleaned(read_json(file, images, elsewhere, problems), [])
-    cells, notes = read_csv(file, images, elsewhere, problems)
+    cells, notes = read_csv(file, images, listed, elsewhere, problems)
     names, more = split_cells(cells, set(listed), file, problems)
     return _cleaned(names, notes + more)
 

@@ -1,6 +1,6 @@
 """Label images: indexed PNG with the VOC palette, so that any viewer shows the classes apart.
 
-They are read back with ``getam.data.images.read_mask``.
+They are read back with ``getam.data.masks.read_mask``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_label_png(path: str | PathLike[str], labels: np.ndarray) -> None:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from getam.data.images import read_mask
+    >>> from getam.data.masks import read_mask
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_label_png(Path(folder) / "a.png", np.array([[0, 1], [2, 255]], np.uint8))
     ...     read_mask(Path(folder) / "a.png").tolist()

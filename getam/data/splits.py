@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from getam.data.files import is_hidden, read_ids
+from getam.data.files import is_hidden
 from getam.data.index import Record
+from getam.data.photo_lists import read_ids
 from getam.errors import UserError, collected
 
 IN_VAL = 0.2  # of the photos
@@ -40,8 +41,9 @@ def default_splits(
 ) -> dict[str, list[str]]:
     """train and val: about every fifth photo is in val, chosen by a hash of its id.
 
-    Of a class of which no photo would be in val, the photo with the lowest hash is, if the class
-    has several.
+    A class of which no photo would be in train gets the one with the highest hash there. A class of
+    which no photo would be in val gets the one with the lowest hash there, if train keeps a photo
+    of each class without it.
 
     Args:
         labels: image id -> its class names; photos without labels may be missing.
@@ -51,9 +53,15 @@ def default_splits(
     """
     places = {image_id: _place(image_id) for image_id in photos}
     val = {image_id for image_id, place in places.items() if place < IN_VAL}
-    for shown in _photos_by_class(places, labels).values():
-        if len(shown) > 1 and val.isdisjoint(shown):
-            val.add(min(shown, key=places.__getitem__))
+    shown = _photos_by_class(places, labels)
+    for ids in shown.values():
+        if val.issuperset(ids):
+            val.remove(max(ids, key=places.__getitem__))
+    for ids in shown.values():
+        if val.isdisjoint(ids):
+            free = [i for i in ids if all(_keeps(shown[name], val, i) for name in labels[i])]
+            if free:
+                val.add(min(free, key=places.__getitem__))
     return {"train": [i for i in places if i not in val], "val": [i for i in places if i in val]}
 
 
@@ -75,6 +83,11 @@ def _photos_by_class(
         for name in sorted(set(labels.get(image_id, ()))):
             found.setdefault(name, []).append(image_id)
     return dict(sorted(found.items()))
+
+
+def _keeps(ids: Iterable[str], val: Collection[str], image_id: str) -> bool:
+    """Whether train keeps one of these photos without the photo ``image_id``."""
+    return any(i != image_id and i not in val for i in ids)
 
 
 def _place(image_id: str) -> float:

@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from getam.cache import in_threads
-from getam.data.files import MASKS, SALIENCY, find_files, is_hidden, read_ids
+from getam.data.files import MASKS, SALIENCY, find_files, is_hidden
 from getam.data.index import DataIndex, Record
+from getam.data.photo_lists import read_ids
 from getam.data.unread import find_matching, unread_notes
 from getam.errors import UserError
 

@@ -14,11 +14,13 @@ from PIL import Image
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
 from getam.data.corrections import CLASSES, check_meaning, listed_classes
-from getam.data.files import MASKS, find_files, read_ids
+from getam.data.files import MASKS, find_files
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
-from getam.data.label_values import BACKGROUND
+from getam.data.label_values import BACKGROUND, IGNORE
+from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
+from getam.data.photo_lists import read_ids
 from getam.errors import UserError
 from getam.exchange.archive import unpacked
 from getam.exchange.batch import SAMPLE
@@ -70,8 +72,10 @@ class Importer:
         self.done = Imported()
         self._unknown: list[str] = []
         self._empty: list[str] = []
+        self._before: dict[str, Path] = {}
         self._more: list[str] = []
         self._in_sample: list[str] = []
+        self._kept = 0
 
     def run(
         self, kind: str, file: Path, folder: Path, sample: Path | None, track: Callable
@@ -86,7 +90,8 @@ class Importer:
         self._refuse_photos(folder)
         classes, listed_before = self.data.mask_classes or self.data.classes, listed_classes(folder)
         check_meaning(folder, listed_before, classes)
-        is_new = bool(listed_before) or not find_files(folder, MASKS, nested=True)
+        self._before = find_files(folder, MASKS, nested=True)
+        is_new = bool(listed_before) or not self._before
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
             unpacked(file) as place,
@@ -132,7 +137,7 @@ class Importer:
                 f"{drawn.where}: got a second mask for photo {record.id!r} (as {drawn.name!r}), "
                 f"expected one. Export each photo once, or remove one of the two."
             )
-        labels = self._sized(drawn, record)
+        labels = self._with_other_classes(self._sized(drawn, record), record)
         write_label_png(folder / f"{record.id}.png", labels)
         self.done.ids.append(record.id)
         if drawn.in_sample:
@@ -158,6 +163,19 @@ class Importer:
             f"{drawn.where}: the mask of photo {record.id!r} is {width} x {height}, expected "
             f"{wide} x {tall} as {record.image} is (width x height). {cause}"
         )
+
+    def _with_other_classes(self, labels: np.ndarray, record: Record) -> np.ndarray:
+        """What the mask before has of classes that are not among data.classes stays: to the tool
+        these pixels were ignored ones.
+        """
+        before = self._before.get(record.id)
+        if before is None or not self.data.mask_classes:
+            return labels
+        old = read_mask(before, labels.shape, len(self.data.mask_classes))
+        used = self.data.mask_values(np.arange(len(self.data.classes) + 1))
+        kept = (labels == IGNORE) & (old != IGNORE) & ~np.isin(old, used)
+        self._kept += bool(kept.any())
+        return np.where(kept, old, labels)
 
     def _has_other_classes(self, record: Record, labels: np.ndarray) -> bool:
         """Whether the mask shows a class that the photo is not labelled with."""
@@ -229,6 +247,14 @@ class Importer:
 
     def _note(self) -> None:
         notes = [*self.reading.notes(), *self.done.notes]
+        if self._kept:
+            masks = counted(self._kept, "mask keeps", "masks keep")
+            notes.append(
+                f"{masks} what it had before of classes that are not in data.classes, where the "
+                f"tool has ignored pixels."
+            )
+        if not self.as_background:  # a tool may have a photo twice, and annotated once
+            self._empty = [i for i in self._empty if i not in self.done.ids]
         if self._empty:
             taken = "taken as background alone" if self.as_background else "left out"
             notes.append(

@@ -31,6 +31,11 @@ from getam.exchange.drawn import Canvas, Drawn, Reading, files_in, read_json
 LOCAL = "/data/local-files/?d="  # Label Studio's address of files below its document root
 IMAGE, LABEL = "image", "label"  # names of the tags of the labelling interface
 MODEL = "GETAM"
+NO_SHAPES = (  # results of these types are words or numbers, though they may belong to a shape
+    *("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy"),
+    "textarea",
+)
+GEOMETRY = ("points", "x", "vertices", "imageDataURL")
 
 
 def write_label_studio(batch: Batch, folder: Path, address: str | None = None) -> str:
@@ -138,20 +143,40 @@ def _name_in(address: str) -> str:
 def _draw(file: Path, name: str, result: list[dict[str, Any]], reading: Reading) -> np.ndarray:
     """The regions of an annotation; an empty (0, 0) mask where there is none."""
     canvas = None
-    for region in result:
-        value = region.get("value", {})
+    shapes = [region for region in result if _is_shape(region)]
+    with_class = {region.get("id") for region in shapes if _class_of(region)}
+    for region in shapes:
+        value, named = region["value"], _class_of(region)
         if "rle" not in value:
-            if str(region.get("type", "")).endswith("labels"):
-                raise UserError(
-                    f"{file}: photo {name!r} has a shape of the type {region['type']}, expected "
-                    f"shapes that are drawn with the brush. Draw it with the brush, or delete it."
-                )
-            continue
+            raise UserError(
+                f"{file}: photo {name!r} has a shape of the type {region.get('type')}, expected "
+                f"shapes that are drawn with the brush. Draw it with the brush, or delete it."
+            )
+        if not named:
+            if region.get("id") in with_class:  # tags Brush and Labels: a result of each
+                continue
+            raise UserError(
+                f"{file}: photo {name!r} has a shape without a class, expected one of "
+                f"{', '.join(reading.names.classes)}. Give it a class in the tool, or delete it."
+            )
         size = int(region["original_height"]), int(region["original_width"])
         canvas = canvas or Canvas(size)
-        named = value.get("brushlabels") or value["labels"]
         canvas.draw(brush.decode(value["rle"], size), reading.names.value(named[0]))
     if canvas is None:
         return np.zeros((0, 0), np.uint8)
     reading.overlaps += canvas.overlaps
     return canvas.labels
+
+
+def _is_shape(region: dict[str, Any]) -> bool:
+    """Whether a result is a shape in the photo. Text and choices may lie at one: they are not."""
+    kind, value = str(region.get("type", "")), region.get("value", {})
+    if kind in NO_SHAPES:
+        return False
+    return kind.endswith("labels") or "rle" in value or any(key in value for key in GEOMETRY)
+
+
+def _class_of(region: dict[str, Any]) -> list[str]:
+    """The classes of a shape: one, or none."""
+    value = region["value"]
+    return value.get("brushlabels") or value.get("labels") or []

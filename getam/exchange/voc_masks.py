@@ -12,6 +12,7 @@ CVAT's format "Segmentation mask 1.1" is this without photos, in an archive.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,10 @@ from PIL import Image
 
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
-from getam.data.files import read_lines
+from getam.data.files import IMAGES
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.palette import write_label_png
+from getam.data.photo_lists import read_lines
 from getam.errors import UserError
 from getam.exchange.batch import BACKGROUND_NAME, Batch, colours, hexadecimal, voc_colour
 from getam.exchange.copies import copy_photo
@@ -127,10 +129,17 @@ def read_voc_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
         for file in files_in(folder, ".png")
     }
     lists = sorted((root / LISTS).glob("*.txt"))
-    listed = [line.replace("\\", "/") for file in lists for _, line in read_lines(file)]
+    listed = [_listed(line) for file in lists for _, line in read_lines(file)]
     for name in filter(reading.wanted, dict.fromkeys((*masks, *listed))):
         labels = _read_colours(masks[name], named, reading) if name in masks else None
         yield Drawn(name, labels, masks.get(name, root))
+
+
+def _listed(line: str) -> str:
+    """The name of a photo in a list, as masks have it: without the folder of photos and ending."""
+    name = line.replace("\\", "/").strip("/").removeprefix("JPEGImages/")
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in IMAGES else name
 
 
 def _root(place: Path) -> Path:

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from getam.data.images import read_photo, read_saliency, read_scores
+from getam.data.images import read_photo, read_scores
+from getam.data.masks import read_saliency
 from getam.data.resizing import reduced
 from getam.data.transforms import enlarged_labels, to_tensor
 from getam.errors import UserError

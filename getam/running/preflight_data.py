@@ -12,8 +12,9 @@ from getam.cache import in_threads
 from getam.data.broken_off import check_whole
 from getam.data.class_names import counted
 from getam.data.corrections import SAMPLE
-from getam.data.images import image_size, read_mask
+from getam.data.images import image_size
 from getam.data.label_values import IGNORE, MOST_CLASSES
+from getam.data.masks import check_saliency_header, check_saliency_values, read_mask
 from getam.errors import UserError
 from getam.running.example import drawn_index
 
@@ -84,7 +85,11 @@ def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = N
 
 def _check_sizes(what: str, files: Mapping[Path, Path], remedy: str) -> None:
     """Each photo -> its mask or saliency map must have one size, by their headers."""
-    sizes = in_threads(lambda pair: [*map(image_size, pair)], [*files.items()], READERS)
+
+    def sizes_of(pair: tuple[Path, Path]) -> tuple[tuple[int, int], tuple[int, int]]:
+        return image_size(pair[0]), image_size(pair[1], what)
+
+    sizes = in_threads(sizes_of, [*files.items()], READERS)
     for file, (photo, found) in zip(files.values(), sizes):
         if photo != found:
             raise UserError(
@@ -138,7 +143,7 @@ def check_sample(job: Job) -> None:
 
 def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
     """Saliency maps must have the size of their photos (by the headers of some, at equal
-    distances), and a saliency model must give one for a photo.
+    distances), no transparency and values above 1; a saliency model must give one for a photo.
 
     Raises:
         UserError: one of these does not hold.
@@ -147,6 +152,9 @@ def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
         some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
         remedy = "Make it again at the size of the upright photo."
         _check_sizes("saliency map", {record.image: record.saliency for record in some}, remedy)
+        maps = [record.saliency for record in some]
+        in_threads(check_saliency_header, maps, READERS)
+        check_saliency_values(maps)
     if saliency.model is not None:
         _try_model(saliency.model)
 

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from getam.data.augmentation import to_image, training_transform
-from getam.data.images import read_photo, read_saliency, read_scores
+from getam.data.images import read_photo, read_scores
 from getam.data.kept import kept
+from getam.data.masks import read_saliency
 from getam.data.transforms import resize_maps
 from getam.labels.patch_classes import unstacked
 

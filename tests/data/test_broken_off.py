@@ -35,8 +35,8 @@ def test_a_photo_that_breaks_off_is_found_without_deep(folder, ending):
     assert problems(folder) == []
     file.write_bytes(whole[: len(whole) // 2])
     (problem,) = problems(folder)
-    assert f"photo02.{ending}: cannot read this file" in problem
-    assert "delete it and its lines in labels.csv" in problem
+    assert f"photo02.{ending}: cannot read this photo" in problem
+    assert "delete it and its lines in the label table" in problem
 
 
 def test_a_photo_with_something_behind_its_end_is_whole(folder):

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from getam.data.coco import read_instances
+from getam.config.loading import load_config
+from getam.data.coco import read_coco, read_instances
 from getam.data.coco_outlines import draw_mask
 from getam.errors import UserError
+from getam.running.opening import open_runner
+from stages.chain import chain
+from tests.data.test_coco import settings
 from tests.trees import make_coco
 
 pytest.importorskip("pycocotools.coco")
@@ -83,3 +88,16 @@ def change(root: Path, edit) -> Path:
     edit(content)
     file.write_text(json.dumps(content))
     return file
+
+
+def test_a_photo_of_another_size_than_its_annotations_is_found_first(tmp_path):
+    """Its mask would not fit, which the last stage found."""
+    make_coco(tmp_path / "coco")
+    file = sorted((tmp_path / "coco" / "train2014").iterdir())[1]
+    with Image.open(file) as image:
+        image.resize((30, 20)).save(file)
+    with pytest.raises(UserError, match=r"got a photo of 30 x 20 pixels .* annotations are for"):
+        read_coco(tmp_path / "coco")
+    runner = open_runner(chain, load_config((), settings(tmp_path / "coco")), tmp_path / "a")
+    with pytest.raises(UserError, match=r"got a photo of 30 x 20"):
+        runner.run(runner.plan(until="data"))

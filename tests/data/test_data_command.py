@@ -84,7 +84,7 @@ def test_unreadable_files_and_pairs_that_do_not_fit_are_named_without_decoding(v
     mask = voc / "SegmentationClass" / "2007_000004.png"
     Image.fromarray(np.zeros((40, 52, 3), np.uint8)).save(mask)
     problems = "\n".join(found(*on(voc))["problems"])
-    assert "2007_000002.jpg: cannot read this file" in problems
+    assert "2007_000002.jpg: cannot read this photo" in problems
     assert "saliency/2007_000003.png: got 9 x 9, expected 52 x 40" in problems
     assert "SegmentationClass/2007_000004.png: got a mask in mode RGB" in problems
 

@@ -198,7 +198,7 @@ def test_an_id_that_looks_like_a_temporary_file_is_no_photo(folder):
     [
         ("{", "labels.json: not JSON"),
         ("[]", "got a list, expected"),
-        ('{"photo00": "cat"}', "photo 'photo00' has 'cat', expected a list"),
+        ('{"photo00": "cat"}', "'photo00' has 'cat', expected a list"),
         ('{"../photo00": ["cat"]}', "got '../photo00', but images/ has no such photo"),
         ('{"photo00": ["cta"]}', "Did you mean 'cat'"),
     ],

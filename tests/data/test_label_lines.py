@@ -63,3 +63,37 @@ def test_photos_in_sub_folders_beside_a_table_are_said_to_be_there(root):
         read_folder(write(root, "cat", "dog"))
     assert "'images/garden/p3.png' first" in str(caught.value)
     assert "move all photos into images/ itself" in str(caught.value)
+
+
+@pytest.mark.parametrize("changed", [("p1", "P01"), ("p3", "p003.jpg"), ("p7", "images/P7")])
+def test_names_that_a_spreadsheet_changed_are_said_to_be_those_photos(root, changed):
+    photo, listed = changed
+    (root / "labels.csv").write_text(f"image,classes\n{listed},cat\nq,dog\n")
+    with pytest.raises(UserError, match=r"only in leading zeros or in upper and lower") as caught:
+        read_folder(root)
+    assert "1 of the names differ from the name of a photo" in str(caught.value)
+    assert f"{listed!r} from {photo!r} first" in str(caught.value)
+
+
+def test_a_link_to_a_photo_that_is_gone_is_named(root):
+    (root / "images" / "p3.png").unlink()
+    (root / "images" / "p3.png").symlink_to("elsewhere.png")
+    with pytest.raises(UserError, match=r"p3\.png: this link leads to a file that is not there"):
+        read_folder(write(root, "cat", "dog"))
+
+
+@pytest.mark.parametrize("nested", ['{"labels": {"p0": ["cat"]}}', '{"p0": {"classes": ["cat"]}}'])
+def test_a_json_table_with_objects_inside_is_told_its_form(root, nested):
+    (root / "labels.json").write_text(nested)
+    with pytest.raises(UserError, match=r"has an object \{...\}, expected a list of class names"):
+        read_folder(root)
+
+
+def test_one_photo_with_two_lines_does_not_join_the_words_of_other_cells(root):
+    """The lines of p9 would make one class of ``cat dog``."""
+    rows = ["p0,cat dog", "p1,bird", "p9,bird", "p9,horse"]
+    (root / "labels.csv").write_text("\n".join(["image,classes", *rows]))
+    with pytest.raises(UserError, match=r"line 2: photo 'p0' has 'cat dog', which may be one"):
+        read_folder(root)
+    (root / "classes.txt").write_text("bird\ncat dog\nhorse\n")
+    assert read_folder(root).classes == ("bird", "cat dog", "horse")

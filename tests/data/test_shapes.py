@@ -23,7 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from getam.config.schema import SHAPES_VIT
 from getam.data import shapes
 from getam.data.folder import read_folder
-from getam.data.images import read_image, read_mask, read_saliency
+from getam.data.images import read_image
+from getam.data.masks import read_mask, read_saliency
 from getam.data.palette import voc_palette, write_label_png
 from getam.errors import UserError
 from getam.networks.build import build_classifier

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from getam.data.folder import read_folder
+from getam.data.splits import default_splits
 from getam.errors import UserError
 from pipeline import main
 
@@ -101,3 +102,22 @@ def test_lists_that_are_there_are_never_replaced(root):
     assert refused.exit_code == 1
     assert "this folder exists already" in refused.output
     assert (root / "splits" / "train.txt").read_text() == "p0\n"
+
+
+def test_no_class_is_in_val_alone():
+    """By their hashes alone both photos of the class would be in val, where nothing learns it."""
+    photos = [f"p{n}" for n in range(PHOTOS)]
+    first, second = default_splits(photos, {})["val"][:2]
+    one = default_splits(photos, {first: ["bird"]})
+    assert first in one["train"]
+    two = default_splits(photos, {first: ["bird"], second: ["bird"]})
+    assert len({first, second} & {*two["train"]}) == len({first, second} & {*two["val"]}) == 1
+
+
+def test_a_photo_that_goes_to_val_leaves_its_other_classes_in_train():
+    photos = default_splits([f"p{n}" for n in range(PHOTOS)], {})["train"][:3]
+    for only in photos:
+        labels = {photo: ["bird"] for photo in photos} | {only: ["bird", "tree"]}
+        found = default_splits(photos, labels)
+        assert only in found["train"]
+        assert len(found["val"]) == 1

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from getam.config.loading import load_config
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.palette import voc_palette, write_label_png
 from getam.data.voc import CLASSES, LISTS, read_voc
 from getam.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from getam.data.folder import read_folder
-from getam.data.images import read_mask
 from getam.data.index import DataIndex
+from getam.data.masks import read_mask
 from getam.errors import UserError
 from getam.exchange.batch import Batch, Labelled
 from getam.exchange.copies import ORIENTATION

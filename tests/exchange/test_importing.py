@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.exchange.batch import Batch

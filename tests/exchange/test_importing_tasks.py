@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.exchange import brush
 from getam.exchange.label_studio import write_label_studio
 from tests.exchange.conftest import assert_same, refused
@@ -92,3 +92,53 @@ STROKE = bytes.fromhex(
 def test_stroke_of_the_page_covers_the_pixels_that_are_at_least_half_opaque():
     drawn = np.argwhere(brush.decode([*STROKE], (37, 53))).tolist()
     assert drawn == [[7, 10], [8, 11], [9, 13], [10, 15], [11, 18], [12, 20]]
+
+
+def regions(task):
+    return json.loads(json.dumps(task["predictions"][0]["result"]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"type": "polygon", "value": {"points": [[1, 1], [2, 2], [3, 1]]}},
+        {"type": "bitmask", "value": {"imageDataURL": "data:image/png;base64,"}},
+        {"type": "rectangle", "value": {"x": 1, "y": 1, "width": 5, "height": 5}},
+    ],
+)
+def test_shape_without_a_class_is_not_passed_over(own, tasks, tmp_path, value):
+    """It would have become background."""
+    file = annotated(tmp_path, tasks, lambda task: [{"result": [*regions(task), value]}])
+    refused(own, "label-studio", file, tmp_path, value["type"], "expected shapes that are drawn")
+
+
+def test_brush_without_a_class_is_named(own, tasks, tmp_path):
+    def nameless(task):
+        result = regions(task)
+        for region in result:
+            region["type"] = "brush"
+            del region["value"]["brushlabels"]
+        return [{"result": result}]
+
+    file = annotated(tmp_path, [t for t in tasks if t["data"]["photo"] == ONE], nameless)
+    refused(own, "label-studio", file, tmp_path, ONE, "a shape without a class")
+
+
+def test_words_and_second_results_of_a_shape_are_no_shapes(own, tasks, tmp_path):
+    """The tags Brush and Labels give two results of one id; Choices lie at a region."""
+
+    def more(task):
+        result = regions(task)
+        plain = json.loads(json.dumps(result))
+        for region in plain:
+            region["type"] = "brush"
+            del region["value"]["brushlabels"]
+        for region in result:
+            region["value"]["labels"] = region["value"].pop("brushlabels")
+            region["type"] = "labels"
+        words = [{**r, "type": "choices", "value": {**r["value"], "choices": ["a"]}} for r in plain]
+        text = {"type": "textarea", "value": {"text": ["seen"]}}
+        return [{"result": [*plain, *result, *words, text, {"type": "relation"}]}]
+
+    own.bring("label-studio", annotated(tmp_path, tasks, more), tmp_path / "back")
+    assert_same(tmp_path / "back", own.masks)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from getam.data.corrections import read_corrections
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.errors import UserError
 from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import write_voc
@@ -148,3 +148,41 @@ def test_a_remedy_with_a_quote_can_be_typed(own, tmp_path):
     told = refused(own, "coco", file, tmp_path, "--rename")
     words = shlex.split(told[told.index("--rename") :].partition(" (background")[0])
     own.bring("coco", file, tmp_path / "again", words[1])
+
+
+def test_other_classes_of_a_mask_survive_a_correction_of_a_subset(own, tmp_path):
+    """To the tool they were ignored pixels."""
+    folder, size = tmp_path / "back", (SIZE[0], SIZE[1])
+    left = [[0, 0, 10, 0, 10, size[0], 0, size[0]]]
+    right = [[10, 0, 20, 0, 20, size[0], 10, size[0]]]
+    photo = [("zebra_01.jpg", SIZE)]
+    own.bring("coco", coco(tmp_path, photo, [(0, "café", left), (0, "zebra", right)]), folder)
+    before = read_mask(folder / f"{ONE}.png")
+    subset = type(own).__new__(type(own))
+    subset.data, subset.root = own.data.subset(["ant", "zebra"]), own.root
+    shapes = [(0, "ignored", left), (0, "ant", right)]
+    file = coco(tmp_path, photo, shapes, names=("ant", "zebra", "ignored"))
+    done = subset.bring("coco", file, folder)
+    after = read_mask(folder / f"{ONE}.png")
+    cafe, ant = CLASSES.index("café") + 1, CLASSES.index("ant") + 1
+    assert (before[:, :10] == cafe).all()
+    assert (after[:, :10] == cafe).all()
+    assert (after[:, 10:20] == ant).all()
+    assert any("1 mask keeps what it had before of classes" in note for note in done.notes)
+
+
+def test_a_photo_that_is_there_twice_and_annotated_once_is_annotated(own, tmp_path):
+    photos = [("zebra_01.jpg", SIZE), ("zebra_01.jpg", SIZE)]
+    done = own.bring("coco", coco(tmp_path, photos, [(1, "ant", WHOLE)]), tmp_path / "back")
+    assert done.ids == [ONE]
+    assert not any("not annotated" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("written", ["{}.jpg", "JPEGImages/{}.jpg", "/JPEGImages/{}"])
+def test_lists_of_voc_may_have_folders_and_endings(own, tmp_path, written):
+    write_voc(own.batch(), tmp_path / "voc")
+    listed = tmp_path / "voc" / "ImageSets" / "Segmentation" / "default.txt"
+    listed.write_text("".join(f"{written.format(i)}\n" for i in own.masks), encoding="utf-8")
+    done = own.bring("voc", tmp_path / "voc", tmp_path / "back")
+    assert not any("not annotated" in note for note in done.notes)
+    assert_same(tmp_path / "back", own.masks)

@@ -13,7 +13,7 @@ from PIL import Image
 from getam.cache.pieces import begin
 from getam.config.schema import Crf, Pamr, PseudoLabels
 from getam.data.folder import read_folder
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.labels.saliency import Saliency
 from getam.labels.steps import SoftSaliency, label_images
 from getam.maps.file import MapFile, merge_shards, write_shard

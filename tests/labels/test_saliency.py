@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from getam.data.images import read_image, read_saliency
+from getam.data.images import read_image
+from getam.data.masks import read_saliency
 from getam.errors import UserError
 from getam.labels.saliency import SaliencyModel
 from tests.conftest import ROOT

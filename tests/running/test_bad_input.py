@@ -11,7 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from getam.data import images
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_image
+from getam.data.masks import read_mask
 from getam.errors import UserError
 from tests.conftest import TINY, pipeline
 

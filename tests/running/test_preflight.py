@@ -203,7 +203,7 @@ FOLDERS = {
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),
     small_saliency: ((), "photo03.png: got a saliency map of 5 x 5 pixels"),
-    unreadable_saliency: ((), "photo03.png: cannot read this file"),
+    unreadable_saliency: ((), "photo03.png: cannot read this saliency map"),
     turned_val_mask: ((), "photo09.png: got a mask of 40 x 48 pixels"),
     turned_train_mask: ((), "photo01.png: got a mask of 40 x 48 pixels"),
     void_masks: ((), "are 255 (ignore) everywhere"),

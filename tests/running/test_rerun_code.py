@@ -77,7 +77,7 @@ def test_each_change_of_the_code_reruns_the_stages_that_import_it(
         ("getam/data/images.py", "# Pillow raises many kinds on broken files", "# Many kinds.", ()),
         ("getam/data/images.py", '"""Scores (h, w) as grey levels', '"""Grey levels of scores', ()),
         ("getam/data/images.py", "scores.clip(0, 1) * 255", "scores.clip(0, 1) * 254", ALL),
-        ("getam/data/images.py", "if wrong.size:", "if not wrong.size:", ALL),
+        ("getam/data/masks.py", "if wrong.size:", "if not wrong.size:", ALL),
         ("getam/networks/precision.py", WARNING, WARNING + "Note: ", ()),
         ("getam/config/label_settings.py", "Refine with PAMR.", "Apply PAMR.", ()),
         ("getam/running/commands/options.py", "You can give several", "Give several", ()),

@@ -14,7 +14,7 @@ import torch
 from getam.cache.stage import ConfigView
 from getam.config.schema import Config
 from getam.data.folder import read_folder
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.data.shapes import write_shapes
 from getam.errors import UserError

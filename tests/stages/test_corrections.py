@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from getam.config.loading import load_config
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.networks.build import load_network
 from getam.networks.inference import Segmenter
 from getam.running.opening import open_runner

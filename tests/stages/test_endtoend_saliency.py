@@ -14,8 +14,9 @@ import stages.endtoend
 from getam.cache.pieces import begin
 from getam.config.schema import Pamr, PseudoLabels
 from getam.data.folder import read_folder
-from getam.data.images import read_photo, read_saliency, write_scores
+from getam.data.images import read_photo, write_scores
 from getam.data.index import Record
+from getam.data.masks import read_saliency
 from getam.data.resizing import reduced
 from getam.data.transforms import resize_maps, to_tensor
 from getam.labels.pamr import pamr

@@ -13,7 +13,8 @@ from PIL import Image
 import stages.endtoend
 import stages.foreground
 from getam.config.loading import load_config
-from getam.data.images import read_image, read_saliency, write_scores
+from getam.data.images import read_image, write_scores
+from getam.data.masks import read_saliency
 from getam.errors import UserError
 from getam.labels.patch_foreground import (
     patch_features,

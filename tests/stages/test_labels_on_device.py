@@ -16,8 +16,9 @@ from PIL import Image
 import stages.pseudolabels
 from getam.cache.pieces import begin
 from getam.config.schema import PseudoLabels
-from getam.data.images import read_mask, write_scores
+from getam.data.images import write_scores
 from getam.data.index import Record
+from getam.data.masks import read_mask
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.photo_batch import batch_bytes, photo_bytes

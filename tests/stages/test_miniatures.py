@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.palette import voc_palette
 from tests.miniatures import END_TO_END, MULTI_STAGE, Miniature, coco, voc
 

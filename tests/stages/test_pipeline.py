@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from tests.conftest import TINY, make_folder, pipeline
 
 CHAIN = ["classifier", "maps", "pseudolabels", "deeplab", "predictions", "doubt", "evaluation"]

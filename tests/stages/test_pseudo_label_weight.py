@@ -14,8 +14,8 @@ import pytest
 
 from getam.cache.pieces import begin
 from getam.config.loading import load_config
-from getam.data.images import read_mask
 from getam.data.index import Record
+from getam.data.masks import read_mask
 from getam.networks.tiling import Part, tiles
 from stages.chain import chain
 from stages.predictions import FINAL, Labelling, Writer, _written

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from pipeline import main
 from tests.conftest import TINY, torchrun
 

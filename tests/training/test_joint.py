@@ -13,7 +13,8 @@ from torch import Tensor
 from getam.cache.pieces import begin
 from getam.config.schema import LossWeights, Maps, Pamr, PseudoLabels
 from getam.data.folder import read_folder
-from getam.data.images import read_image, read_saliency
+from getam.data.images import read_image
+from getam.data.masks import read_saliency
 from getam.data.transforms import image_pixels, normalise_images, to_square, to_tensor
 from getam.labels.saliency import open_saliency
 from getam.labels.steps import SoftSaliency, label_images

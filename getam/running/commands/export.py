@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.errors import UserError
 from getam.exchange.batch import Batch, Labelled
 from getam.exchange.coco_json import write_coco

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from getam.data.class_names import counted
-from getam.data.images import read_mask, read_scores
+from getam.data.images import read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
+from getam.data.masks import read_mask
 from getam.maps.file import MapFile
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.running.commands.current import CurrentRun, Track

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from getam.data.images import read_mask, read_photo
+from getam.data.images import read_photo
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
+from getam.data.masks import read_mask
 from getam.running.commands.current import LABELS, CurrentRun, Track
 from getam.running.commands.figures import measure
 from getam.view.page import LONG_SIDE, label_uri, map_uri, photo_uri

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from getam.data.files import MASKS, find_files, read_ids
-from getam.data.images import read_mask
+from getam.data.files import MASKS, find_files
+from getam.data.masks import read_mask
+from getam.data.photo_lists import read_ids
 from getam.exchange.importing import Imported, Importer, class_names, photos_of
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
 

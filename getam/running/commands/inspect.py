@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from getam.data.images import read_mask, read_photo, read_scores
+from getam.data.images import read_photo, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
+from getam.data.masks import read_mask
 from getam.errors import UserError
 from getam.running.commands.classifier_figures import knowledge
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes

@@ -14,8 +14,9 @@ import numpy as np
 
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
-from getam.data.images import read_mask, read_photo
+from getam.data.images import read_photo
 from getam.data.index import Record
+from getam.data.masks import read_mask
 from getam.running.commands.current import (
     LABELS,
     CurrentRun,

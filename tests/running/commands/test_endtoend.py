@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from tests.running.commands.conftest import MicroRun, assert_one_sentence, block
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from getam.data.folder import read_folder
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.running.commands.export import batch_of

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from getam.data.images import read_image, read_mask
+from getam.data.images import read_image
+from getam.data.masks import read_mask
 from getam.exchange.copies import write_jpeg
 from getam.networks.build import build_deeplab, load_network, save_network
 from getam.networks.onnx import Deployed

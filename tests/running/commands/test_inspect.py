@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.running.commands.figures import map_table
 from getam.view.overlay import class_colour, contour, paint

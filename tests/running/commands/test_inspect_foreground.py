@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask, read_scores
+from getam.data.images import read_scores
+from getam.data.masks import read_mask
 from getam.view.overlay import enlarge
 from tests.conftest import make_folder, pipeline
 from tests.running.commands.conftest import MicroRun, assert_one_sentence

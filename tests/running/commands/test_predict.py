@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from getam.data.images import read_mask
+from getam.data.masks import read_mask
 from getam.data.resizing import enlarged_argmax
 from getam.data.transforms import resize_maps
 from getam.networks.inference import segment_tiles
@@ -235,7 +235,7 @@ def test_unreadable_photo_is_named_and_the_others_are_done(micro, photo, tmp_pat
     photo.with_name("broken.jpg").write_text("not a photo")
     result = predict(micro, photo.parent, to=tmp_path / "out")
     assert_one_sentence(result, "1 of 2 photos could not be read", "broken.jpg")
-    assert "broken.jpg: cannot read this file" in result.err
+    assert "broken.jpg: cannot read this photo" in result.err
     assert labels(tmp_path / "out", "photo09").shape == (40, 48)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from getam.data.images import read_mask
 from getam.data.index import Record
+from getam.data.masks import read_mask
 from getam.running.commands.figures import _measured
 from getam.running.commands.gallery import pick
 from getam.running.commands.report import _finite
