@@ -55,7 +55,7 @@ def check(job: Job) -> None:
     elif data is not None:
         records = data.split(job.config.data.train)
         _labels_of(job, data, records)
-        preflight.check_masks(data, records)
+        preflight.check_masks(data, records, decoded=True)
     given = encoder_of(job)
     weights = given.pop("weights")
     network = without_weights(

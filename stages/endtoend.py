@@ -51,6 +51,7 @@ def check(job: Job) -> None:
     from getam.running.preflight import (
         check_corrections,
         check_maps,
+        check_masks,
         check_photos,
         check_saliency,
         check_splits,
@@ -65,7 +66,8 @@ def check(job: Job) -> None:
     check_photos(job)
     if data is not None:
         records = data.labelled(job.config.data.train)
-        check_saliency(saliency_of(job, data, records), records)
+        check_saliency(saliency_of(job, data, records), records, decoded=True)
+        check_masks(data, data.split(job.config.data.val), decoded=True)
     check_start(job.config)
     starts = settings.weights in LEARNT
     network = without_weights(

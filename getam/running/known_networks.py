@@ -68,6 +68,7 @@ def classifier_fits(job: Job) -> bool:
         shape is not None
         and _size_fits(settings.image_size, shape)
         and settings.frozen_blocks <= shape.depth
+        and _photos_of_a_step(job, settings.batch_size) > 0
         and _weights_fit(job, "classifier", settings.model, settings.model_args)
     )
 
@@ -115,10 +116,11 @@ def _size_fits(side: int, shape: Shape) -> bool:
 
 
 def _photos_of_a_step(job: Job, batch_size: int) -> int:
-    """How many photos one process gets in a training step."""
+    """How many photos one process gets in a training step; 0 if that is not known."""
     data = data_of(job)
     photos = batch_size if data is None else len(data.split(job.config.data.train))
-    return min(batch_size, photos) // distributed.count()
+    own, left = divmod(min(batch_size, photos), distributed.planned())
+    return 0 if left else own
 
 
 def _weights_fit(job: Job, section: str, model: str, args: Mapping[str, Any]) -> bool:

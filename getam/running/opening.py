@@ -98,7 +98,7 @@ def open_runner(
 
     def circumstances() -> dict[str, Any]:
         sample = sorted(context.corrections.sample) if context.corrections else []
-        return {"libraries": versions(), "processes": distributed.count(), "sample": sample}
+        return {"libraries": versions(), "processes": distributed.planned(), "sample": sample}
 
     call = options.pop("call", lambda function, job: function(job))
     options["call"] = in_a_sentence(call)

@@ -77,19 +77,24 @@ def check_training(
 
     Raises:
         UserError: the network cannot take photos of this side, or so few at a time; more frozen
-            blocks than there are.
+            blocks than there are; processes of torchrun that cannot get equal shares of a batch.
     """
     settings = _section(job.config, section)
-    data = data_of(job)
-    photos = None if data is None else len(data.split(job.config.data.train))
-    batch = settings.batch_size if photos is None else min(settings.batch_size, photos)
+    data, batch = data_of(job), settings.batch_size
+    if data is not None:  # DeepLab learns from all photos, the others from those with labels
+        of = data.split if section == "deeplab" else data.labelled
+        batch = min(batch, len(of(job.config.data.train)))
     depth = len(getattr(getattr(network, "encoder", network), "blocks", ()))
     if settings.frozen_blocks > depth:
         raise UserError(
             f"{section}.frozen_blocks: got {settings.frozen_blocks}, expected at most {depth}, the "
             f"blocks of the encoder."
         )
-    images = torch.zeros(max(1, batch // distributed.count()), 3, side, side, device="meta")
+    try:
+        distributed.check_shares(batch, distributed.planned())
+    except UserError as error:
+        raise UserError(f"{section}.{error}") from None
+    images = torch.zeros(batch // distributed.planned(), 3, side, side, device="meta")
     try:
         (forward or network.train())(images)
     except Exception as error:  # torch and timm raise many kinds

@@ -14,7 +14,7 @@ from getam.data.class_names import counted
 from getam.data.corrections import SAMPLE
 from getam.data.images import image_size
 from getam.data.label_values import IGNORE, MOST_CLASSES
-from getam.data.masks import check_saliency_header, check_saliency_values, read_mask
+from getam.data.masks import check_saliency_header, check_saliency_values, read_mask, read_saliency
 from getam.errors import UserError
 from getam.running.example import drawn_index
 
@@ -64,18 +64,26 @@ def check_splits(job: Job) -> None:
         )
 
 
-def check_masks(data: DataIndex, records: Sequence[Record], most: int | None = None) -> None:
+def check_masks(
+    data: DataIndex, records: Sequence[Record], most: int | None = None, decoded: bool = False
+) -> None:
     """Masks must have the size of their photos (by the headers), and one of them a labelled pixel.
 
-    With ``most`` only so many masks are looked at, at equal distances.
+    Args:
+        most: only so many masks are looked at, at equal distances.
+        decoded: all pixels are looked at. For masks that a training reads, which is repeated if
+            one has to be mended later.
 
     Raises:
-        UserError: a mask of another size, or masks that are 255 everywhere.
+        UserError: a mask of another size, or masks that are 255 everywhere; ``decoded``, also what
+            :meth:`getam.data.index.DataIndex.read_mask` refuses.
     """
     measured = [record for record in records if record.mask is not None]
     measured = measured[:: max(1, len(measured) // most)] if most else measured
     remedy = "Draw it at the size of the upright photo, or remove it."
     _check_sizes("mask", {record.image: record.mask for record in measured}, remedy)
+    if decoded:
+        in_threads(lambda record: data.read_mask(record).size, measured, READERS)
     if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
         raise UserError(
             f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
@@ -141,9 +149,11 @@ def check_sample(job: Job) -> None:
         )
 
 
-def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
+def check_saliency(saliency: Saliency, records: Sequence[Record], decoded: bool = False) -> None:
     """Saliency maps must have the size of their photos (by the headers of some, at equal
     distances), no transparency and values above 1; a saliency model must give one for a photo.
+
+    With ``decoded`` all pixels of all maps are looked at, as for :func:`check_masks`.
 
     Raises:
         UserError: one of these does not hold.
@@ -155,8 +165,14 @@ def check_saliency(saliency: Saliency, records: Sequence[Record]) -> None:
         maps = [record.saliency for record in some]
         in_threads(check_saliency_header, maps, READERS)
         check_saliency_values(maps)
+        if decoded:
+            in_threads(_decode_saliency, records, READERS)
     if saliency.model is not None:
         _try_model(saliency.model)
+
+
+def _decode_saliency(record: Record) -> None:
+    read_saliency(record.saliency, image_size(record.image))
 
 
 def _try_model(model: SaliencyModel) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from getam.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -48,6 +50,25 @@ def rank() -> int:
 
 def count() -> int:
     return _group.count if _group else 1
+
+
+def planned() -> int:
+    """The number of processes that will train: also outside of ``together``, before a run."""
+    return _group.count if _group else int(os.environ.get("WORLD_SIZE", 1))
+
+
+def check_shares(batch_size: int, processes: int) -> None:
+    """Whether all processes can get equal shares of a batch.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if batch_size % processes:
+        raise UserError(
+            f"batch_size: got batches of {batch_size} images for {processes} processes, expected "
+            f"a multiple of {processes}, so that all get equal shares. Set batch_size to one, and "
+            f"give at least as many train photos."
+        )
 
 
 def count_here() -> int:

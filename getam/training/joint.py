@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from getam.data.label_values import IGNORE
 from getam.data.transforms import image_pixels, resize_maps
+from getam.errors import UserError
 from getam.labels.completion_batch import gather_present
 from getam.labels.steps import SoftSaliency, label_images
 from getam.maps.compute import compute_maps
@@ -67,15 +68,25 @@ class JointLoss:
 
         Returns:
             ``loss``, its terms (not weighted), and ``label share`` (C + 2,).
+
+        Raises:
+            UserError: the maps of the network are no numbers, or zero: the training diverged.
         """
         images, targets, *others = batch
         shares = others.pop() if self.with_shares else None
         corrections = None if self.correction_weight is None else others.pop()
         saliency = objects(others[0], targets) if others else None
         pixels = image_pixels(images, normalisation(self.classifier))
-        labels = online_labels(
-            self.classifier, images, pixels, targets, saliency, self.maps, self.labels, shares
-        )
+        try:
+            labels = online_labels(
+                self.classifier, images, pixels, targets, saliency, self.maps, self.labels, shares
+            )
+        except ValueError as error:  # a check before the run has computed maps of this network
+            raise UserError(
+                f"Training diverged: the network has no class maps any more ({error}). Lower "
+                f"lr_encoder and lr_head of this phase, or give it a longer warmup. Its last "
+                f"checkpoint is as it was."
+            ) from error
         weights = None
         if corrections is not None:
             labels, saliency, weights = self._corrected(corrections, labels, saliency)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from joblib import wrap_non_picklable_objects
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from getam.cache import end_with_parent
-from getam.errors import UserError
 from getam.networks.build import encoder_parameters, freeze_blocks
 from getam.networks.memory import freed_memory_kept
 from getam.networks.precision import autocast, gradient_scaler
@@ -46,10 +46,14 @@ def mix(*numbers: int) -> int:
 
 
 class SeededItems(Dataset):
-    """Items by (epoch, index). The random state of an item depends only on these and the seed."""
+    """Items by (epoch, index). The random state of an item depends only on these and the seed.
+
+    Can be sent to processes that are started anew, as on macOS and Windows, with whatever ``make``
+    was defined in another function.
+    """
 
     def __init__(self, size: int, make: Callable[[int], Item], seed: int) -> None:
-        self.size, self.make, self.seed = size, make, seed
+        self.size, self.make, self.seed = size, wrap_non_picklable_objects(make), seed
 
     def __len__(self) -> int:
         return self.size
@@ -74,12 +78,7 @@ class Batches:
 
     def __init__(self, items: int, batch_size: int, epochs: int, seed: int, start: int = 0) -> None:
         self.items, self.batch_size = items, min(batch_size, items)
-        if self.batch_size % distributed.count():
-            raise UserError(
-                f"batch_size: got batches of {self.batch_size} images for {distributed.count()} "
-                f"processes, expected a multiple of {distributed.count()}, so that all get equal "
-                f"shares. Set batch_size to one, and give at least as many train photos."
-            )
+        distributed.check_shares(self.batch_size, distributed.count())
         self.per_epoch = items // self.batch_size
         self.total, self.seed, self.start = self.per_epoch * epochs, seed, start
 

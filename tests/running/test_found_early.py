@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from getam.config.loading import load_config, recorded
 from getam.errors import UserError
+from getam.running.opening import open_runner
+from stages.chain import chain
 from tests.conftest import TINY, make_folder, pipeline
 from tests.trees import make_coco
 
@@ -55,3 +59,53 @@ def test_corrections_that_are_not_below_the_data_folder_are_recorded_with_their_
     for name, kept in (("mine", str(tmp_path / "mine")), ("below", "below"), ("none", "none")):
         given = ["data.kind=folder", "data.root=photos", f"data.corrections={name}"]
         assert recorded(load_config((), given))["data"]["corrections"] == kept
+
+
+def broken_end(file) -> None:
+    """The header stays as it was."""
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def wrong_value(file) -> None:
+    with Image.open(file) as image:
+        size = image.size
+    Image.new("L", size, 77).save(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "settings", "told"),
+    [
+        ("masks/photo09.png", wrong_value, ("mode=end-to-end",), "got the value 77 in this mask"),
+        ("saliency/photo03.png", broken_end, ("mode=end-to-end",), "cannot read this saliency map"),
+        ("masks/photo03.png", wrong_value, ("deeplab.labels=masks",), "got the value 77"),
+    ],
+)
+def test_maps_that_a_training_reads_are_decoded_first(
+    folder, tmp_path, name, change, settings, told
+):
+    """Found in the training, it would be repeated: its key depends on them."""
+    photo = np.random.default_rng(0).integers(0, 255, (48, 48), np.uint8)
+    if name.startswith("saliency"):  # so large that its end is not its header
+        with Image.open(folder / name) as image:
+            photo = np.resize(photo, image.size[::-1])
+        Image.fromarray(photo).save(folder / name)
+    change(folder / name)
+    sets = ("data.kind=folder", f"data.root={folder}", *TINY, *settings)
+    done = pipeline("run", cwd=tmp_path, settings=sets)
+    assert done.code == 1
+    assert told in done.err.splitlines()[-1]
+    assert "done in" not in done.err
+
+
+@pytest.mark.parametrize("section", ["classifier", "deeplab", "endtoend.joint"])
+def test_batches_that_the_processes_of_torchrun_cannot_share_are_found_first(
+    folder, tmp_path, monkeypatch, section
+):
+    """Before the processes are started, a check knows how many there will be."""
+    mode = ("mode=end-to-end",) if section.startswith("endtoend") else ()
+    sets = ("data.kind=folder", f"data.root={folder}", *TINY, *mode, f"{section}.batch_size=3")
+    runner = open_runner(chain, load_config((), sets), tmp_path / "artifacts")
+    runner.check(runner.plan())  # one process can, and this verdict is not kept for two
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=rf"{section}.batch_size: got batches of 3 images for 2"):
+        runner.check(runner.plan())

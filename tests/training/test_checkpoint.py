@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from getam.cache.pieces import begin
-from getam.config.schema import Training
+from getam.config.schema import LossWeights, Training
 from getam.errors import UserError
+from getam.networks.build import build_endtoend
 from getam.training.checkpoint import Checkpoint, History
+from getam.training.joint import JointLoss
 from getam.training.loop import train
+from tests.training.test_joint import ARGS, LABELS, MAPS, SIDE
 from tests.training.test_loop import Net, assert_same, fit, item, loss
 
 
@@ -108,3 +111,13 @@ def test_a_second_signal_stops_a_step_at_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, loss=twice)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), 0.0], ids=["no number", "zero"])
+def test_a_joint_step_of_a_network_without_maps_has_diverged(weight):
+    torch.manual_seed(0)
+    network = build_endtoend("vit_tiny_patch16_224", 2, SIDE, ARGS, channels=8)
+    network.encoder.head.weight.data.fill_(weight)
+    batch = torch.rand(2, 3, SIDE, SIDE), torch.ones(2, 2)
+    with pytest.raises(UserError, match="Training diverged: the network has no class maps any"):
+        JointLoss(network.encoder, LossWeights(), MAPS, LABELS)(network, batch)

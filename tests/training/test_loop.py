@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 
 import pytest
@@ -255,3 +256,10 @@ def test_an_item_is_seeded_on_the_cpu_alone(monkeypatch):
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_items_can_be_sent_to_processes_that_are_started_anew():
+    """As on macOS and Windows. Stages define what makes an item inside of other functions."""
+    items = SeededItems(3, lambda index: (torch.rand(2) + index,), seed=1)
+    sent = pickle.loads(pickle.dumps(items))
+    assert torch.equal(sent[0, 2][0], items[0, 2][0])
