@@ -50,6 +50,7 @@ ONLINE_LABELS = (
     "pseudolabels.opening",
     "pseudolabels.fallback",
 )
+REFINERS = tuple(f"pseudolabels.{name}" for name in ("pamr", "crf", "longest_side"))
 DOUBT = ("batch_size", "precision", "known_present")  # what doubt reads of predictions
 OF_ENCODER = ("encoder", "encoder_args", "weights", "image_size", "blocks", "precision")
 ENCODER = ("seed", *(f"deeplab.{name}" for name in OF_ENCODER))
@@ -247,7 +248,7 @@ def comparison(config: Config) -> list[Stage]:
         name="compare",
         function="stages.compare:run",
         needs=(to_network[-1].name,),
-        reads=("data.train", "maps", "pseudolabels.pamr", "pseudolabels.crf", "compare"),
+        reads=("data.train", "maps", *REFINERS, "compare"),
         data=("images", "labels", "masks"),
     )
     return _over_data(config, [*to_network, compare])

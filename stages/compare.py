@@ -22,15 +22,10 @@ import joblib
 import numpy as np
 import torch
 
-from getam.data.images import read_photo
-from getam.data.transforms import resize_maps
 from getam.errors import UserError
-from getam.labels.crf import dense_crf
-from getam.labels.normalise import normalise
-from getam.labels.pamr import pamr
 from getam.metrics.controls import CONTROLS, beside_controls
 from getam.metrics.faithfulness import Curves, PhotoCurves, insertion_deletion
-from getam.metrics.localisation import inside_mask
+from getam.metrics.refined_maps import Figures, Refine, Seeds
 from getam.metrics.segmentation import ThresholdSweep
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -45,9 +40,6 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex, Record
 
 CHUNK = 32  # photos measured at a time
-
-Seeds = tuple[str, np.ndarray, np.ndarray]  # image id, class ids (K,), maps (K, h, w)
-Figures = dict[str, dict[str, float]]  # measure -> image id -> figure
 
 
 def check(job: Job) -> None:
@@ -183,8 +175,7 @@ class Bench:
         """One row per refiner; the pointing game and the energy of each photo."""
         context, settings = self.job.context, self.job.config
         thresholds = np.arange(settings.compare.thresholds) / settings.compare.thresholds
-        steps = [dict(settings.pseudolabels[name]) for name in ("pamr", "crf")]
-        refine = Refine(refiners, *steps, thresholds, self.data.without_records())
+        refine = Refine(refiners, settings.pseudolabels, thresholds, self.data.without_records())
         sweeps = [ThresholdSweep(len(self.data.classes) + 1, thresholds) for _ in refiners]
         figures: Figures = {"pointing": {}, "energy": {}}
         done = workers(context.workers)(joblib.delayed(refine)(*chunk) for chunk in chunks)
@@ -202,7 +193,11 @@ class Bench:
                 f"nothing but background, so nothing can be compared. 'data --deep' says what is "
                 f"wrong with them."
             )
-        known = {measure: of_photos for measure, of_photos in figures.items() if of_photos}
+        known = {  # in the order of the photos, whichever process was first
+            measure: {r.id: of_photos[r.id] for r in self.records if r.id in of_photos}
+            for measure, of_photos in figures.items()
+            if of_photos
+        }
         return [_row(name, *pair) for pair in zip(refiners, sweeps)], known
 
     def curves(self, name: str, chunks: Sequence[tuple]) -> PhotoCurves:
@@ -243,55 +238,3 @@ def _row(method: str, refiner: str, sweep: ThresholdSweep) -> dict[str, Any]:
         "thresholds": sweep.thresholds.tolist(),
         "curve": sweep.miou().tolist(),
     }
-
-
-class Refine:
-    """Measures the maps of some photos against masks. Can be sent to worker processes."""
-
-    def __init__(
-        self,
-        refiners: Sequence[str],
-        pamr: dict,
-        crf: dict,
-        thresholds: np.ndarray,
-        data: DataIndex,
-    ) -> None:
-        self.refiners, self.thresholds, self.data = refiners, thresholds, data
-        self.pamr = {"iterations": pamr["iterations"], "dilations": tuple(pamr["dilations"])}
-        self.crf = {name: value for name, value in crf.items() if name != "enabled"}
-
-    def __call__(
-        self, records: Sequence[Record], seeds: Sequence[Seeds]
-    ) -> tuple[list[ThresholdSweep], Figures]:
-        """The mIoU of each refiner, and the pointing game and energy of each photo."""
-        sweeps = [
-            ThresholdSweep(len(self.data.classes) + 1, self.thresholds) for _ in self.refiners
-        ]
-        inside: Figures = {"pointing": {}, "energy": {}}
-        for record, (_, class_ids, maps) in zip(records, seeds):
-            mask = self.data.read_mask(record)
-            image = read_photo(record)
-            peaks = maps.max(axis=(1, 2), keepdims=True)
-            maps = torch.from_numpy(maps / np.maximum(peaks, 1e-30))
-            for refiner, sweep in zip(self.refiners, sweeps):
-                sweep.update(getattr(self, f"refine_{refiner}")(image, maps), class_ids, mask)
-            found = inside_mask(maps.numpy(), class_ids, mask)
-            for measure, values in found._asdict().items():
-                if not np.isnan(values).all():
-                    inside[measure][record.id] = float(np.nanmean(values))
-        return sweeps, inside
-
-    def refine_none(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """Enlarge the maps, and divide each by its maximum."""
-        return normalise(resize_maps(maps[None], image.shape[:2])[0]).numpy()
-
-    def refine_pamr(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """Refine the maps with PAMR, and divide each by its maximum."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        return normalise(pamr(pixels, maps[None], **self.pamr)[0]).numpy()
-
-    def refine_crf(self, image: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-        """Refine the maps with dense CRF. The background score is 1 minus the strongest map."""
-        enlarged = self.refine_none(image, maps)
-        scores = np.concatenate([1 - enlarged.max(0, keepdims=True), enlarged])
-        return dense_crf(image, scores / scores.sum(0), **self.crf)[1:].clip(0, 1)

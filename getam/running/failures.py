@@ -22,6 +22,19 @@ _NO_MEMORY = re.compile(
 _ON_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|HIP|MPS|XPU")
 _WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)", re.DOTALL)
 _WORKER_KINDS = ("TerminatedWorkerError", "KilledWorker")  # of joblib, of Dask
+_IN_MEMORY = {  # stage -> the settings that decide how much memory it takes
+    "classifier": "classifier.batch_size or classifier.image_size",
+    "maps": "maps.batch_size",
+    "foreground": "foreground.batch_size or foreground.images",
+    "pseudolabels": "pseudolabels.longest_side",
+    "encoder_features": "deeplab.image_size",
+    "deeplab": "deeplab.batch_size or deeplab.image_size",
+    "endtoend": "endtoend.joint.batch_size or endtoend.image_size",
+    "predictions": "predictions.batch_size",
+    "doubt": "predictions.batch_size",
+    "agreement": "deeplab.image_size",
+    "compare": "maps.batch_size",
+}
 _LAST_ERROR = re.compile(r"\n[\w.]*(?:UserError|CacheError): ")
 _REFUSED = "Got "  # a function of this package refuses a value: what it got, what it expected
 _FROM_LOADER = re.compile(r"Caught (UserError|CacheError) in DataLoader worker")
@@ -105,9 +118,10 @@ def _out_of_memory(text: str, stage: str | None) -> str:
         what, remedy = "Out of memory", "Close other programs"
     if stage is None:
         return f"{what}. {remedy}, or use fewer processes with --workers."
+    lower = f", lower {_IN_MEMORY[stage]}" if stage in _IN_MEMORY else ""
     return (
-        f"{_of(stage)}{what}. {remedy}, lower the batch_size or image_size of this stage, or use "
-        f"fewer processes with --workers. Then run again to go on."
+        f"{_of(stage)}{what}. {remedy}{lower}, or use fewer processes with --workers. Then run "
+        f"again to go on."
     )
 
 

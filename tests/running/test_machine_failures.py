@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from getam.config.loading import load_config
+from getam.running.failures import sentence
+from stages.chain import ORDER
 from tests.conftest import ROOT, Result, make_folder, pipeline
 from tests.running.test_interruption import one_sentence, settings
 
@@ -35,7 +39,7 @@ ERRORS = {
     "CPU": (
         "RuntimeError(\"[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
         'allocate memory: you tried to allocate 99 bytes. Error code 12 (Cannot allocate memory)")',
-        "classifier: Out of memory. Close other programs, lower the batch_size",
+        "classifier: Out of memory. Close other programs, lower classifier.batch_size or",
     ),
     "GPU": (
         "torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
@@ -161,3 +165,12 @@ def test_a_manifest_that_may_not_be_read_is_a_sentence_to_every_command(tmp_path
     manifest.chmod(0o600)
     assert pipeline("verify", cwd=tmp_path).code == 0
     assert [*(tmp_path / "artifacts" / "classifier").glob("*.broken-*")] == []
+
+
+@pytest.mark.parametrize("stage", [*ORDER, "compare", "agreement"])
+def test_out_of_memory_names_settings_that_the_stage_has(stage):
+    told = sentence(MemoryError(), stage)
+    lower = re.search(r", lower (.*?), or use fewer", told)
+    assert bool(lower) == (stage not in ("data", "evaluation")), told
+    for setting in lower[1].split(" or ") if lower else ():
+        load_config((), [f"{setting}=224"])  # there is such a setting, of a number

@@ -228,3 +228,12 @@ def empty(file: Path) -> None:
 def test_a_comparison_on_masks_without_a_class_is_refused(bench):
     with pytest.raises(UserError, match="masks of 12 photos of train show nothing but background"):
         bench(change=empty)
+
+
+def test_figures_are_in_the_order_of_the_photos(bench, monkeypatch):
+    """Whichever process was first."""
+    backwards = lambda _: lambda calls: [f(*a, **k) for f, a, k in reversed([*calls])]  # noqa: E731
+    monkeypatch.setattr(compare, "CHUNK", 3)
+    made = bench()
+    monkeypatch.setattr(compare, "workers", backwards)
+    assert json.dumps(bench().report) == json.dumps(made.report)
