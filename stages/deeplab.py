@@ -74,6 +74,8 @@ def check(job: Job) -> None:
         _check_not_frozen(settings.frozen_blocks)
         side, _ = letterbox_size((side, side), side, network.stride)
     check_training(job, "deeplab", network, side)
+    tall = {settings.encoder: (side + network.stride, side)}
+    preflight.check_sizes(network, "deeplab.encoder", tall)
 
 
 def _check_not_frozen(blocks: int) -> None:

@@ -54,6 +54,7 @@ def check(job: Job) -> None:
         check_masks,
         check_photos,
         check_saliency,
+        check_sizes,
         check_splits,
         check_training,
         data_of,
@@ -83,6 +84,8 @@ def check(job: Job) -> None:
         check_training(job, "endtoend.classification", network.encoder, settings.image_size)
     check_training(job, "endtoend.joint", network, settings.image_size)
     check_maps(job, [job.config.maps.method], job.config.maps.start_block)
+    tall = {settings.model: (settings.image_size + network.stride, settings.image_size)}
+    check_sizes(network, "endtoend.model", tall)
 
 
 def _weights(job: Job) -> str:

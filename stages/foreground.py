@@ -65,11 +65,12 @@ SHOWS = 0.15  # object score times probability of a class above which a patch is
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import explained_network
+    from getam.running.preflight import check_sizes, explained_network
 
     network, settings = explained_network(job)
     with torch.device("meta"):
-        Features(network, settings.image_size, job.config.foreground, job.context)
+        side = Features(network, settings.image_size, job.config.foreground, job.context).side
+    check_sizes(network, "foreground.scale", {job.config.foreground.scale: (side, side)})
 
 
 def run(job: Job) -> dict[str, Any]:

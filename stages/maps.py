@@ -39,9 +39,12 @@ ImageMaps = tuple[str, np.ndarray, np.ndarray]  # id, class ids (K,), maps (K, h
 
 
 def check(job: Job) -> None:
-    from getam.running.preflight import check_maps
+    from getam.running.preflight import check_maps, check_sizes, explained_network
 
     check_maps(job, [job.config.maps.method], job.config.maps.start_block)
+    network, settings = explained_network(job)
+    sides = {s: scaled_side(network, settings.image_size, s) for s in job.config.maps.scales}
+    check_sizes(network, "maps.scales", {s: (side, side) for s, side in sides.items()})
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,8 +14,7 @@ from torch import nn
 from getam.errors import UserError
 from getam.networks.decoders import JointNetwork, ViTDeepLab, ViTEndToEnd
 from getam.networks.description import NAME, read_description, write_description
-from getam.networks.downloads import check_tag, fetch_weights
-from getam.networks.weights import check_arguments, load_weights, only_weights
+from getam.networks.models import create_model, deeplab_over_convolutions, is_vit
 
 
 def build_classifier(
@@ -37,8 +33,8 @@ def build_classifier(
     Raises:
         UserError: the model is unknown or has no class token, or the weights do not fit it.
     """
-    size = {"img_size": image_size, "dynamic_img_size": True} if _is_vit(model) else {}
-    network = _create(model, weights, num_classes=num_classes, **size, **args)
+    size = {"img_size": image_size, "dynamic_img_size": True} if is_vit(model) else {}
+    network = create_model(model, weights, args, num_classes=num_classes, **size)
     if not hasattr(network, "blocks") or getattr(network, "cls_token", None) is None:
         raise UserError(
             f"{model}: got a model without a class token, expected a timm ViT that has one (ViT, "
@@ -71,14 +67,13 @@ def build_deeplab(
     Raises:
         UserError: the encoder is unknown or lacks one of the blocks, or the weights do not fit it.
     """
-    if _is_vit(encoder):
-        vit = _create(
-            encoder, weights, num_classes=0, img_size=image_size, dynamic_img_size=True, **args
-        )
+    if is_vit(encoder):
+        size = {"img_size": image_size, "dynamic_img_size": True}
+        vit = create_model(encoder, weights, args, num_classes=0, **size)
         _check_blocks(encoder, blocks, len(vit.blocks))
         return ViTDeepLab(vit, num_classes, channels, atrous_rates, blocks)
     _check_blocks(encoder, blocks, 0)
-    return _build_convolutional(encoder, num_classes, args, channels, atrous_rates, weights)
+    return deeplab_over_convolutions(encoder, num_classes, args, channels, atrous_rates, weights)
 
 
 def build_endtoend(
@@ -216,74 +211,11 @@ def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(mean), tuple(config.get("std", (0.229, 0.224, 0.225)))
 
 
-def _is_vit(name: str) -> bool:
-    if not timm.is_model(name):
-        raise _unknown_model(name)
-    check_tag(name)
-    entry = timm.model_entrypoint(name.split(".")[0])
-    return entry.__module__.rsplit(".", 1)[-1].startswith(("vision_transformer", "deit", "eva"))
-
-
-def _create(name: str, weights: str, **args: Any) -> nn.Module:
-    check_arguments(f"arguments of {name}", args)
-    if weights == "timm":
-        fetch_weights(name)
-    try:
-        with only_weights():
-            network = timm.create_model(name, pretrained=weights == "timm", **args)
-    except TypeError as error:
-        raise UserError(
-            f"{name} does not take these arguments ({error}). Change model_args or encoder_args."
-        ) from None
-    if weights not in ("timm", "none"):
-        load_weights(network, Path(weights), name)
-    return network
-
-
 def _check_blocks(encoder: str, blocks: Sequence[int] | None, depth: int) -> None:
     wrong = [block for block in blocks or () if not 0 <= block < depth]
     if wrong:
         expected = f"0 to {depth - 1}" if depth else f"none, as {encoder} is no plain ViT"
         raise UserError(f"deeplab.blocks: got {wrong[0]}, expected {expected}.")
-
-
-def _build_convolutional(
-    encoder: str,
-    num_classes: int,
-    args: Mapping[str, Any],
-    channels: int,
-    atrous_rates: tuple[int, int, int],
-    weights: str,
-) -> nn.Module:
-    check_arguments(f"arguments of {encoder}", args)
-    if weights == "timm":
-        fetch_weights(encoder)
-    try:
-        with only_weights():
-            network = smp.DeepLabV3Plus(
-                f"tu-{encoder}",
-                encoder_weights="imagenet" if weights == "timm" else None,
-                decoder_channels=channels,
-                decoder_atrous_rates=tuple(atrous_rates),
-                classes=num_classes,
-                **args,
-            )
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"deeplab.encoder: DeepLabV3+ cannot use {encoder} ({reason}). Set another encoder."
-        ) from None
-    if weights not in ("timm", "none"):
-        load_weights(network.encoder.model, Path(weights), encoder)
-    network.stride = 32
-    return network
-
-
-def _unknown_model(name: str) -> UserError:
-    base = name.split(".")[0]
-    near = difflib.get_close_matches(base, timm.list_models(), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "timm.list_models() lists them."
-    return UserError(f"{name}: timm has no such model; {hint}")
 
 
 def _heads(encoder: nn.Module) -> list[nn.Module]:

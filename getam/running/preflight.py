@@ -37,6 +37,7 @@ __all__ = [
     "check_photos",
     "check_saliency",
     "check_sample",
+    "check_sizes",
     "check_splits",
     "check_training",
     "data_of",
@@ -116,6 +117,34 @@ def _cannot_take(job: Job, stage: str, side: int, error: Exception, reason: str)
         f"{stage}.image_size: got {side}, which this network cannot take ({reason}). Choose a "
         f"multiple of its patch size or stride, or the size that the model is made for."
     )
+
+
+def check_sizes(network: nn.Module, setting: str, sizes: Mapping[Any, tuple[int, int]]) -> None:
+    """Whether a network without weights takes photos of other sizes than those it learns from.
+
+    Args:
+        sizes: value of the setting -> the size (H, W) that it leads to.
+
+    Raises:
+        UserError: it does not.
+    """
+    for value, size in sizes.items():
+        if reason := _refusal(network, size):
+            instead = ", or the scale 1" if isinstance(value, float) else ""
+            raise UserError(
+                f"{setting}: got {value}, with which a later stage has photos of {size[1]} x "
+                f"{size[0]} pixels. This network cannot take them ({reason}). Choose a model that "
+                f"takes several sizes, such as a plain ViT{instead}."
+            )
+
+
+def _refusal(network: nn.Module, size: tuple[int, int]) -> str | None:
+    """Why a network without weights cannot take photos of this size; None if it can."""
+    try:
+        network.eval()(torch.zeros(1, 3, *size, device="meta"))
+    except Exception as error:  # torch and timm raise many kinds
+        return " ".join(str(error).split())[:160] or type(error).__name__
+    return None
 
 
 def _section(config: Any, path: str) -> Any:

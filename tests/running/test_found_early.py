@@ -109,3 +109,56 @@ def test_batches_that_the_processes_of_torchrun_cannot_share_are_found_first(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=rf"{section}.batch_size: got batches of 3 images for 2"):
         runner.check(runner.plan())
+
+
+FIXED = (  # a model that takes photos of its own size alone
+    *("classifier.model=beit_base_patch16_224", "endtoend.model=beit_base_patch16_224"),
+    *(
+        f"{stage}.model_args={{embed_dim: 32, depth: 2, num_heads: 2, global_pool: token}}"
+        for stage in ("classifier", "endtoend")
+    ),
+    *("classifier.image_size=224", "endtoend.image_size=224"),
+)
+
+
+def checked(folder, tmp_path, *settings: str) -> None:
+    sets = ("data.kind=folder", f"data.root={folder}", *TINY, *settings)
+    runner = open_runner(chain, load_config((), sets), tmp_path / "artifacts")
+    runner.check(runner.plan())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("maps.scales=[1.5]",), "maps.scales: got 1.5, .* photos of 336 x 336 pixels"),
+        (
+            ("maps.scales=[1]", "pseudolabels.saliency=features", "foreground.scale=2"),
+            "foreground.scale: got 2.0, .* photos of 448 x 448 .* or the scale 1",
+        ),
+        (("mode=end-to-end",), "endtoend.model: got beit.* cannot take them"),
+    ],
+)
+def test_scales_that_a_model_of_a_fixed_size_cannot_take(folder, tmp_path, settings, told):
+    with pytest.raises(UserError, match=told):
+        checked(folder, tmp_path, *FIXED, *settings)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *("{num_heads: 0}", "{patch_size: 0}", "{mlp_ratio: x}", "{norm_layer: 3}"),
+        *("{class_token: false}", "{global_pool: xx}", "{drop_rate: 7}", "{act_layer: foo}"),
+        *("{num_classes: 3}", "{img_size: 7}", "{depth: 100000}", "{in_chans: 1}"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["classifier.model", "deeplab.encoder"])
+def test_arguments_that_a_model_refuses_are_a_sentence(folder, tmp_path, args, stage):
+    with pytest.raises(UserError) as caught:
+        checked(folder, tmp_path, f"{stage}_args={args}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoder", ["vgg11", "hrnet_w18_small", "beit_base_patch16_224"])
+def test_encoders_without_a_decoder_are_a_sentence(folder, tmp_path, encoder):
+    with pytest.raises(UserError, match=f"cannot use {encoder}"):
+        checked(folder, tmp_path, f"deeplab.encoder={encoder}", "deeplab.encoder_args={}")
