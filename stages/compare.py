@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from getam.errors import UserError
+from getam.labels.refined_maps import Figures, Refine, Seeds
 from getam.metrics.controls import CONTROLS, beside_controls
 from getam.metrics.faithfulness import Curves, PhotoCurves, insertion_deletion
-from getam.metrics.refined_maps import Figures, Refine, Seeds
 from getam.metrics.segmentation import ThresholdSweep
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast

@@ -52,7 +52,7 @@ class SettingList:
             UserError: it is not such a list.
         """
         setting, _, values = text.partition("=")
-        given = tuple(value.strip() for value in values.split(",") if value.strip())
+        given = tuple(value for value in map(str.strip, _apart(values)) if value)
         if not setting.strip() or not given:
             raise UserError(
                 f"--set-list {text}: expected SECTION.FIELD=VALUE,VALUE, such as "
@@ -65,6 +65,22 @@ class SettingList:
                 f"data with --set {setting.strip()}=VALUE."
             )
         return cls(setting.strip(), given)
+
+
+def _apart(values: str) -> list[str]:
+    """The parts between commas, except those in brackets: a value may be a list.
+
+    >>> _apart("0.2,0.3"), _apart("[1], [1, 1.5]")
+    (['0.2', '0.3'], ['[1]', ' [1, 1.5]'])
+    """
+    parts, depth = [""], 0
+    for sign in values:
+        depth += (sign in "[{(") - (sign in ")}]")
+        if sign == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,10 @@ def default_lists(config: Config) -> list[SettingList]:
 
 
 def choose(
-    config: Config, lists: Sequence[SettingList], measure: Measure
+    config: Config,
+    lists: Sequence[SettingList],
+    measure: Measure,
+    check: Callable[[Config], None] = lambda config: None,
 ) -> tuple[Config, list[Tried]]:
     """Try each value of each list, and keep the best value of a list for the next one.
 
@@ -103,14 +122,21 @@ def choose(
 
     Args:
         measure: makes the labels of a configuration, and counts their agreement.
+        check: refuses a configuration that no stage can run. It is asked for each value, and for
+            the configuration itself, before the first one is tried.
 
     Returns:
         the best configuration, and what was tried, in this order.
     """
     best, tried = load_config((), (), recorded(config)), []  # with absolute paths, as the others
+    check(best)
     for one in lists:  # a mistake in the last list is told before hours are spent on the first
         for value in one.values:
-            load_config((), [f"{one.setting}={value}"], recorded(best))
+            with_value = load_config((), [f"{one.setting}={value}"], recorded(best))
+            try:
+                check(with_value)
+            except UserError as error:
+                raise UserError(f"--set-list {one.setting}: {value}: {error}") from None
     for one in lists:
         configs = {v: load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values}
         if best not in configs.values():

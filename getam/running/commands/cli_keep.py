@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from getam.view.lines import Reporter
 from getam.view.program import program
 from getam.view.progress import track
 from getam.view.shown import say
+
+if TYPE_CHECKING:
+    from getam.cache import Runner
 
 
 @click.command("config", short_help="Print all settings, with what they do.")
@@ -160,8 +164,8 @@ def choose(
 
     stages, reporter = current_method().choice, Reporter(sys.stderr)
 
-    def agreement(tried: Config) -> Agreement:
-        runner = open_runner(
+    def opened(tried: Config) -> Runner:
+        return open_runner(
             stages,
             tried,
             artifacts,
@@ -171,6 +175,13 @@ def choose(
             run_name="choose",
             report=reporter,
         )
+
+    def check(tried: Config) -> None:
+        runner = opened(tried)
+        runner.check(runner.plan())
+
+    def agreement(tried: Config) -> Agreement:
+        runner = opened(tried)
         plan = runner.plan()
         runner.check(plan)
         fetch_needed(tried, [d.stage for d in plan if d.runs], reporter.note)
@@ -178,7 +189,7 @@ def choose(
         return Agreement.load(folders[plan[-1].stage] / COUNTS)
 
     wanted = [*map(command.SettingList.parse, lists)] or command.default_lists(config)
-    best, tried = command.choose(config, wanted, agreement)
+    best, tried = command.choose(config, wanted, agreement, check)
     say(command.table(tried, best))
     say(f"Go on with the same command line and: run {command.options(tried, best)}")
 

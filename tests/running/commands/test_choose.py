@@ -208,3 +208,25 @@ def test_an_encoder_that_it_cannot_use_is_refused_before_the_first_stage(tmp_pat
     assert done.exit_code == 1
     assert told in done.stderr
     assert "done in" not in done.stderr
+
+
+def test_a_value_that_no_stage_can_run_is_told_before_the_first_is_tried(tmp_path):
+    """The table of hours would be lost."""
+    make_folder(tmp_path / "data")
+    sets = ("data.kind=folder", f"data.root={tmp_path / 'data'}", *TINY)
+    words = ["choose", "--artifacts", str(tmp_path / "artifacts"), "--workers", "1"]
+    words += [word for setting in sets for word in ("--set", setting)]
+    lists = (f"{THRESHOLD}=0.2", "pseudolabels.saliency=folder,features", "foreground.block=1,7")
+    words += [word for one in lists for word in ("--set-list", one)]
+    told = CliRunner().invoke(main, [*words, "--set", "pseudolabels.saliency=features"])
+    assert told.exit_code == 1
+    assert "--set-list foreground.block: 7: foreground.block: got 7, expected 0 to 1" in told.output
+    assert "done in" not in told.output
+
+
+def test_a_value_may_be_a_list():
+    parsed = SettingList.parse("maps.scales=[1], [1, 1.5]")
+    assert parsed.values == ("[1]", "[1, 1.5]")
+    asked = []
+    choose(load_config(), [parsed], lambda config: (asked.append(config), counted(0.4))[1])
+    assert {tuple(config.maps.scales) for config in asked} >= {(1.0,), (1.0, 1.5)}

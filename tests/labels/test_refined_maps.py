@@ -7,8 +7,8 @@ import pytest
 
 from getam.config.schema import PseudoLabels
 from getam.data.folder import read_folder
-from getam.metrics import refined_maps
-from getam.metrics.refined_maps import Refine
+from getam.labels import refined_maps
+from getam.labels.refined_maps import Refine
 from tests.conftest import make_folder
 
 
