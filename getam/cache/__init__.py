@@ -16,6 +16,7 @@ _EXPORTS = {
     "FileDigests": "getam.cache.file_digests",
     "Job": "getam.cache.stage",
     "Pieces": "getam.cache.pieces",
+    "Presence": "getam.cache.store",
     "Runner": "getam.cache.runner",
     "Runs": "getam.cache.records",
     "Stage": "getam.cache.stage",

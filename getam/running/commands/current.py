@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from getam.cache import StatusRow
+from getam.cache import Presence, StatusRow
 from getam.config.nearest import did_you_mean, nearest
 from getam.config.schema import Config
 from getam.data.class_names import clean_name
@@ -50,6 +50,7 @@ class CurrentRun:
         self.config, self.artifacts = config, artifacts
         self.runner = open_runner(chain, config, artifacts, **options)
         self.rows: dict[str, StatusRow] = {row.stage: row for row in self.runner.status()}
+        self._whole: set[str] = set()  # stages whose artifacts are as they were made
 
     def has(self, stage: str) -> bool:
         """Whether the stage is part of this run and its artifact is there."""
@@ -59,24 +60,39 @@ class CurrentRun:
         """The artifact of a stage.
 
         Raises:
-            UserError: it has none for these settings.
+            UserError: it has none for these settings, or its files are not as they were made.
         """
         if stage not in self.rows:
             known = ", ".join(self.rows)
             raise UserError(f"{stage}: a run with these settings has no such stage (only {known}).")
         row = self.rows[stage]
         if row.status != "cached":
-            command = command_for_this_run("--until", stage)
-            how = (
-                f"'{command}'"
-                if command
-                else f"'{program()} run --until {stage}' and the same options"
-            )
             raise UserError(
                 f"{stage}: got no artifact of these settings in {self.artifacts} ({row.status}: "
-                f"{row.reason.sentence()}). Make it with {how}."
+                f"{row.reason.sentence()}). Make it with {self._how(stage)}."
             )
+        if stage not in self._whole:
+            self._check_whole(stage, row.key)
         return self.runner.store.folder(stage, row.key)
+
+    def _check_whole(self, stage: str, key: str) -> None:
+        """Whether the files of an artifact are as their stage made them."""
+        found = self.runner.store.find(stage, key, read=True)
+        self.runner.store.files.save()  # what was read is not read again
+        if found.presence is not Presence.COMPLETE:
+            raise UserError(
+                f"{stage}: the files of its artifact are not as the stage made them "
+                f"({found.detail}). Set it aside, and make it anew, with {self._how(stage)}. To "
+                f"correct masks by hand, export them and import them again."
+            )
+        self._whole.add(stage)
+
+    def _how(self, stage: str) -> str:
+        """The command that makes the artifact of a stage."""
+        command = command_for_this_run("--until", stage)
+        if command:
+            return f"'{command}'"
+        return f"'{program()} run --until {stage}' and the same options"
 
     def network(self) -> Path:
         """The segmentation network of this run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from getam.running.commands.figures import map_table
 from getam.view.overlay import class_colour, contour, paint
 from stages.chain import chain
 from tests.conftest import ROOT
-from tests.running.commands.conftest import assert_one_sentence
+from tests.running.commands.conftest import MicroRun, assert_one_sentence
 
 STAGES = ("maps", "pseudolabels", "predictions")
 
@@ -224,3 +225,30 @@ def test_missing_artifact_says_what_makes_it(micro):
 
 def test_stage_without_maps_or_labels_is_wrong_usage(micro):
     assert micro("inspect", "classifier").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "stage", "name"),
+    [
+        (("inspect", "pseudolabels"), "pseudolabels", "labels/photo01.png"),
+        (("report",), "predictions", "masks/photo01.png"),
+        (("export", "--format", "voc", "-o", "out"), "predictions", "masks/photo01.png"),
+        (("predict", "PHOTOS", "-o", "out"), "deeplab", "network.safetensors"),
+    ],
+)
+def test_files_that_someone_changed_are_not_used_without_a_word(
+    micro, tmp_path, monkeypatch, words, stage, name
+):
+    monkeypatch.chdir(tmp_path)
+    own = MicroRun(micro.place)
+    own.artifacts = tmp_path / "artifacts"
+    shutil.copytree(micro.artifacts, own.artifacts)
+    file = own.artifact(stage) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    told = own(*(str(micro.data / "images") if word == "PHOTOS" else word for word in words))
+    assert_one_sentence(told)
+    assert f"{stage}: the files of its artifact are not as the stage made them" in told.err
+    assert f"--until {stage}" in told.err
+    file.write_bytes(whole)
+    assert own(*(str(micro.data / "images") if w == "PHOTOS" else w for w in words)).code == 0
