@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from getam.data.index import evenly
+from getam.errors import UserError
 from getam.running.known_networks import (
     classifier_fits,
     deeplab_fits,
@@ -48,10 +50,24 @@ def maps(job: Job) -> None:
 
 
 def foreground(job: Job) -> None:
+    _check_sample_of_foreground(job)
     if not foreground_fits(job):
         from stages.foreground import check
 
         check(job)
+
+
+def _check_sample_of_foreground(job: Job) -> None:
+    data, count = data_of(job), job.config.foreground.images
+    if data is None:
+        return
+    labelled = data.labelled(job.config.data.train)
+    if not any(record.labels for record in evenly(labelled, count)):
+        raise UserError(
+            f"foreground.images: got {count}, but the photos that the foreground learns from "
+            f"({len(evenly(labelled, count))} of {len(labelled)}, at equal distances) show no "
+            f"class. Raise it, up to {len(labelled)}."
+        )
 
 
 def pseudolabels(job: Job) -> None:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from getam.data.images import read_scores, write_scores
+from getam.data.index import evenly
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.normalise import balance, normalise
@@ -224,11 +225,6 @@ class Features:
             with autocast(self.settings.precision, self.device):
                 features = patch_features(self.network, images, self.block)
             yield from zip((record.id for record in batch), features)
-
-
-def evenly(records: Sequence[Record], count: int) -> list[Record]:
-    """At most ``count`` of the records, at equal distances."""
-    return list(records[:: -(-len(records) // count)])
 
 
 def _learn(

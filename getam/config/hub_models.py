@@ -32,12 +32,27 @@ _TIMM = {
 _FIXED = {"hidden_act": "gelu", "num_channels": 3, "use_swiglu_ffn": False}
 
 
-def in_terms_of_timm(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of_others(
+    given: Mapping[str, Any], usual: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """No arguments for each network that is not the default one, as the default ones are of it.
+
+    Args:
+        given: the settings that are given, by section.
+        usual: the defaults of all settings.
+    """
+    return {
+        section: {f"{name}_args": {}}
+        for section, name in _NAMES.items()
+        if given.get(section, {}).get(name, usual[section][name]) != usual[section][name]
+    }
+
+
+def in_terms_of_timm(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with the name, arguments and weights of timm for each name that begins ``hf:``.
 
     Args:
         settings: all settings, by section.
-        usual: their defaults. The default arguments belong to another model and are left out.
 
     Raises:
         UserError: there is no such folder or repository, or it holds a model of another kind.
@@ -49,8 +64,7 @@ def in_terms_of_timm(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> d
             continue
         model, args, file = _read_model(f"{section}.{name}", given[name])
         arguments = f"{name}_args"
-        kept = {} if given[arguments] == usual[section][arguments] else given[arguments]
-        changed = {name: model, arguments: {**args, **kept}}
+        changed = {name: model, arguments: {**args, **given[arguments]}}
         if given["weights"] in _OWN_WEIGHTS:
             changed["weights"] = str(file)
         found[section] = {**given, **changed}

@@ -21,7 +21,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from getam.config.base import Machine
-from getam.config.hub_models import in_terms_of_timm
+from getam.config.hub_models import arguments_of_others, in_terms_of_timm
 from getam.config.mistakes import expected
 from getam.config.nearest import did_you_mean, nearest
 from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
@@ -79,10 +79,10 @@ def load_config(
     _check_names(Config, merged, ())
     # Sections are filled over the defaults of Config, not over those of their own class.
     usual = Config().model_dump(mode="json")
-    values = _merge(usual, merged)
+    values = _merge(_merge(usual, arguments_of_others(merged, usual)), merged)
     try:
         config = Config.model_validate(values)
-        return Config.model_validate(in_terms_of_timm(config.model_dump(mode="json"), usual))
+        return Config.model_validate(in_terms_of_timm(config.model_dump(mode="json")))
     except ValidationError as error:
         raise UserError(_explain(error, values)) from None
 
@@ -116,7 +116,11 @@ def recorded(config: Config) -> dict[str, Any]:
 
     ``load_config(base=...)`` makes the same configuration of them, in whatever folder.
     """
-    found = _differing(config.model_dump(mode="json"), Config().model_dump(mode="json"), "")
+    values, usual = config.model_dump(mode="json"), Config().model_dump(mode="json")
+    found = _differing(values, usual, "")
+    for section, of_others in arguments_of_others(found, usual).items():
+        for arguments in of_others:  # also if they are those of the default network
+            found[section][arguments] = values[section][arguments]
     root, corrections = config.data.root, config.data.corrections
     if root and corrections and (Path(root).expanduser() / corrections).is_dir():
         found["data"]["corrections"] = corrections  # a folder of this name elsewhere is not meant

@@ -71,7 +71,9 @@ class Classifier(Training):
 
     model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
-        SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
+        SHAPES_VIT,
+        description="Further arguments of timm.create_model. The default is that of the default "
+        "network; another one has none.",
     )
     weights: str = Field("shapes", description=WEIGHTS)
     image_size: Positive = Field(
@@ -99,7 +101,9 @@ class DeepLab(Training):
         description=f"{VIT} Or the name of an encoder of segmentation-models-pytorch.",
     )
     encoder_args: Arguments = Field(
-        SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
+        SHAPES_VIT,
+        description="Further arguments of timm.create_model. The default is that of the default "
+        "network; another one has none.",
     )
     weights: str = Field(
         "classifier",
@@ -174,7 +178,9 @@ class EndToEnd(Settings):
 
     model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
-        SHAPES_VIT, description="Further arguments of timm.create_model; {} for none."
+        SHAPES_VIT,
+        description="Further arguments of timm.create_model. The default is that of the default "
+        "network; another one has none.",
     )
     weights: str = Field(
         "shapes",

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from getam.data.corrections import Corrections
 
+LABELS_OF_A_PHOTO = (
+    "a line in labels.csv for each photo, with an empty cell where it shows none of the classes "
+    "(of a VOC folder Annotations/ID.xml, of a COCO folder annotations/instances_SPLIT.json)"
+)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -90,8 +95,8 @@ class DataIndex:
         records = [r for r in self.split(name) if r.labels is not None]
         if not records:
             raise UserError(
-                f"{self.root}: no photo of split {name!r} has a line in the label table; "
-                f"expected image-level labels for at least one."
+                f"{self.root}: no photo of split {name!r} is labelled; expected image-level labels "
+                f"of at least one. Add {LABELS_OF_A_PHOTO}."
             )
         return records
 
@@ -206,3 +211,8 @@ class DataIndex:
         lookup = np.full(256, IGNORE, np.uint8)
         lookup[self._values] = np.arange(len(self._values))
         return lookup
+
+
+def evenly(records: Sequence[Record], count: int) -> Sequence[Record]:
+    """At most ``count`` of the records, at equal distances."""
+    return records[:: -(-len(records) // count)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from getam.data.class_names import counted
 from getam.data.files import IMAGES, clean_id, is_hidden
 from getam.errors import UserError, collected
 
@@ -67,9 +68,9 @@ def _nearly(lost: Collection[str], photos: Collection[str]) -> str:
         return ""
     listed, photo = next(iter(near.items()))
     return (
-        f"{len(near)} of the names differ from the name of a photo only in leading zeros or in "
-        f"upper and lower case, {listed!r} from {photo!r} first: write them as the files are "
-        f"called (a spreadsheet drops leading zeros of cells that are not text)."
+        f"{counted(len(near), 'name differs', 'names differ')} from that of a photo only in "
+        f"leading zeros or in upper and lower case, {listed!r} from {photo!r} first: write them as "
+        f"the files are called (a spreadsheet drops leading zeros of cells that are not text)."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from getam.data.index import Record
+from getam.data.index import LABELS_OF_A_PHOTO, Record
 
 LISTED = 5  # classes or pairs in a sentence
 
@@ -21,10 +21,7 @@ def unlabelled(split: str, records: Sequence[Record]) -> str | None:
     """The sentence for a split without a label; None where there is one."""
     if any(record.labels is not None for record in records):
         return None
-    return (
-        f"{split}: no photo is labelled. Give each photo a line in the label table, with an empty "
-        f"cell where it shows none of the classes."
-    )
+    return f"{split}: no photo is labelled. Give each photo its labels: {LABELS_OF_A_PHOTO}."
 
 
 def label_problems(split: str, records: Sequence[Record], classes: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ from getam.running.fingerprints import (
     review_parts,
 )
 from getam.running.intensities import Measured, intensity_range
+from getam.running.processes import check_machines
 from getam.training import distributed
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
@@ -96,7 +97,8 @@ def open_runner(
     def info() -> dict[str, Any]:
         return {"libraries": versions(), "device": context.device, "seed": config.seed}
 
-    def circumstances() -> dict[str, Any]:
+    def circumstances() -> dict[str, Any]:  # asked for before checks, if a stage will run
+        check_machines(context)
         sample = sorted(context.corrections.sample) if context.corrections else []
         return {"libraries": versions(), "processes": distributed.planned(), "sample": sample}
 

@@ -133,6 +133,19 @@ def processes(context: Context) -> Iterator[joblib.Parallel]:
         yield joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
 
 
+def check_machines(context: Context) -> None:
+    """Whether the device and the cluster that the command line names can be used.
+
+    Raises:
+        UserError: one cannot.
+    """
+    if context.wanted_device not in (None, "cpu"):
+        context.device  # noqa: B018  torch is asked once, and this needs a second
+    if context.cluster is not None:
+        with processes(context):
+            pass
+
+
 class OncePerProcess:
     """Wraps a function with a state, such as open files, so that a process receives it only once.
 

@@ -71,7 +71,7 @@ def test_names_that_a_spreadsheet_changed_are_said_to_be_those_photos(root, chan
     (root / "labels.csv").write_text(f"image,classes\n{listed},cat\nq,dog\n")
     with pytest.raises(UserError, match=r"only in leading zeros or in upper and lower") as caught:
         read_folder(root)
-    assert "1 of the names differ from the name of a photo" in str(caught.value)
+    assert "1 name differs from that of a photo only" in str(caught.value)
     assert f"{listed!r} from {photo!r} first" in str(caught.value)
 
 

@@ -162,3 +162,34 @@ def test_arguments_that_a_model_refuses_are_a_sentence(folder, tmp_path, args, s
 def test_encoders_without_a_decoder_are_a_sentence(folder, tmp_path, encoder):
     with pytest.raises(UserError, match=f"cannot use {encoder}"):
         checked(folder, tmp_path, f"deeplab.encoder={encoder}", "deeplab.encoder_args={}")
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--device", "xpu:7"), "--device xpu:7: torch cannot use it"),
+        (("--workers", "dask://127.0.0.1:9"), "--workers dask://127.0.0.1:9: there is no Dask"),
+    ],
+)
+def test_a_device_or_cluster_that_is_not_there_is_missed_before_the_first_stage(
+    tmp_path, option, told
+):
+    """Stages before the one that needs it would run."""
+    if "dask" in told:
+        pytest.importorskip("distributed")
+    sets = [word for setting in TINY for word in ("--set", setting)]
+    done = pipeline("run", *option, *sets, cwd=tmp_path)
+    assert done.code == 1
+    assert told in done.err.splitlines()[-1]
+    assert "runs:" not in done.err
+
+
+def test_a_foreground_that_would_learn_from_photos_of_no_class_alone(folder, tmp_path):
+    """Known after the classifier and the maps."""
+    table = (folder / "labels.csv").read_text().splitlines()
+    first = next(n for n, line in enumerate(table) if line.startswith("photo00"))
+    table[first] = "photo00,"
+    (folder / "labels.csv").write_text("\n".join(table))
+    with pytest.raises(UserError, match=r"foreground.images: got 1, .* \(1 of 8, .* up to 8"):
+        checked(folder, tmp_path, "pseudolabels.saliency=features", "foreground.images=1")
+    checked(folder, tmp_path, "pseudolabels.saliency=features", "foreground.images=8")

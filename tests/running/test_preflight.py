@@ -197,8 +197,8 @@ def truncated_photo(data: Path) -> None:
 
 FOLDERS = {
     truncated_photo: ((), "photo03.jpg: cannot read this"),
-    without_val_labels: ((), "no photo of split 'val' has a line in the label table"),
-    without_train_labels: ((), "no photo of split 'train' has a line in the label table"),
+    without_val_labels: ((), "no photo of split 'val' is labelled"),
+    without_train_labels: ((), "no photo of split 'train' is labelled"),
     overlapping: ((), "1 photo is in train and in val, 'photo07' first"),
     split_of_nobody: ((), "photo99"),
     without_saliency: ((), "1 of 8 photos have no saliency map"),

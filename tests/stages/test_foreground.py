@@ -14,6 +14,7 @@ import stages.endtoend
 import stages.foreground
 from getam.config.loading import load_config
 from getam.data.images import read_image, write_scores
+from getam.data.index import evenly
 from getam.data.masks import read_saliency
 from getam.errors import UserError
 from getam.labels.patch_foreground import (
@@ -23,7 +24,7 @@ from getam.maps.file import MapFile
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.running.opening import open_runner
 from stages.chain import chain
-from stages.foreground import evenly, object_shares
+from stages.foreground import object_shares
 from tests.conftest import EXAMPLE
 
 FEATURES = (*EXAMPLE, "pseudolabels.saliency=features")

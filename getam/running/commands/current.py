@@ -78,7 +78,6 @@ class CurrentRun:
     def _check_whole(self, stage: str, key: str) -> None:
         """Whether the files of an artifact are as their stage made them."""
         found = self.runner.store.find(stage, key, read=True)
-        self.runner.store.files.save()  # what was read is not read again
         if found.presence is not Presence.COMPLETE:
             raise UserError(
                 f"{stage}: the files of its artifact are not as the stage made them "
