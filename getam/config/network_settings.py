@@ -72,8 +72,8 @@ class Classifier(Training):
     model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
         SHAPES_VIT,
-        description="Further arguments of timm.create_model. The default is that of the default "
-        "network; another one has none.",
+        description="Further arguments of timm.create_model. The default belongs to the default "
+        "model; with another model the default is {}.",
     )
     weights: str = Field("shapes", description=WEIGHTS)
     image_size: Positive = Field(
@@ -102,8 +102,8 @@ class DeepLab(Training):
     )
     encoder_args: Arguments = Field(
         SHAPES_VIT,
-        description="Further arguments of timm.create_model. The default is that of the default "
-        "network; another one has none.",
+        description="Further arguments of timm.create_model. The default belongs to the default "
+        "encoder; with another encoder the default is {}.",
     )
     weights: str = Field(
         "classifier",
@@ -179,8 +179,8 @@ class EndToEnd(Settings):
     model: str = Field("vit_tiny_patch16_224", description=VIT)
     model_args: Arguments = Field(
         SHAPES_VIT,
-        description="Further arguments of timm.create_model. The default is that of the default "
-        "network; another one has none.",
+        description="Further arguments of timm.create_model. The default belongs to the default "
+        "model; with another model the default is {}.",
     )
     weights: str = Field(
         "shapes",

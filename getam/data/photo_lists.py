@@ -38,6 +38,8 @@ def refuse_lost(
     image_id, place = next(iter(lost.items()))
     hidden = [i for i in lost if is_hidden(i) and "/" not in i]
     found = [elsewhere[key] for i in lost if (key := _stem(i)) in elsewhere]
+    names = {_loose(image_id): image_id for image_id in photos}
+    near = {i: names[name] for i in lost if (name := _loose(_stem(_joined(i)))) in names}
     hints = [
         hidden
         and "Files whose names begin with . or @ are passed over, as they are notes of the "
@@ -45,8 +47,8 @@ def refuse_lost(
         found
         and f"{len(found)} of these photos are in sub-folders, {found[0]!r} first. With a "
         f"label table no sub-folder is read: move all photos into {folder} itself.",
-        _nearly(lost, photos),
-        len(found) + len(hidden) < len(lost) and "Add each photo, or remove its line.",
+        near and _nearly(near),
+        len(found) + len(hidden) + len(near) < len(lost) and "Add each photo, or remove its line.",
     ]
     remedy = " ".join(hint for hint in hints if hint)
     if len(lost) == 1:
@@ -60,12 +62,11 @@ def refuse_lost(
     )
 
 
-def _nearly(lost: Collection[str], photos: Collection[str]) -> str:
-    """A hint, if names of photos differ from those in a list as a spreadsheet changes names."""
-    names = {_loose(image_id): image_id for image_id in photos}
-    near = {i: names[name] for i in lost if (name := _loose(_stem(_joined(i)))) in names}
-    if not near:
-        return ""
+def _nearly(near: Mapping[str, str]) -> str:
+    """A hint at names that differ from those of photos as a spreadsheet changes names.
+
+    ``near``: name in the list -> id of the photo.
+    """
     listed, photo = next(iter(near.items()))
     return (
         f"{counted(len(near), 'name differs', 'names differ')} from that of a photo only in "
