@@ -165,13 +165,14 @@ class Importer:
         )
 
     def _with_other_classes(self, labels: np.ndarray, record: Record) -> np.ndarray:
-        """What the mask before has of classes that are not among data.classes stays: to the tool
-        these pixels were ignored ones.
-        """
+        """What the mask before has of classes that are not in data.classes: the tool ignored it."""
         before = self._before.get(record.id)
         if before is None or not self.data.mask_classes:
             return labels
-        old = read_mask(before, labels.shape, len(self.data.mask_classes))
+        try:
+            old = read_mask(before, labels.shape, len(self.data.mask_classes))
+        except UserError:  # this mask is what the import mends
+            return labels
         used = self.data.mask_values(np.arange(len(self.data.classes) + 1))
         kept = (labels == IGNORE) & (old != IGNORE) & ~np.isin(old, used)
         self._kept += bool(kept.any())

@@ -68,7 +68,7 @@ def classifier_fits(job: Job) -> bool:
         shape is not None
         and _size_fits(settings.image_size, shape)
         and settings.frozen_blocks <= shape.depth
-        and _photos_of_a_step(job, settings.batch_size) > 0
+        and _photos_of_a_step(job, settings.batch_size, labelled=True) > 0
         and _weights_fit(job, "classifier", settings.model, settings.model_args)
     )
 
@@ -115,11 +115,14 @@ def _size_fits(side: int, shape: Shape) -> bool:
     return side <= MOST and side % shape.patch_size == 0
 
 
-def _photos_of_a_step(job: Job, batch_size: int) -> int:
-    """How many photos one process gets in a training step; 0 if that is not known."""
+def _photos_of_a_step(job: Job, batch_size: int, labelled: bool = False) -> int:
+    """How many photos one process gets in a training step, of all or of the labelled ones; 0 if
+    they cannot be shared equally."""
     data = data_of(job)
-    photos = batch_size if data is None else len(data.split(job.config.data.train))
-    own, left = divmod(min(batch_size, photos), distributed.planned())
+    if data is not None:
+        of = data.labelled if labelled else data.split
+        batch_size = min(batch_size, len(of(job.config.data.train)))
+    own, left = divmod(batch_size, distributed.planned())
     return 0 if left else own
 
 

@@ -169,6 +169,9 @@ def test_other_classes_of_a_mask_survive_a_correction_of_a_subset(own, tmp_path)
     assert (after[:, :10] == cafe).all()
     assert (after[:, 10:20] == ant).all()
     assert any("1 mask keeps what it had before of classes" in note for note in done.notes)
+    (folder / f"{ONE}.png").write_bytes(b"broken")  # an import can replace it all the same
+    subset.bring("coco", file, folder)
+    assert (read_mask(folder / f"{ONE}.png")[:, :10] == 255).all()
 
 
 def test_a_photo_that_is_there_twice_and_annotated_once_is_annotated(own, tmp_path):

@@ -111,6 +111,16 @@ def test_batches_that_the_processes_of_torchrun_cannot_share_are_found_first(
         runner.check(runner.plan())
 
 
+def test_a_batch_of_fewer_labelled_photos_is_shared_as_it_is(folder, tmp_path, monkeypatch):
+    """Three of the eight photos are labelled, so a batch of four has three of them."""
+    table = (folder / "labels.csv").read_text().splitlines()
+    left = [row for row in table if not row.startswith(tuple(f"photo0{n}" for n in range(3, 8)))]
+    (folder / "labels.csv").write_text("\n".join(left))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"classifier.batch_size: got batches of 3 images for 2"):
+        checked(folder, tmp_path)
+
+
 FIXED = (  # a model that takes photos of its own size alone
     *("classifier.model=beit_base_patch16_224", "endtoend.model=beit_base_patch16_224"),
     *(
