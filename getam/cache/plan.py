@@ -159,8 +159,9 @@ class Planner:
 
     def _missing_input(self, stage: str, needed: str) -> CacheError:
         return CacheError(
-            f"stage {stage!r} needs the artifact of {needed!r}, which is missing or broken: make "
-            f"it with 'run --until {needed}', or run {stage!r} with --until instead of --only"
+            f"stage {stage!r} needs the artifact of {needed!r}, which is missing or broken: give "
+            f"the same options with --until {needed} to make it, or with --until {stage} in place "
+            f"of --only {stage} to make both"
         )
 
     def _needed(self, stage: str) -> set[str]:

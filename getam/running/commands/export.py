@@ -121,13 +121,15 @@ def export_labels(run: CurrentRun, kind: str, batch: Batch, path: Path, **option
     """Write the labels; what was written, in words.
 
     Raises:
-        UserError: the place cannot be written, is among the artifacts, or is a folder that is not
-            empty.
+        UserError: the place cannot be written, is among the artifacts, is a folder that is not
+            empty, or is a file that exists.
     """
     is_folder = kind != "coco" or path.suffix.lower() != ".json"
     output_file(path / "file" if is_folder else path, run.artifacts)
     if is_folder and any(path.iterdir()):
         raise UserError(f"{path}: got a folder that is not empty. Choose another one with -o.")
+    if not is_folder and path.exists():  # it may hold masks that somebody drew
+        raise UserError(f"{path}: got a file that exists. Choose another name with -o.")
     batch.check_sample(path if is_folder else path.parent)
     try:
         with writes(path):

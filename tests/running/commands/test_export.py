@@ -144,11 +144,16 @@ def test_missing_library_is_named_with_what_installs_it(
     assert_one_sentence(result, library, f"pip install 'getam[{extra}]'")
 
 
-def test_folder_that_is_not_empty_or_place_that_cannot_be_written(micro, tmp_path):
+def test_folder_that_is_not_empty_file_that_exists_or_place_that_cannot_be_written(micro, tmp_path):
     (tmp_path / "file").touch()
     assert_one_sentence(
         micro("export", "--format", "voc", *PSEUDO, "-o", tmp_path), "not empty", "-o"
     )
+    drawn = tmp_path / "annotations.json"
+    drawn.write_text("somebody's work")
+    result = micro("export", "--format", "coco", *PSEUDO, "-o", drawn)
+    assert_one_sentence(result, "annotations.json", "exists", "-o")
+    assert drawn.read_text() == "somebody's work"
     for kind in ("coco", "voc"):
         result = micro("export", "--format", kind, *PSEUDO, "-o", tmp_path / "file" / "x")
         assert_one_sentence(result, "cannot be written")
@@ -197,7 +202,7 @@ def test_sample_is_drawn_without_repetition_and_again_by_its_seed(micro, tmp_pat
 def test_list_of_another_sample_beside_a_json_file_is_not_overwritten(micro, tmp_path):
     words = ("export", "--format", "coco", *PSEUDO, "--sample", "3", "-o")
     assert micro(*words, tmp_path / "a.json").code == 0
-    assert micro(*words, tmp_path / "a.json").code == 0  # the same sample
+    assert micro(*words, tmp_path / "again.json").code == 0  # the same sample
     kept = (tmp_path / "sample.txt").read_text()
     result = micro(*words, tmp_path / "b.json", "--seed", "1")
     assert_one_sentence(result, "sample.txt", "another sample", "-o")
