@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from getam.data.index import evenly
+from getam.data.sampling import evenly
 from getam.errors import UserError
 from getam.running.known_networks import (
     classifier_fits,

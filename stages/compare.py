@@ -22,6 +22,7 @@ import joblib
 import numpy as np
 import torch
 
+from getam.data.sampling import evenly
 from getam.errors import UserError
 from getam.labels.refined_maps import Figures, Refine, Seeds
 from getam.metrics.controls import CONTROLS, beside_controls
@@ -95,12 +96,7 @@ def _chosen(job: Job, data: DataIndex) -> list[Record]:
     """
     records = [record for record in data.labelled(job.config.data.train) if record.labels]
     records = [record for record in records if record.mask is not None] or records
-    return _spread(records, job.config.compare.images)
-
-
-def _spread(records: Sequence[Record], most: int) -> list[Record]:
-    wanted = min(most, len(records))
-    return [records[n * len(records) // wanted] for n in range(wanted)]
+    return evenly(records, job.config.compare.images)
 
 
 def _report(
@@ -111,7 +107,7 @@ def _report(
     return {
         "split": job.config.data.train,
         "images": len(records),
-        "curve images": len(_spread(records, settings.curve_images)),
+        "curve images": len(evenly(records, settings.curve_images)),
         "curve steps": settings.curve_steps,
         "refiners": [*settings.refiners] if records[0].mask is not None else [],
         "rows": [row for found in measured.values() for row in found["rows"]],
@@ -135,7 +131,7 @@ class Bench:
 
     def __init__(self, job: Job, data: DataIndex, records: Sequence[Record]) -> None:
         self.job, self.data, self.records = job, data, records
-        self.for_curves = {r.id for r in _spread(records, job.config.compare.curve_images)}
+        self.for_curves = {r.id for r in evenly(records, job.config.compare.curve_images)}
 
     @cached_property
     def network(self) -> torch.nn.Module:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from getam.data.images import read_scores, write_scores
-from getam.data.index import evenly
+from getam.data.sampling import evenly
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.normalise import balance, normalise

@@ -21,6 +21,7 @@ from getam.config.loading import load_config
 from getam.data.images import read_image, read_scores
 from getam.data.index import Record
 from getam.data.masks import read_mask, read_saliency
+from getam.data.sampling import evenly
 from getam.networks.inference import segment_tiles
 from getam.networks.tiling import cut, label_parts
 from getam.running.commands.current import CurrentRun
@@ -46,7 +47,7 @@ def main(artifacts: Path, output: Path, assignments: tuple[str, ...]) -> None:
     save(chain_sheet(run), output / "chain.png")
     for name, (stage, count) in PICTURES.items():
         records = run.records(run.split(stage))
-        ids = [record.id for record in records[:: len(records) // count][:count]]
+        ids = [record.id for record in evenly(records, count)]
         with tempfile.TemporaryDirectory() as folder:
             sheets = overlays(run, stage, ids, None, None, Path(folder))
             save(stack([Image.open(path) for path in sheets]), output / f"{name}.png")

@@ -19,6 +19,7 @@ from make_pictures import save
 from getam.config.loading import load_config
 from getam.data.images import read_image
 from getam.data.index import Record
+from getam.data.sampling import evenly
 from getam.maps.compute import METHODS
 from getam.networks.build import load_classifier, network_build
 from getam.running.commands.current import CurrentRun
@@ -37,7 +38,7 @@ def main(artifacts: Path, output: Path) -> None:
     run = CurrentRun(chain, load_config((), ()), artifacts)
     output.mkdir(parents=True, exist_ok=True)
     two = [r for r in run.records(run.config.data.train) if len(r.labels or ()) == 2]
-    records = two[:: len(two) // IMAGES][:IMAGES]
+    records = evenly(two, IMAGES)
     names = dict(enumerate(run.data.classes, start=1))
     photos = [(", ".join(names[c] for c in r.labels), _photo(r)) for r in records]
     save(sheet("photo", photos), output / "method-photos.png")

@@ -8,6 +8,7 @@ from getam.cache import in_threads
 from getam.data.images import photo_values
 from getam.data.index import DataIndex, Record
 from getam.data.intensity import FEW, Range, is_deep_file, loses_levels, measure, widest
+from getam.data.sampling import evenly
 from getam.errors import UserError
 
 SAMPLE = 50  # photos that are measured where not all files are decoded
@@ -22,7 +23,7 @@ def in_its_range(index: DataIndex, used: Sequence[str], deep: bool) -> tuple[Dat
     photos = list({r.id: r for name in used for r in index.split(name)}.values())
     flags = in_threads(lambda record: is_deep_file(record.image), photos, READERS)
     found = [record for record, is_so in zip(photos, flags) if is_so]
-    sample = found if deep else found[:: -(-len(found) // SAMPLE)] if found else []
+    sample = found if deep else evenly(found, SAMPLE)
     ranges = in_threads(_measured, sample, READERS)
     known = {record.id: own for record, own in zip(sample, ranges) if own}
     if not known:

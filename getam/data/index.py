@@ -211,8 +211,3 @@ class DataIndex:
         lookup = np.full(256, IGNORE, np.uint8)
         lookup[self._values] = np.arange(len(self._values))
         return lookup
-
-
-def evenly(records: Sequence[Record], count: int) -> Sequence[Record]:
-    """At most ``count`` of the records, at equal distances."""
-    return records[:: -(-len(records) // count)]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from getam.data.images import open_upright, opened, to_rgb
 from getam.data.label_values import IGNORE, MOST_CLASSES
+from getam.data.sampling import evenly
 from getam.errors import UserError
 
 OPAQUE = 255
@@ -87,7 +88,7 @@ def check_saliency_values(maps: Sequence[Path]) -> None:
     Raises:
         UserError: none has, or one cannot be read.
     """
-    some = maps[:: max(1, len(maps) // LOOKED_AT)]
+    some = evenly(maps, LOOKED_AT)
     if some and all(_highest(path) <= 1 for path in some):
         raise UserError(
             f"{some[0]}: got no value above 1 in this saliency map, nor in {len(some) - 1} others; "

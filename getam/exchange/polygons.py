@@ -54,8 +54,8 @@ def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def _with_hole(ring: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A ring and a hole of it as one ring, joined where two of their corners are nearest."""
-    distance = ((ring[:, None] - hole[None]) ** 2).sum(-1)
-    outer, inner = np.unravel_index(distance.argmin(), distance.shape)
+    """A ring and a hole of it as one ring, joined from the left end of the hole to what is near."""
+    inner = hole[:, 0].argmin()
+    outer = ((ring - hole[inner]) ** 2).sum(1).argmin()
     around = np.concatenate([hole[inner:], hole[: inner + 1]])
     return np.concatenate([ring[: outer + 1], around, ring[outer:]])

@@ -17,6 +17,7 @@ __all__ = ["autocast", "gradient_scaler"]
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 MEASURED = ("avx512_bf16", "amx_bf16")  # instructions in which bfloat16 halves the time
+AMPERE = (8, 0)  # the first compute capability with bf16
 LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that training may keep
 
 
@@ -24,11 +25,12 @@ def autocast(precision: str, device: str | torch.device) -> AbstractContextManag
     """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
     ``auto`` is bf16 on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX), because it
-    takes about half of the time there; fp16 on a GPU without bf16, and fp32 on any other CPU, where
-    bf16 is far slower than fp32. A warning says so once if bf16 is named there.
+    takes about half of the time there; fp16 on an NVIDIA GPU older than Ampere, which torch only
+    lets emulate bf16; and fp32 on any other CPU, where bf16 is far slower than fp32. A warning says
+    so once if bf16 is named there.
     """
     kind = torch.device(device).type
-    dtype = DTYPES[_resolved(precision, kind)]
+    dtype = DTYPES[_resolved(precision, torch.device(device))]
     if kind == "cpu" and dtype is torch.bfloat16:
         _warn_without_instructions()
         return _bf16_on_a_cpu()
@@ -38,16 +40,23 @@ def autocast(precision: str, device: str | torch.device) -> AbstractContextManag
 def gradient_scaler(precision: str, device: str | torch.device) -> torch.amp.GradScaler:
     """A scaler that keeps small ``fp16`` gradients above 0; in other precisions it does nothing."""
     kind = torch.device(device).type
-    enabled = kind == "cuda" and _resolved(precision, kind) == "fp16"
+    enabled = kind == "cuda" and _resolved(precision, torch.device(device)) == "fp16"
     return torch.amp.GradScaler(kind, enabled=enabled)
 
 
-def _resolved(precision: str, kind: str) -> str:
+def _resolved(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
-    if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if kind == "cpu" and _cpu_has(*MEASURED) else "fp32"
+    if device.type == "cuda":
+        return "bf16" if _gpu_has_bf16(device) else "fp16"
+    return "bf16" if device.type == "cpu" and _cpu_has(*MEASURED) else "fp32"
+
+
+def _gpu_has_bf16(device: torch.device) -> bool:
+    """Whether the GPU itself computes in bf16. ``is_bf16_supported`` also counts emulation."""
+    if torch.version.hip is not None:
+        return torch.cuda.is_bf16_supported()
+    return torch.cuda.get_device_capability(device) >= AMPERE
 
 
 @contextmanager

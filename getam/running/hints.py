@@ -24,6 +24,15 @@ def hints(config: Config, stages: Collection[str], device: str | None) -> Iterat
             f"classifier.model is {model}, and deeplab.encoder is {encoder}. To use one ViT for "
             f"both networks, set both."
         )
+    textured = [name for name in _start_from_shapes(config) if name in stages]
+    if textured and config.data.kind != "shapes":
+        settings = " and ".join(f"{stage}.weights" for stage in textured)
+        yield (
+            f"{settings}: got shapes, the weights of the embedded example. They know generated "
+            f"textures, not photos. Start from pretrained weights: --config folder has some for "
+            f"your own photos. --config endtoend_paper, after the preset of a data set, has those "
+            f"of the paper's end-to-end mode."
+        )
     joint = config.endtoend.joint
     begins = config.endtoend.weights != "deeplab"  # the decoder begins with random weights
     if "endtoend" in stages and begins and (joint.epochs == 1 or joint.lr_head <= SLOW):
@@ -40,6 +49,13 @@ def hints(config: Config, stages: Collection[str], device: str | None) -> Iterat
             f"CPU very long. 'Without a GPU' in docs/own-data.md names smaller settings: --config "
             f"folder --device cpu."
         )
+
+
+def _start_from_shapes(config: Config) -> Iterator[str]:
+    """The stages whose networks start from the weights of the embedded example."""
+    for stage in ("classifier", "deeplab", "endtoend"):
+        if getattr(config, stage).weights == "shapes":
+            yield stage
 
 
 def _large(config: Config, stages: Collection[str]) -> Iterator[str]:

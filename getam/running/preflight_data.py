@@ -15,6 +15,7 @@ from getam.data.corrections import SAMPLE
 from getam.data.images import image_size
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.data.masks import check_saliency_header, check_saliency_values, read_mask, read_saliency
+from getam.data.sampling import evenly
 from getam.errors import UserError
 from getam.running.example import drawn_index
 
@@ -79,7 +80,7 @@ def check_masks(
             :meth:`getam.data.index.DataIndex.read_mask` refuses.
     """
     measured = [record for record in records if record.mask is not None]
-    measured = measured[:: max(1, len(measured) // most)] if most else measured
+    measured = evenly(measured, most) if most else measured
     remedy = "Draw it at the size of the upright photo, or remove it."
     _check_sizes("mask", {record.image: record.mask for record in measured}, remedy)
     if decoded:
@@ -159,7 +160,7 @@ def check_saliency(saliency: Saliency, records: Sequence[Record], decoded: bool 
         UserError: one of these does not hold.
     """
     if "folder" in saliency.sources:
-        some = records[:: max(1, len(records) // SALIENCY_LOOKED_AT)]
+        some = evenly(records, SALIENCY_LOOKED_AT)
         remedy = "Make it again at the size of the upright photo."
         _check_sizes("saliency map", {record.image: record.saliency for record in some}, remedy)
         maps = [record.saliency for record in some]

@@ -46,7 +46,10 @@ class Checkpoint:
             return 0, History()
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            # A scaler that does nothing, as in any precision but fp16, has no state. The training
+            # may go on in another precision, with a scaler that begins anew.
+            if name != "scaler" or (state[name] and part.is_enabled()):
+                part.load_state_dict(state[name])
         self.running = state["running"]
         return state["step"], History(state["epochs"])
 

@@ -91,9 +91,7 @@ class JointLoss:
         if corrections is not None:
             labels, saliency, weights = self._corrected(corrections, labels, saliency)
         scores, logits = network(images, with_scores=True)
-        terms = self.terms(
-            scores.float(), logits.float(), targets, labels, saliency, pixels, weights
-        )
+        terms = self.terms(scores, logits.float(), targets, labels, saliency, pixels, weights)
         total = sum(getattr(self.weights, name) * term for name, term in terms.items())
         return {"loss": total, **terms, "label share": label_shares(labels, targets.shape[1])}
 

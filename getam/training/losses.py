@@ -11,13 +11,13 @@ from getam.training import distributed
 
 
 def multi_label_soft_margin(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean binary cross-entropy over images and classes; logits, targets (B, C) -> scalar.
+    """Mean binary cross-entropy over images and classes; logits, targets (B, C) -> scalar float32.
 
     >>> import torch
     >>> round(multi_label_soft_margin(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
     0.6931
     """
-    return F.multilabel_soft_margin_loss(logits, targets)
+    return F.multilabel_soft_margin_loss(logits.float(), targets)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -93,6 +93,29 @@ def test_gradients_are_scaled_for_fp16_on_a_gpu_alone(precision):
 
 
 @pytest.mark.parametrize(
+    ("capability", "hip", "in_fp16"),
+    [
+        ((7, 0), None, True),
+        ((7, 5), None, True),
+        ((8, 0), None, False),
+        ((12, 0), None, False),
+        ((7, 5), "6.2", False),
+    ],
+)
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(monkeypatch, capability, hip, in_fp16):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability
+    )
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda kind, enabled: enabled)
+    assert gradient_scaler("auto", "cuda:1") is in_fp16
+    assert not gradient_scaler("bf16", "cuda:1")
+    assert asked == ([] if hip else [torch.device("cuda:1")])
+
+
+@pytest.mark.parametrize(
     ("instructions", "precision", "warned"),
     [
         ({"avx2": True, "avx512_bf16": False}, "bf16", 1),

@@ -60,3 +60,14 @@ def test_a_run_prints_the_note_before_its_first_stage(tmp_path):
     assert done.code == 0, done
     assert done.err.splitlines()[0].startswith("note: torch finds no GPU."), done
     assert "classifier at 224 pixels" in done.err
+
+
+def test_photos_with_the_weights_of_the_embedded_example_are_noted():
+    """An end-to-end training on photos would learn for hours from weights for textures."""
+    joint = {"config": "voc12", "stages": ("endtoend",), "device": "cuda"}
+    assert "endtoend.weights: got shapes" in told("mode=end-to-end", **joint)
+    assert "--config endtoend_paper" in told("mode=end-to-end", **joint)
+    assert told("mode=end-to-end", "endtoend.weights=none", **joint) == ""
+    every = {"config": "bf16", "stages": ("classifier", "deeplab"), "device": "cuda"}
+    assert "classifier.weights: got shapes" in told("data.kind=folder", **every)
+    assert told(**every) == ""

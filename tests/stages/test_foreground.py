@@ -14,7 +14,6 @@ import stages.endtoend
 import stages.foreground
 from getam.config.loading import load_config
 from getam.data.images import read_image, write_scores
-from getam.data.index import evenly
 from getam.data.masks import read_saliency
 from getam.errors import UserError
 from getam.labels.patch_foreground import (
@@ -227,12 +226,6 @@ def test_object_that_is_at_the_border_more_than_elsewhere_is_said(tmp_path, recw
     ids = write_foreground(tmp_path / "objects", border=0.1, inside=0.9)
     object_shares(tmp_path / "objects", ids)
     assert len(recwarn) == 0
-
-
-def test_images_to_learn_from_are_spread_evenly():
-    assert evenly([*range(10)], 4) == [0, 3, 6, 9]
-    assert evenly([*range(10)], 10) == [*range(10)]
-    assert evenly([*range(3)], 10) == [0, 1, 2]
 
 
 def test_the_evaluation_tells_the_iou_of_object_against_the_masks(place):

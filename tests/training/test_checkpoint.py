@@ -66,6 +66,20 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize(("then", "now"), [(False, True), (True, False), (True, True)])
+def test_a_training_goes_on_in_another_precision(tmp_path, then, now):
+    """auto may mean another one on the machine that goes on. Only fp16 has a state of a scaler."""
+    network, file = Net(), tmp_path / "checkpoint.pt"
+    optimizer = torch.optim.AdamW(network.parameters())
+    scaler = torch.amp.GradScaler("cpu", enabled=then, init_scale=8)
+    saved = Checkpoint(file, begin(tmp_path), network, optimizer, scaler)
+    saved.save(3, History(), {"loss": torch.ones(1)})
+    scaler = torch.amp.GradScaler("cpu", enabled=now, init_scale=4)
+    step, _ = Checkpoint(file, begin(tmp_path), network, optimizer, scaler).load()
+    assert step == 3
+    assert scaler.get_scale() == (8 if then and now else 4 if now else 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_end_of_a_step_and_a_checkpoint(tmp_path, number):
     class Stopped(BaseException):

@@ -88,8 +88,9 @@ def _map_rows(maps: MapFile) -> list[dict]:
     peaks: dict[int, list[float]] = {}
     for row in rows:
         peaks.setdefault(row["class"], []).append(row["peak"])
+    usual = {class_id: float(np.median(found)) for class_id, found in peaks.items()}
     for row in rows:
-        row["wrong"] = _wrong(row, float(np.median(peaks[row["class"]])))
+        row["wrong"] = _wrong(row, usual[row["class"]])
     return rows
 
 

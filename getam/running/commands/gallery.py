@@ -13,6 +13,7 @@ from getam.data.images import read_photo
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
 from getam.data.masks import read_mask
+from getam.data.sampling import evenly
 from getam.running.commands.current import LABELS, CurrentRun, Track
 from getam.running.commands.figures import measure
 from getam.view.page import LONG_SIDE, label_uri, map_uri, photo_uri
@@ -80,14 +81,14 @@ def pick(
         return records
     scored = [r for r in records if scores.get(r.id) is not None]
     if len(scored) < count:
-        return [records[n * len(records) // count] for n in range(count)]
+        return evenly(records, count)
     ranked = sorted(scored, key=lambda r: scores[r.id])
     third = count // 3
     between = ranked[third : len(ranked) - third]
     rest = count - 2 * third
     return [
         *ranked[:third],
-        *(between[n * len(between) // rest] for n in range(rest)),
+        *evenly(between, rest),
         *ranked[len(ranked) - third :],
     ]
 
