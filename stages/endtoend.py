@@ -7,8 +7,9 @@ needs   train photos with image-level labels; saliency maps (from the data folde
         with endtoend.weights: classifier that classifier, with deeplab both networks of the mode
         multi-stage; then there is no first phase
 makes   network.safetensors, network.json, history.json, scores.npz (class probabilities of val)
-costs   first phase: as the stage classifier; second phase: a step takes about as long as two
-        training steps of the whole network
+costs   saliency maps that are not in the data folder: as the stage pseudolabels; first phase: as
+        the stage classifier; second phase: a step takes about as long as two training steps of the
+        whole network
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from getam.data.ahead import batches, read_ahead
 from getam.data.images import read_photo
 from getam.data.resizing import enlarged_argmax
+from getam.labels.salient_photos import SalientPhotos
 from getam.metrics.segmentation import ConfusionMatrix
 from getam.networks.build import build_endtoend, normalisation, save_network
 from getam.networks.inference import Boxed, Segmenter
+from getam.running.photo_work import written
 from getam.running.run_saliency import saliency_of
 from getam.training import distributed
 from getam.training.joint import JointLoss
@@ -238,15 +240,15 @@ def _with_saliency(job: Job, data: DataIndex) -> list[Record]:
     saliency = saliency_of(job, data, records)
     if saliency.sources in (("folder",), ("none",)):
         return records
-    folder = job.scratch / "saliency"
-    records = [(record, folder / f"{record.id}.png") for record in records]
-    for record, path in job.context.track(distributed.share(records)):
-        if not job.pieces.has(path):
-            found = saliency.salient(record, settings.longest_side, settings.pamr)
-            with job.pieces.write(path) as temporary:
-                Image.fromarray(found * np.uint8(255)).save(temporary, format="PNG")
+    folder = job.scratch.absolute() / "saliency"  # a Dask worker has another current folder
+    files = {record.id: folder / f"{record.id}.png" for record in records}
+    own = distributed.share(records)
+    todo = [record for record in own if not job.pieces.has(files[record.id])]
+    done = written(SalientPhotos(saliency, settings, files, job.pieces), todo, job.context)
+    for _ in job.context.track(done, total=len(own), initial=len(own) - len(todo), size=int):
+        pass
     distributed.wait()
-    return [replace(record, saliency=path) for record, path in records]
+    return [replace(record, saliency=files[record.id]) for record in records]
 
 
 def _validation(job: Job, network: JointNetwork, data: DataIndex) -> Callable[[], dict[str, float]]:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from getam.data.ahead import Behind
 from getam.data.images import read_scores, write_scores
 from getam.data.sampling import evenly
 from getam.data.transforms import resize_maps
@@ -94,15 +95,21 @@ def run(job: Job) -> dict[str, Any]:
         known = distributed.share([*learnt.items()])
         own = shared_batches(rest, settings.batch_size)
         features = chain(known, features_of(own))
-        for image_id, patches in context.track(features, total=len(known) + len(own)):
-            for kind, scores in find(patches, maps.read(image_id)[0]):
-                with job.pieces.write(job.folder / kind / f"{image_id}.png") as temporary:
-                    write_scores(temporary, scores.cpu().numpy())
+        with Behind(waiting=settings.batch_size) as behind:
+            for image_id, patches in context.track(features, total=len(known) + len(own)):
+                for kind, scores in find(patches, maps.read(image_id)[0]):
+                    behind(_write, job, job.folder / kind / f"{image_id}.png", scores)
     distributed.wait()
     if distributed.rank():
         return {}
     shares = object_shares(folder, [record.id for record in records])
     return {"images": len(records), "learnt from": len(sample), **shares}
+
+
+def _write(job: Job, path: Path, scores: Tensor) -> None:
+    """In a thread, which waits for the scores of a GPU while the next photos are computed."""
+    with job.pieces.write(path) as temporary:
+        write_scores(temporary, scores.cpu().numpy())
 
 
 def _of_sample(features_of: Features, sample: list[Record], context: Context) -> dict[str, Tensor]:

@@ -62,10 +62,11 @@ def run(job: Job) -> dict[str, Any]:
     if test:
         _write_results(job, data, test)
     distributed.wait()
+    if distributed.rank():
+        return {}
     readers = job.context.readers
     missing = _missing(job.folder, labelled, readers) if job.config.predictions.masks else []
-    if not distributed.rank():
-        _write_missing(job.folder / "missing.csv", missing, data.classes)
+    _write_missing(job.folder / "missing.csv", missing, data.classes)
     return {
         "images": len(val),
         "final masks": len(labelled) if job.config.predictions.masks else 0,

@@ -13,45 +13,29 @@ With --workers dask://host:port a Dask cluster does the work; it must see the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import joblib
 import numpy as np
 
-from getam.data.ahead import read_ahead
-from getam.data.alike import groups_of_alike
 from getam.data.images import read_photo, read_scores
 from getam.data.palette import write_label_png
 from getam.data.resizing import reduced
 from getam.data.transforms import enlarged_labels
 from getam.labels.crf import dense_crf
 from getam.labels.patch_classes import unstacked
-from getam.labels.photo_batch import PhotoInputs, batch_bytes, label_batch, photo_bytes
+from getam.labels.photo_batch import PhotoInputs, label_batch
 from getam.maps.file import MapFile
-from getam.running.processes import OncePerProcess, process_pool, processes
+from getam.running.photo_work import written
 from getam.running.run_saliency import saliency_of
 from getam.training import distributed
-from stages.shared import batches, open_data
+from stages.shared import open_data
 
 if TYPE_CHECKING:
     from getam.cache import Job, Pieces
     from getam.data.index import Record
     from getam.labels.saliency import Saliency
-    from getam.running.context import Context
-
-CHUNK = 8  # photos that a worker gets at a time
-WAITING = 4  # batches' worth of photos that may wait on a GPU for others of their size
-
-
-def check(job: Job) -> None:
-    from getam.running.preflight import check_saliency, data_of
-
-    data = data_of(job)
-    if data is not None:
-        records = data.split(job.config.data.train)
-        check_saliency(saliency_of(job, data, records), records)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -70,56 +54,13 @@ def run(job: Job) -> dict[str, Any]:
         folder,
         job.pieces,
     )
-    done = _written(labeller, todo, context)
+    done = written(labeller, todo, context)
     for _ in context.track(done, total=len(own), initial=len(own) - len(todo), size=int):
         pass
     distributed.wait()
     if distributed.rank():
         return {}
     return {"images": len(records), "saliency": settings.saliency}
-
-
-def _written(labeller: Labeller, records: Sequence[Record], context: Context) -> Iterator[int]:
-    """Label and write photos on the GPU, or by processes or a Dask cluster if there is no GPU or
-    a cluster is named. Yields how many more are done."""
-    if context.device.startswith("cuda") and context.cluster is None:
-        yield from on_device(labeller, records, context.device, context.workers)
-        return
-    label = OncePerProcess(labeller)
-    with processes(context) as parallel:
-        yield from parallel(joblib.delayed(label)(chunk) for chunk in batches(records, CHUNK))
-
-
-def on_device(
-    labeller: Labeller, records: Sequence[Record], device: str, workers: int
-) -> Iterator[int]:
-    """Label photos of one size together on a device, and write them. Yields 1 for each.
-
-    Threads read the next photos and write the last labels meanwhile; with the dense CRF, processes
-    smooth and write them. There are ``workers`` of each.
-    """
-    settings = labeller.settings
-    read = read_ahead(labeller.read, records, 2 * workers, workers)
-    limit = batch_bytes(device)
-    groups = groups_of_alike(
-        (photo for _, photo in read),
-        lambda photo: photo.inputs.kind,
-        lambda photo: photo_bytes(photo.inputs, settings.pamr.dilations),
-        most=limit,
-        waiting=WAITING * limit,
-    )
-
-    def label(photos: list[Photo]) -> list[Labelled]:
-        return labeller.label_together(photos, device, at_once=True)
-
-    batches_of_labels = read_ahead(label, groups, 2, workers=1)
-    labelled = (photo for _, batch in batches_of_labels for photo in batch)
-    if not settings.crf.enabled:
-        yield from (1 for _ in read_ahead(labeller.write, labelled, 2 * workers, workers))
-        return
-    with process_pool(workers) as writers:
-        write = OncePerProcess(labeller.write)
-        yield from (1 for _ in read_ahead(write, labelled, 2 * workers, writers))
 
 
 def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: float) -> np.ndarray:
@@ -153,7 +94,7 @@ class Labelled(NamedTuple):
 
 
 class Labeller:
-    """Makes and writes the pseudo labels of some photos. Can be sent to worker processes."""
+    """Makes and writes pseudo labels: a ``getam.running.photo_work.Work``."""
 
     def __init__(
         self,
@@ -165,20 +106,15 @@ class Labeller:
     ) -> None:
         self.maps, self.settings, self.saliency = maps, settings, saliency
         self.folder, self.pieces = folder, pieces
-        self.longest = settings.longest_side
+        self.longest, self.dilations = settings.longest_side, settings.pamr.dilations
+        self.slow_to_write = settings.crf.enabled
         foreground = saliency.foreground
         self.classes = foreground and foreground.with_name("classes")
         self.own_classes = bool(self.classes and self.classes.is_dir())
 
-    def __call__(self, records: Sequence[Record]) -> int:
-        """Label and write photos one by one, on the CPU. Returns their number."""
-        for record in records:
-            self.write(self.label_together([self.read(record)])[0])
-        return len(records)
-
     def label(self, record: Record) -> np.ndarray:
         """The pseudo label (H, W) uint8 of one photo."""
-        return self.finished(self.label_together([self.read(record)])[0])
+        return self.finished(self.compute([self.read(record)])[0])
 
     def read(self, record: Record) -> Photo:
         photo = read_photo(record)
@@ -191,7 +127,7 @@ class Labeller:
         saliency = self.saliency.of(record, image, size)
         return Photo(record, size, PhotoInputs(image, class_ids, maps, saliency))
 
-    def label_together(
+    def compute(
         self, photos: Sequence[Photo], device: str = "cpu", at_once: bool | None = None
     ) -> list[Labelled]:
         """All steps except the dense CRF, for photos of one kind."""
@@ -199,7 +135,7 @@ class Labeller:
         labels = label_batch(
             inputs, self.settings, shares=self.own_classes, device=device, at_once=at_once
         )
-        crf = self.settings.crf.enabled
+        crf = self.slow_to_write
         return [
             Labelled(p.record, p.size, own, p.inputs.class_ids, p.inputs.pixels if crf else None)
             for p, own in zip(photos, labels)

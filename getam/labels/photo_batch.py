@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from getam.labels.steps import SoftSaliency, label_images
+from getam.labels.steps import SoftSaliency, label_images, refined_salient_pixels
 
-__all__ = ["PhotoInputs", "batch_bytes", "label_batch", "photo_bytes"]
+__all__ = ["PhotoInputs", "batch_bytes", "label_batch", "photo_bytes", "salient_batch"]
 
 PER_MAP = 16  # floats per pixel that the steps need for each class map, at their peak
 MOST, SHARE = 2 << 30, 0.25  # bytes of a batch on a GPU: at most, and of the free memory
@@ -83,22 +83,41 @@ def label_batch(
     for n, photo in enumerate(photos):
         maps[n, : len(photo.maps)] = torch.from_numpy(photo.maps)
         class_ids[n, : len(photo.class_ids)] = torch.from_numpy(photo.class_ids)
-    pixels = torch.from_numpy(np.stack([photo.pixels for photo in photos]))
-    on_grid, at_size = (
-        torch.cat(parts) for parts in zip(*(photo.saliency[:2] for photo in photos))
-    )
-    threshold = photos[0].saliency.threshold
     with _current(device):
         labels = label_images(
             _sent(maps, device),
             _sent(class_ids, device),
-            _sent(pixels, device).permute(0, 3, 1, 2).float(),
-            SoftSaliency(_sent(on_grid, device), _sent(at_size, device), threshold),
+            *_pixels_and_saliency(photos, device),
             settings,
             shares=shares,
             at_once=at_once,
         )
     return labels.cpu().numpy()
+
+
+def salient_batch(photos: Sequence[PhotoInputs], pamr: Any, device: str = "cpu") -> np.ndarray:
+    """The salient pixels of photos of one ``kind``: (B, H, W) uint8, 0 or 1. Each photo has a
+    saliency map at least; its classes are not read.
+
+    Args:
+        pamr: the fields of ``getam.config.schema.Pamr``.
+        device: where they are computed.
+    """
+    with _current(device):
+        found = refined_salient_pixels(*_pixels_and_saliency(photos, device), pamr)
+    return found.to(torch.uint8).cpu().numpy()
+
+
+def _pixels_and_saliency(photos: Sequence[PhotoInputs], device: str) -> tuple[Tensor, SoftSaliency]:
+    """The photos (B, 3, H, W) in 0..255, and their saliency maps, on the device."""
+    pixels = torch.from_numpy(np.stack([photo.pixels for photo in photos]))
+    on_grid, at_size = (
+        torch.cat(parts) for parts in zip(*(photo.saliency[:2] for photo in photos))
+    )
+    saliency = SoftSaliency(
+        _sent(on_grid, device), _sent(at_size, device), photos[0].saliency.threshold
+    )
+    return _sent(pixels, device).permute(0, 3, 1, 2).float(), saliency
 
 
 def _current(device: str) -> AbstractContextManager[Any]:

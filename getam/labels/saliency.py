@@ -14,12 +14,10 @@ import cv2
 import numpy as np
 import torch
 
-from getam.data.images import read_photo, read_scores
+from getam.data.images import read_scores
 from getam.data.masks import read_saliency
-from getam.data.resizing import reduced
-from getam.data.transforms import enlarged_labels, to_tensor
 from getam.errors import UserError
-from getam.labels.steps import SoftSaliency, refined_salient_pixels
+from getam.labels.steps import SoftSaliency
 
 if TYPE_CHECKING:
     from getam.data.index import Record
@@ -104,19 +102,6 @@ class Saliency:
         if "folder" in self.sources:
             at_size.append(_sized(read_saliency(record.saliency, size), image.shape[:2]))
         return SoftSaliency(_batch_of_one(on_grid), _batch_of_one(at_size), self.threshold)
-
-    def salient(self, record: Record, longest: int | None, pamr: Any) -> np.ndarray:
-        """The salient pixels of a photo (H, W) uint8, 0 or 1, as the stage pseudolabels finds them.
-
-        Args:
-            longest: ``pseudolabels.longest_side``.
-            pamr: the fields of ``getam.config.schema.Pamr``.
-        """
-        photo = read_photo(record)
-        image = photo if longest is None else reduced(photo, longest)
-        soft = self.of(record, image, photo.shape[:2])
-        found = refined_salient_pixels(to_tensor(image)[None].float(), soft, pamr)
-        return enlarged_labels(found[0].numpy().astype(np.uint8), photo.shape[:2])
 
 
 def _sized(saliency: np.ndarray, size: tuple[int, int]) -> np.ndarray:

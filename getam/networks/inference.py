@@ -89,9 +89,11 @@ class Segmenter:
         found: list[list[np.ndarray]] = [[] for _ in images]
         for boxed in zip(*images):
             batch = on_device(torch.stack([pixels for pixels, _ in boxed]), self.device)
-            probabilities = self._probabilities(normalise_images(batch, self.statistics)).cpu()
+            probabilities = self._probabilities(normalise_images(batch, self.statistics))
             for own, one, (_, (h, w)) in zip(found, probabilities, boxed):
-                own.append(one[:, :h, :w].numpy().copy())
+                # Cut out on the device, so that no padding is copied from a GPU.
+                inner = one[:, :h, :w].clone(memory_format=torch.contiguous_format)
+                own.append(inner.cpu().numpy())
         return found
 
     def _probabilities(self, batch: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,35 +22,38 @@ from getam.data.resizing import reduced
 from getam.data.transforms import resize_maps, to_tensor
 from getam.labels.pamr import pamr
 from getam.labels.saliency import Saliency
+from getam.labels.salient_photos import SalientPhotos
 from getam.running.context import Context
+from getam.running.photo_work import on_device
 from getam.training import distributed
 from tests.conftest import make_folder
 
 
+class Brightness:
+    """Stands in for an ONNX file: finds what is bright. ``seen`` are the images it was given."""
+
+    seen: ClassVar[list[np.ndarray]] = []
+
+    def __init__(self, path: str) -> None:
+        assert path == "model.onnx"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        self.seen.append(image)
+        return (image.max(2) / 255).astype(np.float32)
+
+
 @pytest.fixture
 def brightness(monkeypatch) -> list[np.ndarray]:
-    """A saliency model that finds what is bright; the images it has seen."""
-    seen = []
-
-    class Brightness:
-        """Stands in for an ONNX file."""
-
-        def __init__(self, path: str) -> None:
-            assert path == "model.onnx"
-
-        def __call__(self, image: np.ndarray) -> np.ndarray:
-            seen.append(image)
-            return (image.max(2) / 255).astype(np.float32)
-
     monkeypatch.setattr(getam.labels.saliency, "SaliencyModel", Brightness)
-    return seen
+    monkeypatch.setattr(Brightness, "seen", [])
+    return Brightness.seen
 
 
-def saliency_of_a_model(place: Path) -> list[Record]:
+def saliency_of_a_model(place: Path, workers: int = 1) -> list[Record]:
     data = read_folder(place / "data")
     labels = PseudoLabels(saliency="onnx", saliency_model="model.onnx", saliency_threshold=0.35)
     config = SimpleNamespace(pseudolabels=labels, data=SimpleNamespace(train="train"))
-    job = SimpleNamespace(config=config, context=Context(), inputs={})
+    job = SimpleNamespace(config=config, context=Context(wanted_workers=workers), inputs={})
     job.pieces = begin(place / "work")
     job.scratch = job.pieces.folder / "scratch"
     return stages.endtoend._with_saliency(job, data)
@@ -76,6 +80,14 @@ def test_each_process_makes_its_share_of_the_saliency(tmp_path, brightness, monk
     assert all(record.saliency.is_file() for record in records)
 
 
+def test_processes_share_the_photos(tmp_path, brightness):
+    """Of a whole data set one process would need hours, beside idle cores."""
+    make_folder(tmp_path / "data")
+    records = saliency_of_a_model(tmp_path, workers=2)
+    assert all(record.saliency.is_file() for record in records)
+    assert brightness == []  # none was made by this process
+
+
 @pytest.mark.parametrize("longest", [None, 12])
 def test_saliency_of_the_foreground_is_refined_as_in_the_label_stage(tmp_path, longest):
     make_folder(tmp_path / "data")
@@ -91,7 +103,12 @@ def test_saliency_of_the_foreground_is_refined_as_in_the_label_stage(tmp_path, l
     settings = Pamr(iterations=3, dilations=(1, 2))
     refined = pamr(to_tensor(image)[None].float(), whole, 3, (1, 2))[0, 0].numpy() > 0.35
 
-    found = saliency.salient(record, longest, settings)
+    files = {record.id: tmp_path / "work" / "salient.png"}
+    labels = PseudoLabels(longest_side=longest, pamr=settings)
+    work = SalientPhotos(saliency, labels, files, begin(tmp_path / "work"))
+    assert [*on_device(work, [record], "cpu", workers=1)] == [1]
+    found = read_saliency(files[record.id], photo.shape[:2])
+    assert {*np.unique(found)} == {0, 1}
     assert found.shape == photo.shape[:2]
     if longest is None:
         assert (found == refined).mean() > 0.97  # the scores were kept in 8 bits

@@ -24,9 +24,11 @@ from getam.errors import UserError
 from getam.labels.photo_batch import batch_bytes, photo_bytes
 from getam.labels.saliency import Saliency
 from getam.maps.file import MapFile, merge_shards, write_shard
+from getam.running import photo_work
 from getam.running.context import Context
+from getam.running.photo_work import OneByOne, on_device
 from getam.training import distributed
-from stages.pseudolabels import Labeller, on_device
+from stages.pseudolabels import Labeller
 
 GRID = (6, 8)
 SIZES = ((60, 80), (80, 60), (60, 80), (45, 50), (60, 80), (200, 260), (60, 80), (200, 260))
@@ -80,7 +82,7 @@ def same_pixels(photos, work: Path, sources: str, own_classes: bool, device: str
     """The share of pixels with the same label, and all labels of the cores."""
     place, records = photos
     by_cores = labeller(place, work / "cores", sources, own_classes, **changed)
-    assert by_cores(records) == len(records)
+    assert OneByOne(by_cores)(records) == len(records)
     together = labeller(place, work / "device", sources, own_classes, **changed)
     assert [*on_device(together, records, device, workers=2)] == [1] * len(records)
     pairs = [
@@ -120,14 +122,14 @@ def test_a_batch_is_of_one_size_and_within_its_memory(photos, tmp_path, monkeypa
     made = labeller(place, tmp_path, "folder", False)
     inputs = [made.read(record).inputs for record in records]
     largest = max(photo_bytes(photo, made.settings.pamr.dilations) for photo in inputs)
-    monkeypatch.setattr(stages.pseudolabels, "batch_bytes", lambda device: largest // 2)
-    batches, plain = [], made.label_together
+    monkeypatch.setattr(photo_work, "batch_bytes", lambda device: largest // 2)
+    batches, plain = [], made.compute
 
     def recorded(photos, *arguments, **options):
         batches.append([photo.inputs for photo in photos])
         return plain(photos, *arguments, **options)
 
-    monkeypatch.setattr(made, "label_together", recorded)
+    monkeypatch.setattr(made, "compute", recorded)
     assert sum(on_device(made, records * 3, "cpu", workers=2)) == 3 * len(records)
     assert max(map(len, batches)) > 2
     for batch in batches:
@@ -156,9 +158,7 @@ def test_a_gpu_labels_unless_a_cluster_is_named(
 ):
     place, records = photos
     asked = []
-    monkeypatch.setattr(
-        stages.pseudolabels, "on_device", lambda *given: asked.append("gpu") or iter([1])
-    )
+    monkeypatch.setattr(photo_work, "on_device", lambda *given: asked.append("gpu") or iter([1]))
 
     class Cores:
         def __enter__(self):
@@ -167,10 +167,10 @@ def test_a_gpu_labels_unless_a_cluster_is_named(
         def __exit__(self, *error):
             return None
 
-    monkeypatch.setattr(stages.pseudolabels, "processes", lambda context: Cores())
+    monkeypatch.setattr(photo_work, "processes", lambda context: Cores())
     context = SimpleNamespace(device=device, cluster=cluster, workers=1)
     made = labeller(place, tmp_path, "folder", False)
-    assert [*stages.pseudolabels._written(made, records, context)]
+    assert [*photo_work.written(made, records, context)]
     assert asked == [who]
 
 
