@@ -241,9 +241,12 @@ def plant_errors(copy: Path, root: Path, seed: int) -> None:
     for name in ("images", "splits", "saliency", "classes.txt"):
         if (root / name).exists():
             (copy / name).symlink_to((root / name).absolute())
-    classes = (root / "classes.txt").read_text(encoding="utf-8").split()
+    index = read_folder(root)
+    classes = index.classes
+    known = {record.id: record for name in ("train", "val") for record in index.labelled(name)}
     with (root / "labels.csv").open(encoding="utf-8", newline="") as file:
-        tags = {row["image"]: row["classes"].split() for row in csv.DictReader(file)}
+        order = [row["image"] for row in csv.DictReader(file)]
+    tags = {image: [classes[c - 1] for c in known[image].labels] for image in order}
     draw = random.Random(seed)
     errors = []
     for image in sorted(draw.sample([*tags], round(len(tags) / 10))):
@@ -256,7 +259,7 @@ def plant_errors(copy: Path, root: Path, seed: int) -> None:
         if kind != "missing":
             tags[image].append(draw.choice(absent))
         errors.append((image, kind))
-    _write(copy / "labels.csv", ("image", "classes"), ((i, " ".join(t)) for i, t in tags.items()))
+    _write(copy / "labels.csv", ("image", "classes"), ((i, ";".join(t)) for i, t in tags.items()))
     _write(copy / "planted.csv", ("image", "kind"), errors)
     click.echo(f"{copy}: {len(errors)} photos with an error in their tags")
 

@@ -8,7 +8,7 @@ makes   doubt.csv: image, split, doubt (0 to 1, the most doubtful photo first), 
         summary.json: the agreement of the final masks with readouts that learnt from the final
         masks of other photos (getam/labels/label_agreement.py), and its IoU per class
         agreement.npy: the pixels of each photo that the agreement is made of
-costs   one forward pass and 16 D + 32 (C + 1) bytes of memory per photo; while it runs, 2 D h w
+costs   one forward pass and 50 D + 32 (C + 1) bytes of memory per photo; while it runs, 2 D h w
         bytes of disk per photo
 """
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from getam.data.label_values import IGNORE
 from getam.data.masks import read_mask
+from getam.data.photo_lists import read_lines
 from getam.metrics.segmentation import ConfusionMatrix
 
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
@@ -65,7 +66,7 @@ def ratio(part: float, whole: float) -> float:
 @click.option("--masks", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--classes", "file", required=True, type=click.Path(exists=True, path_type=Path))
 def main(output: Path, folders: tuple[str, ...], masks: Path, file: Path) -> None:
-    names = ["background", *file.read_text().split()]
+    names = ["background", *(name for _, name in read_lines(file))]
     lines: dict[str, Line] = {}
     for given in folders:
         name, _, folder = given.partition("=")

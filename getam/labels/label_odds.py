@@ -147,9 +147,12 @@ class _Seen:
         np.subtract(features, mean, out=own)
         own /= scale * math.sqrt(features.shape[1])
         self._folds = folds
-        each = [(self._inputs[folds == n], targets[folds == n]) for n in range(FOLDS)]
-        self._squares = np.stack([one.T @ one for one, _ in each]).astype(np.float64)
-        self._products = np.stack([one.T @ own for one, own in each])
+        width = self._inputs.shape[1]
+        self._squares = np.empty((FOLDS, width, width))
+        self._products = np.empty((FOLDS, width, targets.shape[1]))
+        for fold in range(FOLDS):
+            one = self._inputs[folds == fold]  # a copy, of one fold at a time
+            self._squares[fold], self._products[fold] = one.T @ one, one.T @ targets[folds == fold]
 
     def without(self, fold: int) -> np.ndarray:
         """What is seen in each photo (N, C), without any label of this fold or of its own fold."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from getam.data.index import DataIndex
     from getam.data.review import Review
 
+DEVICES = ("cpu", "cuda")  # the stages need float64, which others such as mps do not have
 READERS = 8  # each holds a whole photo while it decodes it
 
 
@@ -51,12 +52,17 @@ class Context:
         """The device of ``--device``; without this option a GPU, or the CPU if there is no GPU.
 
         Raises:
-            UserError: torch does not know the device, or cannot use it.
+            UserError: it is neither a CPU nor a CUDA device, or torch cannot use it.
         """
         import torch
 
         if self.wanted_device is None:
             return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.wanted_device.partition(":")[0] not in DEVICES:
+            raise UserError(
+                f"--device {self.wanted_device}: expected cpu, cuda, or cuda: and the number of a "
+                f"GPU. Use cpu."
+            )
         try:
             torch.empty(1, device=self.wanted_device)
         except (RuntimeError, AssertionError) as error:

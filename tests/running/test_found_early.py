@@ -177,7 +177,8 @@ def test_encoders_without_a_decoder_are_a_sentence(folder, tmp_path, encoder):
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        (("--device", "xpu:7"), "--device xpu:7: torch cannot use it"),
+        (("--device", "cuda:77"), "--device cuda:77: torch cannot use it"),
+        (("--device", "mps"), "--device mps: expected cpu, cuda, or cuda: and the number of a GPU"),
         (("--workers", "dask://127.0.0.1:9"), "--workers dask://127.0.0.1:9: there is no Dask"),
     ],
 )

@@ -142,6 +142,7 @@ def predict(
     """
     from getam.running.commands import predict as command
     from getam.running.commands.current import output_file
+    from getam.running.context import Context
 
     chain = current_method().chain
     photos = command.find_images(images, output)
@@ -158,6 +159,7 @@ def predict(
         batch_size=batch_size,
         crf=smoothing,
         intensities=intensities,
+        workers=Context(wanted_device=device).workers,
         track=track,
         say=lambda message: say(f"note: {message}", err=True),
     )

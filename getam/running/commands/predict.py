@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from getam.cache import atomic_write, atomic_write_json
+from getam.cache import atomic_write_json
 from getam.config.schema import Config
+from getam.data.ahead import read_ahead
 from getam.data.files import IMAGES, is_hidden
 from getam.data.images import read_image
 from getam.data.intensity import Range
-from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.networks.build import load_network, network_build, network_classes, network_intensities
 from getam.networks.inference import Segmenter, segment_tiles
-from getam.networks.tiling import cut, label_parts
+from getam.networks.tiling import cut
 from getam.running.commands.current import CurrentRun, Track, writes
+from getam.running.commands.predicted import Finish, finished
 from getam.running.context import Context
 from getam.running.opening import Chain
-from getam.view.overlay import fit, paint
+from getam.view.overlay import fit
 
 OVERLAY_SIDE = 1600  # pixels, at most
 
@@ -119,12 +119,14 @@ def predict(
     batch_size: int,
     crf: Mapping[str, Any] | None,
     intensities: Range | None = None,
+    workers: int = 1,
     track: Track,
     say: Callable[[str], None],
 ) -> int:
     """Write ``predictions/NAME.png``, ``overlays/NAME.jpg`` and ``areas.json``; how many photos.
 
-    A photo that cannot be read is said and left out; the others are still done.
+    A photo that cannot be read is said and left out; the others are still done. Threads read the
+    next photos and write the last ones while the network computes; ``workers`` is how many.
 
     Raises:
         UserError: a photo could not be read, after all others; a place that cannot be written.
@@ -132,15 +134,13 @@ def predict(
     with writes(output):
         output.mkdir(parents=True, exist_ok=True)
     unread: list[str] = []
-    areas = []
-    readable = _readable(photos, intensities, unread, say)
+    readable = _readable(photos, intensities, unread, say, min(workers, batch_size))
     cuts = ((_shown(name, image), cut(image, tile)) for name, image in readable)
-    done = segment_tiles(segmenter, cuts, segmenter.fitting(batch_size))
+    found = segment_tiles(segmenter, cuts, segmenter.fitting(batch_size))
+    done = finished(Finish(output, classes, crf), found, min(workers, len(photos)))
     with writes(output):
-        for (name, shown), size, parts in track(done, total=len(photos)):
-            labels = label_parts(parts, size, crf=crf)
-            _write(output, name, shown, labels)
-            areas.append({"file": str(photos[name]), "name": name, **_areas(labels, classes)})
+        tracked = track(done, total=len(photos))
+        areas = [{"file": str(photos[told["name"]]), **told} for told in tracked]
         atomic_write_json(output / "areas.json", {"classes": list(classes), "images": areas})
     if unread:
         raise UserError(
@@ -155,46 +155,21 @@ def _readable(
     intensities: Range | None,
     unread: list[str],
     say: Callable[[str], None],
+    readers: int,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    for name, file in photos.items():
-        image = _read(file, intensities, say)
-        if image is None:
-            unread.append(str(file))
+    def read(name: str) -> np.ndarray | UserError:
+        try:
+            return read_image(photos[name], intensities)
+        except UserError as error:
+            return error
+
+    for name, image in read_ahead(read, photos, readers, readers):
+        if isinstance(image, UserError):
+            say(str(image))
+            unread.append(str(photos[name]))
         else:
             yield name, image
 
 
-def _read(file: Path, intensities: Range | None, say: Callable[[str], None]) -> np.ndarray | None:
-    try:
-        return read_image(file, intensities)
-    except UserError as error:
-        say(str(error))
-        return None
-
-
 def _shown(name: str, image: np.ndarray) -> Shown:
     return Shown(name, fit(image, 1, OVERLAY_SIDE))
-
-
-def _write(output: Path, name: str, shown: np.ndarray, labels: np.ndarray) -> None:
-    places = {kind: output / kind / name for kind in ("predictions", "overlays")}
-    for place in places.values():
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(_with_suffix(places["predictions"], ".png")) as temporary:
-        write_label_png(temporary, labels)
-    with atomic_write(_with_suffix(places["overlays"], ".jpg")) as temporary:
-        overlay = paint(shown, labels)
-        Image.fromarray(overlay).save(temporary, quality=90)
-
-
-def _with_suffix(place: Path, suffix: str) -> Path:
-    return place.with_name(place.name + suffix)  # a name may have dots of its own
-
-
-def _areas(labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Size of a label image, pixels and share of each class in it."""
-    counts = np.bincount(labels.ravel(), minlength=len(classes) + 1)
-    named = zip(("background", *classes), counts.tolist())
-    areas = {name: {"pixels": n, "share": n / labels.size} for name, n in named if n}
-    height, width = labels.shape
-    return {"width": width, "height": height, "areas": areas}
