@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 TEMPORARY = ".tmp-"
+READERS = 8  # threads: reading waits for the disk more than for the processor
 BRIEF = 3e-4  # seconds; what an item takes if its file is in memory
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
@@ -87,7 +88,7 @@ def sync(path: str | Path) -> None:
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int = READERS
 ) -> list[Result]:
     """``[function(item) for item in items]``, by several threads if an item takes long.
 

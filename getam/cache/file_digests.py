@@ -16,7 +16,6 @@ from .errors import CacheError
 AnyPath = TypeVar("AnyPath", str, Path)
 
 _BUFFER = 1 << 20
-_READERS = 8  # reading waits for the disk more than for the processor
 _REMEMBERED = 50_000  # files kept in the memory beyond those in use, the latest
 
 
@@ -56,7 +55,7 @@ class FileDigests:
         paths = list(paths)
         digests = {} if reread else self._known_of(paths)
         unread = [path for path in paths if path not in digests]
-        for path, hashed in zip(unread, in_threads(_hash, unread, _READERS)):
+        for path, hashed in zip(unread, in_threads(_hash, unread)):
             digests[path] = hashed.digest
             self._remember(hashed)
         return {path: digests[path] for path in paths}

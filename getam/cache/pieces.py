@@ -30,7 +30,6 @@ _ATTEMPT = ".attempt-"
 _OVER = ".over"  # the folder of an attempt once another one has begun
 _NOTES = ".notes"  # of a process: a line of JSON, [name, digest], per piece
 _KEPT = "kept" + _NOTES  # those of earlier attempts that are whole
-_READERS = 8
 
 
 class Pieces:
@@ -177,7 +176,7 @@ def _lines(file: Path) -> list[bytes]:
 def _whole(folder: Path, noted: dict[str, set[str]]) -> dict[str, str]:
     """The pieces whose content is what was noted: name -> digest."""
     names = [n for n in files_of(folder) if n in noted and not (folder / n).is_symlink()]
-    digests = in_threads(lambda name: _digest(folder / name), names, _READERS)
+    digests = in_threads(lambda name: _digest(folder / name), names)
     return {name: digest for name, digest in zip(names, digests) if digest in noted[name]}
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from getam.cache import in_threads
 from getam.data.images import photo_values
 
-READERS = 8  # threads: reading waits for the disk
 TAIL = 64  # bytes: some cameras fill the end of a file with zeros
 
 
@@ -25,7 +24,7 @@ def check_whole(paths: Iterable[Path]) -> None:
         UserError: one of them breaks off.
     """
     paths = list(paths)
-    for path, suspect in zip(paths, in_threads(may_break_off, paths, READERS)):
+    for path, suspect in zip(paths, in_threads(may_break_off, paths)):
         if suspect:
             photo_values(path)
 

@@ -29,8 +29,6 @@ from getam.data.set_notes import size_notes, split_notes
 from getam.data.teaching import label_problems, unlabelled
 from getam.errors import UserError, collected
 
-READERS = 8  # threads: reading headers waits for the disk
-
 
 class Seen(NamedTuple):
     """What was found of one image: (H, W), colours of its mask, mask values, and what is wrong.
@@ -78,7 +76,7 @@ def check(
     index, told = in_its_range(index, used[:2], deep)
     records = {record.id: record for name in used for record in index.split(name)}
     looked = [r for r in records.values() if not (unreadable and is_heic(r.image))]
-    seen = in_threads(lambda record: _look(index, record, deep), looked, READERS)
+    seen = in_threads(lambda record: _look(index, record, deep), looked)
     against = _against_masks(index, used, dict(zip((r.id for r in looked), seen))) if deep else []
     problems += [*unreadable, *_overlap(index, used[:2])]
     problems += [problem for one in seen for problem in one.problems]

@@ -34,7 +34,6 @@ from getam.data.index import DataIndex, Record
 from getam.data.unread import left_out_note, unread_notes
 from getam.errors import UserError
 
-READERS = 8  # threads: reading headers waits for the disk
 LONGEST_SIDE = 65_535  # of a photo, in pixels: that of a JPEG file
 
 
@@ -192,7 +191,7 @@ def check_photos(folder: Path, photos: Sequence[Photo], records: Sequence[Record
             f"{folder}: {len(missing)} of {len(photos)} annotated images are missing, "
             f"{missing[0]}.jpg first. Unpack {folder.name}.zip again."
         )
-    sizes = in_threads(lambda photo: image_size(files[photo.id]), photos, READERS)
+    sizes = in_threads(lambda photo: image_size(files[photo.id]), photos)
     for photo, size in zip(photos, sizes):
         if size != photo.size:
             raise UserError(

@@ -12,7 +12,6 @@ from getam.data.sampling import evenly
 from getam.errors import UserError
 
 SAMPLE = 50  # photos that are measured where not all files are decoded
-READERS = 8
 
 
 def in_its_range(index: DataIndex, used: Sequence[str], deep: bool) -> tuple[DataIndex, list[str]]:
@@ -21,10 +20,10 @@ def in_its_range(index: DataIndex, used: Sequence[str], deep: bool) -> tuple[Dat
     Without ``deep`` a sample of them is measured.
     """
     photos = list({r.id: r for name in used for r in index.split(name)}.values())
-    flags = in_threads(lambda record: is_deep_file(record.image), photos, READERS)
+    flags = in_threads(lambda record: is_deep_file(record.image), photos)
     found = [record for record, is_so in zip(photos, flags) if is_so]
     sample = found if deep else evenly(found, SAMPLE)
-    ranges = in_threads(_measured, sample, READERS)
+    ranges = in_threads(_measured, sample)
     known = {record.id: own for record, own in zip(sample, ranges) if own}
     if not known:
         return index, []

@@ -33,7 +33,6 @@ SIZES = {"train": 1464, "train_aug": 10582, "val": 1449, "trainval": 2913, "test
 LISTS = "ImageSets/Segmentation"
 RESULTS = "results/VOC2012/Segmentation/comp6_test_cls"  # in the archive for the server
 
-_READERS = 8
 _NUMBERS = {name: number for number, name in enumerate(CLASSES, start=1)}
 _OFFICIAL = "It is in VOCtrainval_11-May-2012.tar (host.robots.ox.ac.uk/pascal/VOC/voc2012)."
 _HINTS = {
@@ -90,7 +89,7 @@ def read_voc(
     }
     used = list(dict.fromkeys(image_id for ids in lists.values() for image_id in ids))
     found = [image_id for image_id in used if image_id in annotations]
-    read = in_threads(lambda i: _labels(annotations[i], difficult), found, _READERS)
+    read = in_threads(lambda i: _labels(annotations[i], difficult), found)
     labels = dict(zip(found, read))
 
     def record(i: str) -> Record:

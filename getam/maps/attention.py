@@ -84,7 +84,7 @@ class AttentionCall(NamedTuple):
 
     def probabilities(self) -> Tensor:
         """`A = softmax(scale * Q K^T + bias)`, (B, H, R, N), in [0, 1], float32 at least."""
-        scores = _products(_precise(self.query) * self.scale, _precise(self.key))
+        scores = _products(precise(self.query) * self.scale, precise(self.key))
         if self.bias is None:
             return scores.softmax(dim=-1)
         if self.bias.dtype == torch.bool:
@@ -93,7 +93,7 @@ class AttentionCall(NamedTuple):
 
     def gradient(self, output_gradient: Tensor) -> Tensor:
         """`dy/dA = dy/dO V^T` for the rows given, (B, H, R, d) -> (B, H, R, N)."""
-        return _products(_precise(output_gradient), _precise(self.value))
+        return _products(precise(output_gradient), precise(self.value))
 
 
 class AttentionMatrix(NamedTuple):
@@ -116,11 +116,11 @@ class AttentionMatrix(NamedTuple):
 
     def probabilities(self) -> Tensor:
         """The matrix, float32 at least."""
-        return _precise(self.output)
+        return precise(self.output)
 
     def gradient(self, output_gradient: Tensor) -> Tensor:
         """`dy/dA` for the rows given, (B, H, R, N)."""
-        return _precise(output_gradient)
+        return precise(output_gradient)
 
 
 def _products(rows: Tensor, tokens: Tensor) -> Tensor:
@@ -130,7 +130,8 @@ def _products(rows: Tensor, tokens: Tensor) -> Tensor:
     return rows @ tokens.mT
 
 
-def _precise(tensor: Tensor) -> Tensor:
+def precise(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it is that: half precision is too coarse for sums."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import Block, ResPostBlock
 from torch import Tensor, nn
 
 from getam.maps.adapter import TimmAdapter, first_tensor
-from getam.maps.attention import inputs_of_attention, resume_after_attention
+from getam.maps.attention import inputs_of_attention, precise, resume_after_attention
 from getam.maps.probe import (
     Batch,
     class_gradients,
@@ -122,10 +122,10 @@ def grad_cam(batch: Batch, start_block: int) -> Tensor:
     with full_precision(batch.classes.device):
         patches, _ = batch.patches, _by_image(batch, output)
         weights = [
-            _precise(gradient[:, patches]).mean(dim=1)
+            precise(gradient[:, patches]).mean(dim=1)
             for (gradient,) in class_gradients(batch, logits, [output], patches, _why_zero(block))
         ]
-        features = _precise(output.detach()[:, patches])
+        features = precise(output.detach()[:, patches])
         return (torch.stack(weights, dim=1) @ features.mT).relu()
 
 
@@ -172,7 +172,7 @@ def cam(batch: Batch, start_block: int) -> Tensor:
         )
         tokens = norm(_by_image(batch, tokens))[:, batch.patches]
     with full_precision(batch.classes.device):
-        return (_precise(weight[batch.classes]) @ _precise(tokens).mT).relu()
+        return (precise(weight[batch.classes]) @ precise(tokens).mT).relu()
 
 
 def _classify_and_keep(
@@ -236,10 +236,6 @@ def _by_image(batch: Batch, tokens: Tensor) -> Tensor:
 def _class_token_of_identity(batch: Batch, call: Recorded) -> Tensor:
     """Row 0 of the identity matrix, (G, 1, N): the start of a rollout."""
     images, _, tokens = call.tokens[1]
-    row = _precise(call.output.new_zeros(images, 1, tokens))
+    row = precise(call.output.new_zeros(images, 1, tokens))
     row[..., batch.row] = 1
     return row
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from getam.data.ahead import batches, read_ahead
-from getam.data.resizing import enlarged
 from getam.data.transforms import letterbox, normalise_images, on_device
 from getam.networks.build import normalisation
 from getam.networks.precision import autocast
@@ -42,11 +41,6 @@ class Segmenter:
         self.precision = precision
         self.statistics = normalisation(network)
         self.device = next(network.parameters()).device
-
-    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(H, W, 3) uint8 images -> their probabilities, each (K, H, W) float32."""
-        pairs = zip(images, self.coarse(images))
-        return [enlarged(grids, image.shape[:2]) for image, grids in pairs]
 
     def coarse(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """(H, W, 3) uint8 images -> of each its probabilities (K, h, w) float32 at every scale.

@@ -84,7 +84,7 @@ def _deep(paths: Iterable[Path]) -> list[Path]:
     from getam.data.intensity import is_deep_file
 
     paths = list(paths)
-    return [path for path, is_so in zip(paths, in_threads(is_deep_file, paths, READERS)) if is_so]
+    return [path for path, is_so in zip(paths, in_threads(is_deep_file, paths)) if is_so]
 
 
 def _measure(names: Mapping[Path, str], measured: Measured, track: Track) -> str:

@@ -71,9 +71,7 @@ def without_weights(build: Callable[..., nn.Module], weights: str, **options: An
     return network
 
 
-def check_training(
-    job: Job, section: str, network: nn.Module, side: int, forward: Callable | None = None
-) -> None:
+def check_training(job: Job, section: str, network: nn.Module, side: int) -> None:
     """One training step's forward pass, without numbers, on as many photos as a batch has.
 
     Raises:
@@ -97,7 +95,7 @@ def check_training(
         raise UserError(f"{section}.{error}") from None
     images = torch.zeros(batch // distributed.planned(), 3, side, side, device="meta")
     try:
-        (forward or network.train())(images)
+        network.train()(images)
     except Exception as error:  # torch and timm raise many kinds
         reason = " ".join(str(error).split())[:160]
         if "more than 1 value per channel" in reason:

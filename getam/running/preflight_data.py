@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from getam.labels.saliency import Saliency, SaliencyModel
 
 SALIENCY_LOOKED_AT = 1000  # saliency maps whose headers are read before a run
-READERS = 8  # threads: reading headers waits for the disk
 
 
 def data_of(job: Job) -> DataIndex | None:
@@ -84,7 +83,7 @@ def check_masks(
     remedy = "Draw it at the size of the upright photo, or remove it."
     _check_sizes("mask", {record.image: record.mask for record in measured}, remedy)
     if decoded:
-        in_threads(lambda record: data.read_mask(record).size, measured, READERS)
+        in_threads(lambda record: data.read_mask(record).size, measured)
     if measured and all((data.read_mask(record) == IGNORE).all() for record in measured):
         raise UserError(
             f"{data.root}: all {len(measured)} masks of this split are 255 (ignore) everywhere, so "
@@ -98,7 +97,7 @@ def _check_sizes(what: str, files: Mapping[Path, Path], remedy: str) -> None:
     def sizes_of(pair: tuple[Path, Path]) -> tuple[tuple[int, int], tuple[int, int]]:
         return image_size(pair[0]), image_size(pair[1], what)
 
-    sizes = in_threads(sizes_of, [*files.items()], READERS)
+    sizes = in_threads(sizes_of, [*files.items()])
     for file, (photo, found) in zip(files.values(), sizes):
         if photo != found:
             raise UserError(
@@ -127,7 +126,7 @@ def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
         size = (side, side) if drawn else image_size(record.image)
         read_mask(record.correction, size, classes)
 
-    in_threads(read, [*records.values()], READERS)
+    in_threads(read, [*records.values()])
 
 
 def check_sample(job: Job) -> None:
@@ -164,10 +163,10 @@ def check_saliency(saliency: Saliency, records: Sequence[Record], decoded: bool 
         remedy = "Make it again at the size of the upright photo."
         _check_sizes("saliency map", {record.image: record.saliency for record in some}, remedy)
         maps = [record.saliency for record in some]
-        in_threads(check_saliency_header, maps, READERS)
+        in_threads(check_saliency_header, maps)
         check_saliency_values(maps)
         if decoded:
-            in_threads(_decode_saliency, records, READERS)
+            in_threads(_decode_saliency, records)
     if saliency.model is not None:
         _try_model(saliency.model)
 

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from getam.maps.probe import full_precision
-
 __all__ = ["dense_energy"]
 
 CHUNK = 1 << 22
@@ -60,7 +58,7 @@ def dense_energy(
     (0.6065, 0.6065)
     """
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    with full_precision(probabilities.device):
+    with torch.autocast(probabilities.device.type, enabled=False):  # its sums want float32
         features = _features(images.to(dtype), sigma_rgb, sigma_xy)
         p = probabilities.to(dtype).flatten(2).transpose(1, 2)
         return _Energy.apply(p, features, gate.to(dtype).flatten(1), chunk)

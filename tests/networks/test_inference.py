@@ -49,10 +49,15 @@ def test_square_is_stretched_not_transposed():
     assert square[1, 0, -1] < 15
 
 
+def probabilities_of(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
+    """(K, H, W), as large as the image."""
+    return enlarged(segmenter.coarse([image])[0], image.shape[:2])
+
+
 def test_probabilities_line_up_with_the_image_at_every_scale_and_flip():
     image = gradient(40, 64)
     for scales, flip in [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 2.0), True)]:
-        (result,) = Segmenter(Echo(), 64, scales, flip)([image])
+        result = probabilities_of(Segmenter(Echo(), 64, scales, flip), image)
         assert result.shape == (3, 40, 64)
         np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
         assert (result[0] > result[1])[2, 40:].all()  # top right: the first channel
@@ -94,7 +99,8 @@ class Meeting(Echo):
 @pytest.mark.parametrize(("given", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (8, 4, 2)])
 def test_batches_are_computed_side_by_side_and_share_the_threads(given, lanes, each, threads):
     images = [(n, gradient(40 + n, 64)) for n in range(8)]
-    expected = Segmenter(Echo(), 64, flip=False)([image for _, image in images])
+    alone = Segmenter(Echo(), 64, flip=False)
+    expected = [probabilities_of(alone, image) for _, image in images]
     threads(given)
     network = Meeting(lanes)
     photos = ((n, cut(image, 64)) for n, image in images)
@@ -115,7 +121,7 @@ def test_images_of_other_sizes_share_a_batch_and_keep_their_order():
     for (_, image), (_, size, parts) in zip(images, done):
         assert size == image.shape[:2]
         result = enlarged(parts[0].grids, size)
-        np.testing.assert_allclose(result, segmenter([image])[0], atol=1e-5)
+        np.testing.assert_allclose(result, probabilities_of(segmenter, image), atol=1e-5)
 
 
 def test_parts_are_finished_before_they_wait():

@@ -11,6 +11,7 @@ import torch
 
 from getam.config.loading import load_config
 from getam.data.masks import read_mask
+from getam.data.resizing import enlarged
 from getam.networks.build import load_network
 from getam.networks.inference import Segmenter
 from getam.running.opening import open_runner
@@ -64,7 +65,8 @@ def table(made: dict[str, Path]) -> str:
 def share(network: Path, image: np.ndarray, label: int) -> float:
     """Mean probability of a label in the network's answer."""
     torch.set_num_threads(1)
-    return float(Segmenter(load_network(network), 32, flip=False)([image])[0][label].mean())
+    segmenter = Segmenter(load_network(network), 32, flip=False)
+    return float(enlarged(segmenter.coarse([image])[0], image.shape[:2])[label].mean())
 
 
 @pytest.fixture(scope="module")
