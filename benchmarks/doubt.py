@@ -242,13 +242,10 @@ def plant_errors(copy: Path, root: Path, seed: int) -> None:
         if (root / name).exists():
             (copy / name).symlink_to((root / name).absolute())
     index = read_folder(root)
+    records = sorted((*index.labelled("train"), *index.labelled("val")), key=lambda one: one.id)
     classes = index.classes
-    known = {record.id: record for name in ("train", "val") for record in index.labelled(name)}
-    with (root / "labels.csv").open(encoding="utf-8", newline="") as file:
-        order = [row["image"] for row in csv.DictReader(file)]
-    tags = {image: [classes[c - 1] for c in known[image].labels] for image in order}
-    draw = random.Random(seed)
-    errors = []
+    tags = {record.id: [classes[c - 1] for c in record.labels] for record in records}
+    draw, errors = random.Random(seed), []
     for image in sorted(draw.sample([*tags], round(len(tags) / 10))):
         kind = draw.choice(KINDS) if tags[image] else "extra"
         absent = [name for name in classes if name not in tags[image]]

@@ -41,7 +41,8 @@ from getam.labels.pamr import DILATIONS, pamr
 from getam.labels.photo_batch import batch_bytes, photo_bytes
 from getam.labels.saliency import Saliency
 from getam.maps.file import MapFile, merge_shards, write_shard
-from stages.pseudolabels import Labeller, Photo, on_device
+from getam.running.photo_work import OneByOne, on_device
+from stages.pseudolabels import Labeller, Photo
 
 GRID = (24, 24)
 SHAPES = ((375, 500), (375, 500), (500, 375), (333, 500))  # H, W of each fourth photo
@@ -99,7 +100,7 @@ def measure(place: Path, records: list[Record], core: int, device: str, workers:
         torch.cuda.reset_peak_memory_stats()
     whole = seconds(lambda: exhaust(on_device(together, records, device, workers)), device)
     found["peak GPU MiB"] = peak_mib(device)
-    one = seconds(lambda: alone(records[:core]), device)
+    one = seconds(lambda: OneByOne(alone)(records[:core]), device)
     speeds = {"device": len(records) / whole, "core": core / one}
     speeds |= parts(together, records, device, workers)
     slowest = min(speeds[part] for part in ("steps", "read", "write"))
@@ -129,7 +130,7 @@ def parts(made: Labeller, records: list[Record], device: str, workers: int) -> d
         ]
 
         def steps() -> list:
-            return [made.label_together(group, device, at_once=True) for group in groups]
+            return [made.compute(group, device, at_once=True) for group in groups]
 
         labelled = [one for group in steps() for one in group]
         on_its_own = seconds(steps, device)

@@ -1,5 +1,18 @@
 """GETAM: segmentation masks from image-level labels (arXiv 2112.02841).
 
+maps      class maps from the attention of a ViT
+labels    from class maps to one label per pixel, and how far to trust it
+networks  the networks: building, saving, loading and running them
+training  one training loop, and the losses
+metrics   what the results are measured by
+data      data sets: one file per kind, all read through the same index
+exchange  masks on the way to annotation tools and back
+config    settings: what can be set, and how it is read
+cache     stages whose results are kept under a hash of what they were made from
+running   runs the stages; its folder commands has the commands that look at a run
+view      output for people
+errors    the exception that becomes one sentence
+
 Names are loaded on first use, so that importing the package does not import torch.
 """
 

@@ -16,6 +16,7 @@ evaluation        measures all of this against masks, as one table
 compare           measures map methods against each other, for the command of that name
 agreement         measures how well labels can be predicted, for the command choose
 
-``chain`` says which stages a stage needs, and which settings and data it reads. ``shared`` holds
-the functions that several stages use.
+``chain`` says which stages a stage needs, and which settings and data it reads. ``checks`` refuses
+before the first stage what a stage would refuse later. ``shared`` holds the functions that several
+stages use.
 """

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from getam.data.ahead import Behind
+from getam.data.ahead import Behind, batches
 from getam.data.images import read_scores, write_scores
 from getam.data.sampling import evenly
 from getam.data.transforms import resize_maps
@@ -44,7 +44,6 @@ from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
 from getam.training import distributed
 from stages.shared import (
-    batches,
     explained,
     multi_hot,
     open_data,
@@ -83,7 +82,6 @@ def run(job: Job) -> dict[str, Any]:
     side = network_build(explained(job))["image_size"]
     features_of = Features(network, side, settings, context)
 
-    folder = job.folder / "foreground"
     kinds = ["foreground"] if settings.classes == "maps" else ["foreground", "classes"]
     todo = [r for r in records if not _is_done(job, kinds, r)]
     sample = evenly(data.labelled(job.config.data.train), settings.images)
@@ -92,8 +90,7 @@ def run(job: Job) -> dict[str, Any]:
         learnt = _of_sample(features_of, sample, context)
         find = _learn(sample, learnt, maps, settings, len(data.classes))
         rest = [record for record in todo if record.id not in learnt]
-        known = distributed.share([*learnt.items()])
-        own = shared_batches(rest, settings.batch_size)
+        known, own = distributed.share([*learnt.items()]), shared_batches(rest, settings.batch_size)
         features = chain(known, features_of(own))
         with Behind(waiting=settings.batch_size) as behind:
             for image_id, patches in context.track(features, total=len(known) + len(own)):
@@ -102,7 +99,7 @@ def run(job: Job) -> dict[str, Any]:
     distributed.wait()
     if distributed.rank():
         return {}
-    shares = object_shares(folder, [record.id for record in records])
+    shares = object_shares(job.folder / "foreground", [record.id for record in records])
     return {"images": len(records), "learnt from": len(sample), **shares}
 
 

@@ -1,6 +1,32 @@
 """Stages whose results are kept under a content hash of everything they were made from.
 
 Names are loaded on first use: what needs only one of them pays, and is keyed, for that one alone.
+
+What is kept
+    stage         what a stage declares, what it is given, and the key of what it makes
+    store         the artifacts on the disk
+    manifest      what an artifact was made from
+    pieces        the finished files of a stage that is still being made
+    records       named runs, and what each data part was made of
+
+Keys
+    file_digests  content digests of files
+    code_digests  digests of a stage's code; syntax says what code means
+
+Running
+    plan          which stages must run; reasons says why
+    runner        runs what a plan says
+    verdicts      which checks found nothing wrong
+    upkeep        what is broken, and what nothing needs any more
+
+Files and processes
+    atomic        writing files whole
+    checked       files with a checksum
+    folders       flushing and removing folders
+    locks         locks between processes
+    workers       processes that end with another one
+    faults        dying at a chosen moment, for tests
+    errors        the exception of the cache
 """
 
 from __future__ import annotations

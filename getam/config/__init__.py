@@ -1,6 +1,10 @@
 """Settings: what can be set, and how it is read.
 
-schema            the whole configuration; ``label_settings`` and ``network_settings`` its sections
+schema            the whole configuration; label_settings and network_settings are its sections
 base              what the sections share
-loading           YAML files, presets and ``--set`` to a configuration
+loading           YAML files, presets and --set to a configuration
+plain_yaml        YAML as plain data, bounded in size
+hub_models        models of Hugging Face transformers in the settings
+mistakes          what a setting may be, and what a wrong value should have been
+nearest           known names that are near to one that is not known
 """

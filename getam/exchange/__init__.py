@@ -1,6 +1,7 @@
 """Masks on the way to annotation tools and back.
 
 batch                           photos with their labels, as the writers get them
+archive                         archives that tools write
 copies                          copies of the photos for a tool, and the names of photos in a tool
 coco_json, polygons             COCO: one JSON file, outlines as run lengths or polygons
 voc_masks                       PASCAL VOC: mask files in colours, and labelmap.txt; CVAT's format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections import Counter
 from graphlib import TopologicalSorter
@@ -68,6 +69,16 @@ def test_no_two_files_of_code_have_one_name():
     """errors, stages and rooms apart: a name that is two things must be looked up twice."""
     names = Counter(file.stem for file in CODE if file.name != "__init__.py")
     assert {name for name, count in names.items() if count > 1} <= {"errors", "maps", "foreground"}
+
+
+def test_each_room_says_what_is_in_it():
+    """A stranger opens ``__init__.py`` first. What it leaves out is found by chance."""
+    for index in [ROOT / "stages" / "__init__.py", *(ROOT / "getam").rglob("__init__.py")]:
+        told = ast.get_docstring(ast.parse(index.read_text(encoding="utf-8")))
+        words = set(re.findall(r"\w+", told))
+        rooms = {p.parent.name for p in index.parent.glob("*/__init__.py")}
+        there = {p.stem for p in index.parent.glob("*.py")} - {"__init__"} | rooms
+        assert there <= words, index
 
 
 def test_the_library_never_imports_the_stages():
