@@ -99,10 +99,9 @@ def _predict(job: Job, records: Sequence[Record], wanted: Mapping[str, Sequence[
         context.readers,
     )
 
-    def needed(record: Record, part: Part) -> Part:
+    def needed(record: Record) -> Sequence[int] | None:
         """A final mask needs the classes of its photo alone."""
-        only_final = all(kind == FINAL for kind in wanted[record.id])
-        return part.among(record.labels) if only_final else part
+        return record.labels if all(kind == FINAL for kind in wanted[record.id]) else None
 
     def labelling(found: tuple[Record, tuple[int, int], list[Part]]) -> Labelling:
         record, size, parts = found

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["among", "as_present", "highest", "own_shares"]
 
 TINY = 1e-12
+Array = TypeVar("Array", np.ndarray, "Tensor")
 TOP = 0.01  # share of the pixels of a photo in which a class must be seen
 LEAST = 0.05  # no probability is raised more than this allows: twentyfold
 
@@ -36,8 +41,10 @@ def among(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return found
 
 
-def own_shares(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def own_shares(probabilities: Array, classes: np.ndarray | list[int]) -> Array:
     """What :func:`among` gives, only of background and the classes of the photo, in their order.
+
+    ``probabilities`` is an array, or a tensor on any device.
 
     >>> cow_or_dog = np.array([0.3, 0.1, 0.6], np.float32).reshape(3, 1, 1)
     >>> [round(float(p), 3) for p in own_shares(cow_or_dog, np.array([0, 1])).ravel()]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from getam.data.ahead import batches, read_ahead
 from getam.data.transforms import letterbox, normalise_images, on_device
+from getam.labels.own_classes import own_shares
 from getam.networks.build import normalisation
 from getam.networks.precision import autocast
 from getam.networks.threads import fewer_threads
@@ -20,6 +21,7 @@ PIXELS = 1 << 18  # of the network's input that a CPU computes at a time
 MOST_LANES = 4
 
 Boxed = list[tuple[Tensor, tuple[int, int]]]
+Chosen = Sequence[Sequence[int] | None]
 
 
 class Segmenter:
@@ -42,13 +44,13 @@ class Segmenter:
         self.statistics = normalisation(network)
         self.device = next(network.parameters()).device
 
-    def coarse(self, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    def coarse(self, images: Sequence[np.ndarray], classes: Chosen = ()) -> list[list[np.ndarray]]:
         """(H, W, 3) uint8 images -> of each its probabilities (K, h, w) float32 at every scale.
 
         They have the size of the network's input, however large the image is. ``enlarged`` of
         ``getam.data.resizing`` makes one array of them, as large as the image.
         """
-        return self.of_boxed([self.boxed(image) for image in images])
+        return self.of_boxed([self.boxed(image) for image in images], classes)
 
     def fitting(self, batch_size: int) -> int:
         """The batch size, or on a CPU fewer images, which need less memory and take as long.
@@ -78,16 +80,23 @@ class Segmenter:
         return [letterbox(image, side, self.network.stride) for side in sides]
 
     @torch.inference_mode()
-    def of_boxed(self, images: Sequence[Boxed]) -> list[list[np.ndarray]]:
-        """What :meth:`coarse` gives of the images that :meth:`boxed` was given."""
+    def of_boxed(self, images: Sequence[Boxed], classes: Chosen = ()) -> list[list[np.ndarray]]:
+        """What :meth:`coarse` gives of the images that :meth:`boxed` was given.
+
+        Args:
+            classes: for each image the class ids that it can have: background and these share the
+                probabilities (:func:`getam.labels.own_classes.own_shares`). None: all classes.
+        """
         found: list[list[np.ndarray]] = [[] for _ in images]
+        chosen = classes or [None] * len(images)
         for boxed in zip(*images):
             batch = on_device(torch.stack([pixels for pixels, _ in boxed]), self.device)
             probabilities = self._probabilities(normalise_images(batch, self.statistics))
-            for own, one, (_, (h, w)) in zip(found, probabilities, boxed):
-                # Cut out on the device, so that no padding is copied from a GPU.
-                inner = one[:, :h, :w].clone(memory_format=torch.contiguous_format)
-                own.append(inner.cpu().numpy())
+            for own, one, (_, (h, w)), ids in zip(found, probabilities, boxed, chosen):
+                # Chosen on the device, so that a GPU copies neither padding nor other classes.
+                inner = one[:, :h, :w]
+                kept = inner.clone() if ids is None else own_shares(inner, [0, *ids])
+                own.append(kept.contiguous().cpu().numpy())
         return found
 
     def _probabilities(self, batch: Tensor) -> Tensor:
@@ -110,16 +119,16 @@ def segment_tiles(
     segmenter: Segmenter,
     photos: Iterable[tuple[Any, Cut]],
     batch_size: int,
-    finish: Callable[[Any, Part], Part] = lambda _name, part: part,
+    classes: Callable[[Any], Sequence[int] | None] = lambda _name: None,
 ) -> Iterator[tuple[Any, tuple[int, int], list[Part]]]:
     """(name, photo) -> (name, size (H, W) of the photo, its parts), in their order.
 
     Args:
         batch_size: tiles that are computed at a time.
-        finish: (name, part) -> the part that waits until it is asked for. It may be a smaller one.
+        classes: name -> the class ids that the photo can have, as for :meth:`Segmenter.of_boxed`.
     """
     parts: list[Part] = []
-    for name, size, part in _in_batches(segmenter, _tiles(photos), batch_size, finish):
+    for name, size, part in _in_batches(segmenter, _tiles(photos), batch_size, classes):
         parts.append(part)
         if (part.tile.core[0].stop, part.tile.core[1].stop) == size:
             yield name, size, parts
@@ -136,14 +145,18 @@ def _in_batches(
     segmenter: Segmenter,
     tiles: Iterable[tuple],
     batch_size: int,
-    finish: Callable[[Any, Part], Part],
+    classes: Callable[[Any], Sequence[int] | None],
 ) -> Iterator[tuple[Any, tuple[int, int], Part]]:
     lanes = segmenter.lanes
     threads = torch.get_num_threads()
 
     def compute(batch: list[tuple]) -> list[Part]:
-        found = segmenter.coarse([image for *_, image in batch])
-        return [finish(name, Part(*here, grids)) for (name, _, *here), grids in zip(batch, found)]
+        chosen = [classes(name) for name, *_ in batch]
+        found = segmenter.coarse([image for *_, image in batch], chosen)
+        return [
+            Part(*here, grids, None if ids is None else np.array([0, *ids], np.uint8))
+            for (_, _, *here), grids, ids in zip(batch, found, chosen)
+        ]
 
     with fewer_threads(threads - threads // lanes):
         for batch, parts in read_ahead(compute, batches(tiles, batch_size), lanes, lanes):

@@ -163,7 +163,7 @@ def test_tiles_meet_without_a_seam():
 class Brightness:
     lanes = 1
 
-    def coarse(self, images):
+    def coarse(self, images, classes):
         red = [image[..., 0].astype(np.float32) / 256 for image in images]
         return [[np.stack([np.full_like(one, 100.5 / 256), one])] for one in red]
 
@@ -172,7 +172,7 @@ def test_only_the_classes_that_a_photo_may_have_win():
     class Third:
         lanes = 1
 
-        def coarse(self, images):
+        def coarse(self, images, classes):
             return [[np.array([0.1, 0.2, 0.6, 0.1], np.float32)[:, None, None]] for _ in images]
 
     image = np.zeros((9, 7, 3), np.uint8)
@@ -191,7 +191,7 @@ def test_no_array_has_all_classes_at_full_size(monkeypatch):
     class Watched:
         lanes = 1
 
-        def coarse(self, images):
+        def coarse(self, images, classes):
             shapes.extend(image.shape for image in images)
             return [[coarse] for _ in images]
 
