@@ -29,7 +29,6 @@ class Drawn(NamedTuple):
     name: str
     labels: np.ndarray | None
     where: Path
-    in_sample: bool = False
 
 
 class Names:
@@ -65,6 +64,10 @@ class Names:
             self.unknown[name] += 1
             return IGNORE
         return found
+
+    def knows(self, name: str) -> bool:
+        """Whether a name has a value."""
+        return self._known(clean_name(name)) is not None
 
     def _known(self, name: str) -> int | None:
         return self.values.get(name, _MEANINGS.get(name.casefold()))
@@ -111,11 +114,16 @@ class Reading:
         wanted: whether a photo of this name in the tool's file is imported. A reader passes over
             the others, whatever is drawn in them.
 
+    Attributes:
+        sampled: names of photos that the tool's file says were drawn at random, wanted or not.
+        unread: files of masks that a reader passes over.
     """
 
     def __init__(self, names: Names, wanted: Callable[[str], bool] = lambda name: True) -> None:
         self.names, self.wanted = names, wanted
-        self.overlaps = self.several = 0
+        self.overlaps = self.several = self.parts = 0
+        self.sampled: list[str] = []
+        self.unread: list[Path] = []
 
     def notes(self) -> list[str]:
         notes = []
@@ -128,6 +136,18 @@ class Reading:
             notes.append(
                 f"{counted(self.several, 'photo has', 'photos have')} several annotations: the one "
                 f"that was changed last counts."
+            )
+        if self.parts:
+            notes.append(
+                f"{counted(self.parts, 'part of a polygon is', 'parts of polygons are')} left out: "
+                f"expected x and y of three points or more, with no number missing. Draw these "
+                f"shapes again if pixels are missing."
+            )
+        if self.unread:
+            notes.append(
+                f"{counted(len(self.unread), 'file is', 'files are')} not read, {self.unread[0]} "
+                f"first: expected masks that end in .png. If it is a mask that you edited, save "
+                f"it as PNG."
             )
         return notes
 

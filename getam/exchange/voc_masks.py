@@ -43,11 +43,11 @@ def write_voc(batch: Batch, folder: Path) -> str:
     Raises:
         UserError: a class name that labelmap.txt cannot have.
     """
+    batch.write_sample(folder)
     _write_masks(batch, folder)
     if batch.with_photos:
         for photo in batch.photos:
             copy_photo(photo.record, folder / "JPEGImages")
-    batch.write_sample(folder)
     return counted(len(batch.photos), "photo", "photos")
 
 
@@ -60,6 +60,7 @@ def write_cvat(batch: Batch, folder: Path) -> str:
     Raises:
         UserError: a class name that labelmap.txt cannot have.
     """
+    batch.write_sample(folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         _write_masks(batch, Path(place))
         with zipfile.ZipFile(folder / "annotations.zip", "w") as archive:
@@ -77,7 +78,6 @@ def write_cvat(batch: Batch, folder: Path) -> str:
     atomic_write_bytes(
         folder / "labels.json", json.dumps(labels, indent=1, ensure_ascii=False).encode()
     )
-    batch.write_sample(folder)
     return counted(len(batch.photos), "photo", "photos")
 
 
