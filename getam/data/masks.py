@@ -10,6 +10,7 @@ from PIL import Image
 
 from getam.data.images import open_upright, opened, to_rgb
 from getam.data.label_values import IGNORE, MOST_CLASSES
+from getam.data.palette import voc_palette
 from getam.data.sampling import evenly
 from getam.errors import UserError
 
@@ -43,6 +44,8 @@ def read_mask(
     image = open_upright(path, "mask")
     check_mask_mode(path, image)
     mask = np.array(image)
+    if image.mode == "P":
+        _check_palette(path, mask, bytes(image.getpalette()), classes)
     if size is not None:
         _check_size(path, mask, size, "mask")
     wrong = mask[(mask > classes) & (mask != IGNORE)]
@@ -52,6 +55,25 @@ def read_mask(
             f"1 to {classes} (class ids) or 255 (ignore)."
         )
     return mask
+
+
+def _check_palette(path: Path, mask: np.ndarray, palette: bytes, classes: int) -> None:
+    """A program may save a palette in another order: then the colours, not the values, are right.
+
+    Raises:
+        UserError: a value has the colour that another class has in VOC's palette.
+    """
+    if voc_palette().startswith(palette):
+        return
+    of = {voc_palette()[3 * value :][:3]: value for value in range(1, min(classes, 254) + 1)}
+    for value in np.unique(mask).tolist():
+        meant = of.get(palette[3 * value :][:3], value)
+        if meant != value:
+            raise UserError(
+                f"{path}: got the value {value} in the colour that the value {meant} has in the "
+                f"masks of this program, so its palette may be in another order. Save it with "
+                f"VOC's palette in its order, or as grey values of 8 bits if the values are right."
+            )
 
 
 def check_mask_mode(path: Path, image: Image.Image) -> None:
@@ -100,15 +122,20 @@ def _highest(path: Path) -> int:
     return max(high for _, high in to_rgb(open_upright(path, "saliency map")).getextrema())
 
 
+def is_opaque(image: Image.Image) -> bool:
+    """Whether no pixel is transparent, not even in part."""
+    if not image.has_transparency_data:
+        return True
+    return image.convert("RGBA").getchannel("A").getextrema()[0] == OPAQUE
+
+
 def _refuse_transparent(path: Path, image: Image.Image) -> None:
     """Over which ground would it be read? A cut-out has its object opaque, and its ground clear."""
-    if image.has_transparency_data:
-        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-        if lowest < OPAQUE:
-            raise UserError(
-                f"{path}: got a saliency map with transparent pixels, expected grey levels (255 "
-                f"object, 0 background). If its opacity is the saliency, save that alone, as grey."
-            )
+    if not is_opaque(image):
+        raise UserError(
+            f"{path}: got a saliency map with transparent pixels, expected grey levels (255 "
+            f"object, 0 background). If its opacity is the saliency, save that alone, as grey."
+        )
 
 
 def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str) -> None:

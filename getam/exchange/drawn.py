@@ -15,6 +15,7 @@ import numpy as np
 from getam.data.class_names import clean_name, counted
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
+from getam.exchange.archive import is_note
 from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME
 
 _MEANINGS = {BACKGROUND_NAME: BACKGROUND, IGNORED_NAME: IGNORE, "ignore": IGNORE}
@@ -59,15 +60,15 @@ class Names:
 
     def value(self, name: str) -> int:
         """The value of a class; an unknown name is kept for ``check`` and gets 255."""
-        found = self._known(clean_name(name))
+        found = self.find(name)
         if found is None:
             self.unknown[name] += 1
             return IGNORE
         return found
 
-    def knows(self, name: str) -> bool:
-        """Whether a name has a value."""
-        return self._known(clean_name(name)) is not None
+    def find(self, name: str) -> int | None:
+        """The value of a class; None: an unknown name."""
+        return self._known(clean_name(name))
 
     def _known(self, name: str) -> int | None:
         return self.values.get(name, _MEANINGS.get(name.casefold()))
@@ -155,11 +156,11 @@ class Reading:
 def files_in(place: Path, *suffixes: str) -> Iterator[Path]:
     """The files with one of these suffixes in a folder and below it, in the order of their names.
 
-    Names that begin with ``.`` are passed over: systems keep notes under them, such as ``._1.png``.
+    Without a suffix: all files. Notes of systems are passed over.
     """
     for file in sorted(place.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(place).parts)
-        if not hidden and file.suffix.lower() in suffixes and file.is_file():
+        fits = not suffixes or file.suffix.lower() in suffixes
+        if fits and not is_note(file.relative_to(place).parts) and file.is_file():
             yield file
 
 

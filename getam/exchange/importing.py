@@ -25,7 +25,7 @@ from getam.exchange.copies import ORIENTATION, UPRIGHT, PhotoNames
 from getam.exchange.drawn import Drawn, Names, Reading, files_in
 from getam.exchange.label_studio import read_label_studio
 from getam.exchange.target import Target
-from getam.exchange.voc_masks import read_voc_drawn
+from getam.exchange.voc_reading import read_voc_drawn
 
 READERS: dict[str, Callable[[Path, Reading], Iterator[Drawn]]] = {
     "coco": read_coco_drawn,
@@ -271,7 +271,7 @@ def class_names(data: DataIndex, renamed: Iterable[str]) -> Names:
     known = Names(classes, {})
     for text in renamed:
         places = [at for at, sign in enumerate(text) if sign == "=" and text[:at]]
-        fitting = [at for at in places if known.knows(text[at + 1 :])]
+        fitting = [at for at in places if known.find(text[at + 1 :]) is not None]
         at = (fitting or places[-1:] or [len(text)])[0]
         if not text[at + 1 :]:
             raise UserError(f"--rename {text}: expected OLD=NEW, such as --rename kitty=cat.")
