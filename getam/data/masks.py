@@ -15,6 +15,7 @@ from getam.data.sampling import evenly
 from getam.errors import UserError
 
 OPAQUE = 255
+MASK_MODES = ("P", "L")  # of Pillow: 8 bits, a palette or grey
 LOOKED_AT = 8  # saliency maps whose values are read before a run
 
 
@@ -82,7 +83,7 @@ def check_mask_mode(path: Path, image: Image.Image) -> None:
     Raises:
         UserError: colours, or values of another width.
     """
-    if image.mode not in ("P", "L"):
+    if image.mode not in MASK_MODES:
         remedy = "Save it as grey values of 8 bits, without transparency"
         if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
             remedy = "Convert its colours to class ids first"

@@ -121,6 +121,14 @@ def exported(tmp_path_factory):
     return place, said
 
 
+def test_onnx_replaces_no_file_of_another_kind(micro, tmp_path):
+    (tmp_path / "model.txt").write_text("mine")
+    for path in (tmp_path / "model.txt", tmp_path):
+        done = micro("export", "--format", "onnx", "-o", path)
+        assert_one_sentence(done, f"{path}: this exists, and is no ONNX file")
+    assert (tmp_path / "model.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (3, 3, 32, 32), (2, 3, 64, 24)])
 def test_onnx_gives_what_torch_gives(exported, shape):
     onnxruntime = pytest.importorskip("onnxruntime", reason="no onnxruntime")
