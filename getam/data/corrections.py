@@ -90,22 +90,20 @@ def check_meaning(folder: Path, listed: Sequence[str], classes: Sequence[str]) -
     """
     for value, name in enumerate(listed, start=1):
         here = classes[value - 1] if value <= len(classes) else None
-        if name == here:
-            continue
-        now = "no class" if here is None else repr(here)
-        if here is None or name in classes or here in listed:
-            remedy = (
-                f"With data.kind=folder, list the classes in the classes.txt of the data folder in "
-                f"the order of the masks ({', '.join(listed)}), new classes last; else import the "
-                f"masks again from the file of the tool, into a new folder."
+        if name != here:
+            now = "no class" if here is None else repr(here)
+            raise UserError(
+                f"{folder / CLASSES}: in the masks of this folder the value {value} is {name!r}, "
+                f"but in the data set it is {now} now. {_remedy(listed, classes)}"
             )
-        else:
-            remedy = (
-                f"If the class {name!r} was renamed, write {here!r} in its line in this file; if "
-                f"it is another class, import the masks again from the file of the tool, into a "
-                f"new folder."
-            )
-        raise UserError(
-            f"{folder / CLASSES}: in the masks of this folder the value {value} is {name!r}, but "
-            f"in the data set it is {now} now. {remedy}"
-        )
+
+
+def _remedy(listed: Sequence[str], classes: Sequence[str]) -> str:
+    gone = [name for name in listed if name not in classes]
+    renamed = gone and f"If {gone[0]!r} was renamed, write its new name in its line in this file. "
+    return (
+        f"{renamed or ''}If the order changed, list the classes in the classes.txt of the data "
+        f"folder in the order of the masks ({', '.join(listed)}), new classes last (with "
+        f"data.kind=folder), or import the masks again from the file of the tool, into a new "
+        f"folder."
+    )

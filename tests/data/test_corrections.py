@@ -166,7 +166,12 @@ def test_data_tells_of_masks_and_samples_of_rejected_photos(folder, corrected):
 @pytest.mark.parametrize(
     ("listed", "classes", "remedy"),
     [
-        (("kitty", "dog"), ("cat", "dog"), "write 'cat' in its line in this file"),
+        (
+            ("kitty", "dog"),
+            ("cat", "dog"),
+            "If 'kitty' was renamed, write its new name in its line",
+        ),
+        (("cat", "dog"), ("dog", "katze"), "If 'cat' was renamed, write its new name"),
         (("cat", "dog"), ("dog", "cat"), "in the order of the masks (cat, dog)"),
         (("cat", "dog"), ("bear", "cat", "dog"), "in the order of the masks (cat, dog)"),
         (("cat", "dog"), ("cat",), "in the order of the masks (cat, dog)"),
