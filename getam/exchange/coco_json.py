@@ -133,8 +133,7 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
             shapes: dict[Any, list[dict[str, Any]]] = {p["id"]: [] for p in content["images"]}
             for shape in content["annotations"]:
                 shapes[shape["image_id"]].append(shape)
-            info = content.get("info")
-            reading.sampled += info.get("sample", ()) if isinstance(info, dict) else ()
+            reading.sampled += _sampled(content.get("info"))
             for photo in content["images"]:
                 if reading.wanted(str(photo["file_name"])):
                     yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
@@ -143,6 +142,12 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
                 f"{file}: this is not a COCO file with the outlines of shapes "
                 f"({type(error).__name__}: {error}). Export it from the tool again, as COCO."
             ) from None
+
+
+def _sampled(info: Any) -> list[str]:
+    """The random sample that an export has noted; other programs have other things there."""
+    noted = info.get("sample") if isinstance(info, dict) else None
+    return [*map(str, noted)] if isinstance(noted, list) else []
 
 
 def _files(place: Path) -> list[Path]:
