@@ -42,8 +42,8 @@ def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
         photos: the ids of all photos of the data set.
 
     Raises:
-        UserError: no such folder, no mask in it, a mask or a line of ``sample.txt`` for a photo
-            that is not there, or a line without a mask.
+        UserError: no such folder, no mask in it, or a mask or a line of ``sample.txt`` for a photo
+            that is not there. ``sample_check`` looks further at the sample.
     """
     if not folder.is_dir():
         raise UserError(
@@ -66,9 +66,10 @@ def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
                 f"remove the mask."
             )
     others = [name for name in unread if name not in (SAMPLE, CLASSES)]
-    sample = _read_sample(folder / SAMPLE, files, photos)
+    listed = folder / SAMPLE
+    sample = read_ids(listed, photos, "the data set") if listed.is_file() else []
     notes = tuple(unread_notes(folder, others, MASKS))
-    return Corrections(folder, files, sample, notes, listed_classes(folder))
+    return Corrections(folder, files, frozenset(sample), notes, listed_classes(folder))
 
 
 def listed_classes(folder: Path) -> tuple[str, ...]:
@@ -93,22 +94,16 @@ def check_meaning(folder: Path, listed: Sequence[str], classes: Sequence[str]) -
             now = "no class" if here is None else repr(here)
             raise UserError(
                 f"{folder / CLASSES}: in the masks of this folder the value {value} is {name!r}, "
-                f"but in the data set it is {now} now. List the classes in the classes.txt of the "
-                f"data folder in the order of the masks ({', '.join(listed)}), new classes last."
+                f"but in the data set it is {now} now. {_remedy(listed, classes)}"
             )
 
 
-def _read_sample(file: Path, files: Mapping[str, Path], photos: Collection[str]) -> frozenset[str]:
-    """The ids of ``sample.txt``; none without this file."""
-    if not file.is_file():
-        return frozenset()
-    sample = read_ids(file, photos, "the data set")
-    missing = [image_id for image_id in sample if image_id not in files]
-    if missing:
-        raise UserError(
-            f"{file}: {len(missing)} of {len(sample)} photos have no corrected mask, "
-            f"{missing[0]!r} first. The figure would be about the photos that someone chose to "
-            f"correct, not about a random sample: add {missing[0]}.png and the others, or draw a "
-            f"smaller sample."
-        )
-    return frozenset(sample)
+def _remedy(listed: Sequence[str], classes: Sequence[str]) -> str:
+    gone = [name for name in listed if name not in classes]
+    renamed = gone and f"If {gone[0]!r} was renamed, write its new name in its line in this file. "
+    return (
+        f"{renamed or ''}If the order changed, list the classes in the classes.txt of the data "
+        f"folder in the order of the masks ({', '.join(listed)}), new classes last (with "
+        f"data.kind=folder), or import the masks again from the file of the tool, into a new "
+        f"folder."
+    )

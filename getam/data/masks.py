@@ -10,10 +10,12 @@ from PIL import Image
 
 from getam.data.images import open_upright, opened, to_rgb
 from getam.data.label_values import IGNORE, MOST_CLASSES
+from getam.data.palette import voc_palette
 from getam.data.sampling import evenly
 from getam.errors import UserError
 
 OPAQUE = 255
+MASK_MODES = ("P", "L")  # of Pillow: 8 bits, a palette or grey
 LOOKED_AT = 8  # saliency maps whose values are read before a run
 
 
@@ -43,6 +45,8 @@ def read_mask(
     image = open_upright(path, "mask")
     check_mask_mode(path, image)
     mask = np.array(image)
+    if image.mode == "P":
+        _check_palette(path, mask, bytes(image.getpalette()), classes)
     if size is not None:
         _check_size(path, mask, size, "mask")
     wrong = mask[(mask > classes) & (mask != IGNORE)]
@@ -54,13 +58,32 @@ def read_mask(
     return mask
 
 
+def _check_palette(path: Path, mask: np.ndarray, palette: bytes, classes: int) -> None:
+    """A program may save a palette in another order: then the colours, not the values, are right.
+
+    Raises:
+        UserError: a value has the colour that another class has in VOC's palette.
+    """
+    if voc_palette().startswith(palette):
+        return
+    of = {voc_palette()[3 * value :][:3]: value for value in range(1, min(classes, 254) + 1)}
+    for value in np.unique(mask).tolist():
+        meant = of.get(palette[3 * value :][:3], value)
+        if meant != value:
+            raise UserError(
+                f"{path}: got the value {value} in the colour that the value {meant} has in the "
+                f"masks of this program, so its palette may be in another order. Save it with "
+                f"VOC's palette in its order, or as grey values of 8 bits if the values are right."
+            )
+
+
 def check_mask_mode(path: Path, image: Image.Image) -> None:
     """Whether a mask has class ids as values; the header is enough.
 
     Raises:
         UserError: colours, or values of another width.
     """
-    if image.mode not in ("P", "L"):
+    if image.mode not in MASK_MODES:
         remedy = "Save it as grey values of 8 bits, without transparency"
         if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
             remedy = "Convert its colours to class ids first"
@@ -100,15 +123,20 @@ def _highest(path: Path) -> int:
     return max(high for _, high in to_rgb(open_upright(path, "saliency map")).getextrema())
 
 
+def is_opaque(image: Image.Image) -> bool:
+    """Whether no pixel is transparent, not even in part."""
+    if not image.has_transparency_data:
+        return True
+    return image.convert("RGBA").getchannel("A").getextrema()[0] == OPAQUE
+
+
 def _refuse_transparent(path: Path, image: Image.Image) -> None:
     """Over which ground would it be read? A cut-out has its object opaque, and its ground clear."""
-    if image.has_transparency_data:
-        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-        if lowest < OPAQUE:
-            raise UserError(
-                f"{path}: got a saliency map with transparent pixels, expected grey levels (255 "
-                f"object, 0 background). If its opacity is the saliency, save that alone, as grey."
-            )
+    if not is_opaque(image):
+        raise UserError(
+            f"{path}: got a saliency map with transparent pixels, expected grey levels (255 "
+            f"object, 0 background). If its opacity is the saliency, save that alone, as grey."
+        )
 
 
 def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str) -> None:

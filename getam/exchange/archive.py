@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from getam.errors import UserError
 
-OF_MACS = "__MACOSX/"  # notes that a Mac puts into archives, under the names of the files
+OF_MACS = "__MACOSX"  # a folder that a Mac puts into archives: notes under the names of the files
 # What zipfile raises for an archive that is damaged, encrypted, or packed in an unknown way.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
@@ -29,15 +29,31 @@ def unpacked(file: Path) -> Iterator[Path]:
         yield file
         return
     with tempfile.TemporaryDirectory() as place:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                names = [name for name in archive.namelist() if not name.startswith(OF_MACS)]
-                archive.extractall(place, names)
-        except _BROKEN as error:
-            raise UserError(
-                f"{file}: cannot unpack this archive ({error}). Download it from the tool again."
-            ) from None
+        _unpack(file, place)
         try:
             yield Path(place)
         except UserError as error:  # the user knows the archive, not the folder it is unpacked in
             raise UserError(str(error).replace(place, str(file))) from None
+
+
+def is_note(parts: Collection[str]) -> bool:
+    """Whether a path, in its parts, is a note of a system, such as ``._1.png`` in ``__MACOSX``."""
+    return any(part.startswith(".") or part == OF_MACS for part in parts)
+
+
+def _unpack(file: Path, place: str) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                entry.filename = entry.filename.replace("\\", "/")  # as some programs write it
+                if OF_MACS not in entry.filename.split("/"):
+                    archive.extract(entry, place)
+    except _BROKEN as error:
+        raise UserError(
+            f"{file}: cannot unpack this archive ({error}). Download it from the tool again."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot unpack this archive into {place} ({error.strerror or error}). Give "
+            f"permission, free space there, or set TMPDIR to another folder."
+        ) from None

@@ -59,8 +59,12 @@ class Batch:
             )
 
     def write_sample(self, folder: Path) -> None:
-        """Write ``sample.txt``, one id a line; nothing if the photos were not drawn at random."""
+        """Write ``sample.txt``, one id a line; nothing if the photos were not drawn at random.
+
+        It is written before the masks: an export that is interrupted has none that seem to teach.
+        """
         if self.sample:
+            folder.mkdir(parents=True, exist_ok=True)
             atomic_write_bytes(folder / SAMPLE, self._list())
 
     def _list(self) -> bytes:

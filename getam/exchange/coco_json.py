@@ -62,8 +62,11 @@ def write_coco(batch: Batch, path: Path, tolerance: float | None = None) -> str:
                 annotations.append({**entry, "iscrowd": 0, **shape})
     ignores = any(a["category_id"] > len(batch.classes) for a in annotations)
     names = (*batch.classes, *([IGNORED_NAME] if ignores else []))
+    info: dict[str, Any] = {"description": f"{batch.told}, made by GETAM from image-level labels"}
+    if batch.sample:
+        info["sample"] = batch.sample
     content = {
-        "info": {"description": f"{batch.told}, made by GETAM from image-level labels"},
+        "info": info,
         "licenses": [],
         "images": images,
         "annotations": annotations,
@@ -71,8 +74,8 @@ def write_coco(batch: Batch, path: Path, tolerance: float | None = None) -> str:
     }
     file = path if is_file else path / ANNOTATIONS
     file.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(file, json.dumps(content, ensure_ascii=False).encode())
     batch.write_sample(file.parent if is_file else path)
+    atomic_write_bytes(file, json.dumps(content, ensure_ascii=False).encode())
     photos = counted(len(images), "photo", "photos")
     return f"{photos}, {counted(len(annotations), 'annotation', 'annotations')}"
 
@@ -130,6 +133,7 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
             shapes: dict[Any, list[dict[str, Any]]] = {p["id"]: [] for p in content["images"]}
             for shape in content["annotations"]:
                 shapes[shape["image_id"]].append(shape)
+            reading.sampled += _sampled(content.get("info"))
             for photo in content["images"]:
                 if reading.wanted(str(photo["file_name"])):
                     yield _read_photo(coco, file, photo, shapes[photo["id"]], names, reading)
@@ -138,6 +142,12 @@ def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
                 f"{file}: this is not a COCO file with the outlines of shapes "
                 f"({type(error).__name__}: {error}). Export it from the tool again, as COCO."
             ) from None
+
+
+def _sampled(info: Any) -> list[str]:
+    """The random sample that an export has noted; other programs have other things there."""
+    noted = info.get("sample") if isinstance(info, dict) else None
+    return [*map(str, noted)] if isinstance(noted, list) else []
 
 
 def _files(place: Path) -> list[Path]:
@@ -164,7 +174,9 @@ def _read_photo(
     canvas = Canvas(size)
     for shape in shapes:
         class_name, outline = names[shape["category_id"]], shape.get("segmentation")
-        outline = polygons(outline) if isinstance(outline, list) else outline
+        if isinstance(outline, list):
+            parts, outline = len(outline), polygons(outline)
+            reading.parts += parts - len(outline)
         if not outline:
             raise UserError(
                 f"{file}: photo {name!r} has a shape of class {class_name!r} with no "

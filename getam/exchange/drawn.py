@@ -15,6 +15,7 @@ import numpy as np
 from getam.data.class_names import clean_name, counted
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
+from getam.exchange.archive import is_note
 from getam.exchange.batch import BACKGROUND_NAME, IGNORED_NAME
 
 _MEANINGS = {BACKGROUND_NAME: BACKGROUND, IGNORED_NAME: IGNORE, "ignore": IGNORE}
@@ -29,7 +30,6 @@ class Drawn(NamedTuple):
     name: str
     labels: np.ndarray | None
     where: Path
-    in_sample: bool = False
 
 
 class Names:
@@ -60,11 +60,15 @@ class Names:
 
     def value(self, name: str) -> int:
         """The value of a class; an unknown name is kept for ``check`` and gets 255."""
-        found = self._known(clean_name(name))
+        found = self.find(name)
         if found is None:
             self.unknown[name] += 1
             return IGNORE
         return found
+
+    def find(self, name: str) -> int | None:
+        """The value of a class; None: an unknown name."""
+        return self._known(clean_name(name))
 
     def _known(self, name: str) -> int | None:
         return self.values.get(name, _MEANINGS.get(name.casefold()))
@@ -111,11 +115,16 @@ class Reading:
         wanted: whether a photo of this name in the tool's file is imported. A reader passes over
             the others, whatever is drawn in them.
 
+    Attributes:
+        sampled: names of photos that the tool's file says were drawn at random, wanted or not.
+        unread: files of masks that a reader passes over.
     """
 
     def __init__(self, names: Names, wanted: Callable[[str], bool] = lambda name: True) -> None:
         self.names, self.wanted = names, wanted
-        self.overlaps = self.several = 0
+        self.overlaps = self.several = self.parts = 0
+        self.sampled: list[str] = []
+        self.unread: list[Path] = []
 
     def notes(self) -> list[str]:
         notes = []
@@ -129,17 +138,29 @@ class Reading:
                 f"{counted(self.several, 'photo has', 'photos have')} several annotations: the one "
                 f"that was changed last counts."
             )
+        if self.parts:
+            notes.append(
+                f"{counted(self.parts, 'part of a polygon is', 'parts of polygons are')} left out: "
+                f"expected x and y of three points or more, with no number missing. Draw these "
+                f"shapes again if pixels are missing."
+            )
+        if self.unread:
+            notes.append(
+                f"{counted(len(self.unread), 'file is', 'files are')} not read, {self.unread[0]} "
+                f"first: expected masks that end in .png. If it is a mask that you edited, save "
+                f"it as PNG."
+            )
         return notes
 
 
 def files_in(place: Path, *suffixes: str) -> Iterator[Path]:
     """The files with one of these suffixes in a folder and below it, in the order of their names.
 
-    Names that begin with ``.`` are passed over: systems keep notes under them, such as ``._1.png``.
+    Without a suffix: all files. Notes of systems are passed over.
     """
     for file in sorted(place.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(place).parts)
-        if not hidden and file.suffix.lower() in suffixes and file.is_file():
+        fits = not suffixes or file.suffix.lower() in suffixes
+        if fits and not is_note(file.relative_to(place).parts) and file.is_file():
             yield file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +10,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
-from getam.data.corrections import CLASSES, check_meaning, listed_classes
-from getam.data.files import MASKS, find_files
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.data.photo_lists import read_ids
-from getam.errors import UserError
+from getam.errors import UserError, collected
 from getam.exchange.archive import unpacked
 from getam.exchange.batch import SAMPLE
-from getam.exchange.coco_json import read_coco_drawn
+from getam.exchange.coco_json import ANNOTATIONS, read_coco_drawn
 from getam.exchange.copies import ORIENTATION, UPRIGHT, PhotoNames
-from getam.exchange.drawn import Drawn, Names, Reading
+from getam.exchange.drawn import Drawn, Names, Reading, files_in
 from getam.exchange.label_studio import read_label_studio
-from getam.exchange.voc_masks import read_voc_drawn
+from getam.exchange.target import Target
+from getam.exchange.voc_reading import read_voc_drawn
 
 READERS: dict[str, Callable[[Path, Reading], Iterator[Drawn]]] = {
     "coco": read_coco_drawn,
@@ -56,6 +53,7 @@ class Importer:
         only: ids of photos; the others are left out. None: all.
         as_background: whether a photo that is not annotated is background alone; else it is left
             out.
+        rejected: the photos that a review took out of the data set; their masks are kept too.
     """
 
     def __init__(
@@ -65,8 +63,10 @@ class Importer:
         *,
         only: Collection[str] | None = None,
         as_background: bool = False,
+        rejected: Collection[Record] = (),
     ) -> None:
-        self.data, self.photos = data, photos_of(data)
+        self.data, self.photos = data, photos_of(data, rejected)
+        self.rejected = {record.id for record in rejected}
         self.reading = Reading(names, self._wanted)
         self.only, self.as_background = only, as_background
         self.done = Imported()
@@ -74,7 +74,6 @@ class Importer:
         self._empty: list[str] = []
         self._before: dict[str, Path] = {}
         self._more: list[str] = []
-        self._in_sample: list[str] = []
         self._kept = 0
 
     def run(
@@ -87,36 +86,24 @@ class Importer:
         Raises:
             UserError: what is not as expected, in one sentence.
         """
-        self._refuse_photos(folder)
-        classes, listed_before = self.data.mask_classes or self.data.classes, listed_classes(folder)
-        check_meaning(folder, listed_before, classes)
-        self._before = find_files(folder, MASKS, nested=True)
-        is_new = bool(listed_before) or not self._before
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            unpacked(file) as place,
-            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as temporary,
-        ):
+        known = self.photos.records
+        target = Target(folder, self.data, known)
+        self._before = target.masks
+        given = None if sample is None else read_ids(sample, known, "the data set")
+        with unpacked(file) as place, target.temporary() as temporary:
             for drawn in track(READERS[kind](place, self.reading)):
-                self._take(drawn, Path(temporary))
+                self._take(drawn, temporary)
             self._check(file)
-            listed = self._sample_list(file, place, sample)
-            self._place(Path(temporary), folder)
-        if is_new:  # else it has masks of which nobody wrote down what they mean
-            atomic_write_bytes(folder / CLASSES, "".join(f"{c}\n" for c in classes).encode())
-        self._carry(listed, folder)
+            if given is None:
+                self.done.sample = self._sample_found(file, place)
+            else:
+                self.done.sample = self._sample_given(sample, given)
+            target.fill(temporary, self.done.ids, self.done.sample)
+        self.done.replaced = len(self._before.keys() & set(self.done.ids))
+        if self.done.sample:
+            self._note_missing(target.sample)
         self._note()
         return self.done
-
-    def _refuse_photos(self, folder: Path) -> None:
-        """Refuse a folder that has photos of the data set, which masks would replace."""
-        place = folder.resolve()
-        for parent in {record.image.parent for record in self.photos.records.values()}:
-            if parent.resolve().is_relative_to(place):
-                raise UserError(
-                    f"{folder}: got the folder of the photos, where masks would replace them. "
-                    f"Choose another one with -o, such as corrections."
-                )
 
     def _wanted(self, name: str) -> bool:
         """Whether a photo of a tool's file is read; without --only also one that is unknown."""
@@ -140,8 +127,6 @@ class Importer:
         labels = self._with_other_classes(self._sized(drawn, record), record)
         write_label_png(folder / f"{record.id}.png", labels)
         self.done.ids.append(record.id)
-        if drawn.in_sample:
-            self._in_sample.append(record.id)
         if self._has_other_classes(record, labels):
             self._more.append(record.id)
 
@@ -180,7 +165,7 @@ class Importer:
 
     def _has_other_classes(self, record: Record, labels: np.ndarray) -> bool:
         """Whether the mask shows a class that the photo is not labelled with."""
-        if record.labels is None:
+        if record.labels is None or record.id in self.rejected:
             return False
         counted = self.data.mask_values(np.arange(1, len(self.data.classes) + 1))
         own = self.data.mask_values(np.array(record.labels, int))
@@ -203,42 +188,36 @@ class Importer:
                 f"background."
             )
 
-    def _sample_list(self, file: Path, place: Path, given: Path | None) -> list[str]:
-        """The ids of the random sample that the masks belong to; none if there is none."""
-        beside = (place / SAMPLE, file.parent / SAMPLE)
-        found = given or next((path for path in beside if path.is_file()), None)
-        if found is None:
-            return self._in_sample
-        listed = read_ids(found, self.photos.records, "the data set")
-        if set(listed) & set(self.done.ids):
-            return listed
-        if given:
+    def _sample_given(self, file: Path, listed: list[str]) -> list[str]:
+        if not set(listed) & set(self.done.ids):
             raise UserError(
-                f"--sample {given}: none of the {len(self.done.ids)} imported masks is of a photo "
+                f"--sample {file}: none of the {len(self.done.ids)} imported masks is of a photo "
                 f"in this list. Give the {SAMPLE} of the export that these masks come from."
             )
-        return []
+        return listed
 
-    def _place(self, made: Path, folder: Path) -> None:
-        """Put the masks into the folder. Those that are in sub-folders stay there."""
-        folder.mkdir(exist_ok=True)
-        known = find_files(folder, MASKS, nested=True)
-        for image_id in self.done.ids:
-            target = known.get(image_id, folder / f"{image_id}.png")
-            os.replace(made / f"{image_id}.png", target)
-        self.done.replaced = len(known.keys() & set(self.done.ids))
+    def _sample_found(self, file: Path, place: Path) -> list[str]:
+        """The random sample that the masks belong to, as lists and the file itself say; or none."""
+        sampled = filter(None, map(self.photos.find, self.reading.sampled))
+        found = [[record.id for record in sampled]]
+        for path in _lists(file, place):
+            problems: list[str] = []
+            with collected(problems):
+                found.append(read_ids(path, self.photos.records, "the data set", problems=problems))
+            if problems:
+                found.pop()
+                self.done.notes.append(
+                    f"{path} is not taken as the list of a random sample: some of its lines are "
+                    f"no photos of the data set. If these masks are of this sample, give it with "
+                    f"--sample."
+                )
+        taken = [ids for ids in found if set(ids) & set(self.done.ids)]
+        return list(dict.fromkeys(image_id for ids in taken for image_id in ids))
 
-    def _carry(self, listed: list[str], folder: Path) -> None:
-        """Add the sample to ``sample.txt`` of the folder."""
-        if not listed:
-            return
-        file = folder / SAMPLE
-        before = read_ids(file, self.photos.records, "the data set") if file.is_file() else []
-        whole = list(dict.fromkeys((*before, *listed)))
-        atomic_write_bytes(file, "".join(f"{image_id}\n" for image_id in whole).encode())
-        self.done.sample = listed
-        known = find_files(folder, MASKS, nested=True)
-        missing = [image_id for image_id in whole if image_id not in known]
+    def _note_missing(self, whole: list[str]) -> None:
+        """What of a random sample has no mask yet."""
+        have = self._before.keys() | set(self.done.ids)
+        missing = [image_id for image_id in whole if image_id not in have]
         if missing:
             self.done.notes.append(
                 f"{len(missing)} of {len(whole)} photos of the random sample have no mask yet, "
@@ -268,6 +247,13 @@ class Importer:
                 f"not labelled with, {self._more[0]!r} first. If the mask is right, correct the "
                 f"label."
             )
+        rejected = [i for i in self.done.ids if i in self.rejected]
+        if rejected:
+            masks = counted(len(rejected), "mask is", "masks are")
+            notes.append(
+                f"{masks} of photos that data.review rejects, {rejected[0]!r} first: no run uses "
+                f"them until the photos are accepted."
+            )
         absent = sorted(set(self.only or ()) - set(self.done.ids))
         if absent:
             photos = counted(len(absent), "photo of --only has", "photos of --only have")
@@ -281,18 +267,31 @@ def class_names(data: DataIndex, renamed: Iterable[str]) -> Names:
     Raises:
         UserError: a text of another form, or an unknown class.
     """
-    pairs = {}
+    classes, pairs = data.mask_classes or data.classes, {}
+    known = Names(classes, {})
     for text in renamed:
-        old, sign, new = text.rpartition("=")
-        if not sign or not old or not new:
+        places = [at for at, sign in enumerate(text) if sign == "=" and text[:at]]
+        fitting = [at for at in places if known.find(text[at + 1 :]) is not None]
+        at = (fitting or places[-1:] or [len(text)])[0]
+        if not text[at + 1 :]:
             raise UserError(f"--rename {text}: expected OLD=NEW, such as --rename kitty=cat.")
-        pairs[old] = new
-    return Names(data.mask_classes or data.classes, pairs)
+        pairs[text[:at]] = text[at + 1 :]
+    return Names(classes, pairs)
 
 
-def photos_of(data: DataIndex) -> PhotoNames:
-    """The photos of all splits."""
-    return PhotoNames(record for records in data.splits.values() for record in records)
+def photos_of(data: DataIndex, rejected: Iterable[Record] = ()) -> PhotoNames:
+    """The photos of all splits, and those that a review took out of them."""
+    return PhotoNames([*rejected, *(r for records in data.splits.values() for r in records)])
+
+
+def _lists(file: Path, place: Path) -> Iterator[Path]:
+    """Each ``sample.txt`` in what is imported, beside it, and above the folder annotations/."""
+    if place.is_dir():
+        yield from (path for path in files_in(place, ".txt") if path.name == SAMPLE)
+    parent = Path(os.path.abspath(file)).parent
+    for folder in [parent, parent.parent] if parent.name == ANNOTATIONS.parts[0] else [parent]:
+        if (folder / SAMPLE).is_file():
+            yield folder / SAMPLE
 
 
 def _is_upright(photo: Path) -> bool:

@@ -10,6 +10,7 @@ A mask is a prediction, not an annotation: a photo is corrected when someone has
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
+from getam.data.files import IMAGES
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -30,6 +32,7 @@ from getam.exchange.drawn import Canvas, Drawn, Reading, files_in, read_json
 
 LOCAL = "/data/local-files/?d="  # Label Studio's address of files below its document root
 IMAGE, LABEL = "image", "label"  # names of the tags of the labelling interface
+PHOTO, SAMPLED = "photo", "sample"  # what a task knows beside the address of its photo
 MODEL = "GETAM"
 NO_SHAPES = (  # results of these types are words or numbers, though they may belong to a shape
     *("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy"),
@@ -46,13 +49,13 @@ def write_label_studio(batch: Batch, folder: Path, address: str | None = None) -
             Label Studio serves the folder above ``folder``.
     """
     address = f"{LOCAL}{quote(folder.resolve().name)}/images/" if address is None else address
+    batch.write_sample(folder)
     tasks = [_task(batch, photo.record, photo.read(), address) for photo in batch.tracked()]
     if batch.with_photos:
         for photo in batch.photos:
             copy_photo(photo.record, folder / "images")
     atomic_write_bytes(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False).encode())
     atomic_write_bytes(folder / "config.xml", labelling_interface(batch.classes))
-    batch.write_sample(folder)
     return counted(len(tasks), "photo", "photos")
 
 
@@ -74,9 +77,9 @@ def _task(batch: Batch, record: Record, labels: np.ndarray, address: str) -> dic
     names = dict(enumerate(batch.classes, start=1))
     names[IGNORE] = IGNORED_NAME
     name = f"{record.id}.jpg" if batch.with_photos else own_name(record)
-    data = {IMAGE: address + quote(name), "photo": record.id}
+    data = {IMAGE: address + quote(name), PHOTO: record.id}
     if batch.sample:
-        data["sample"] = "yes"  # comes back with the annotations
+        data[SAMPLED] = "yes"  # comes back with the annotations
     result = [
         _region(names[value], labels == value, f"{record.id}-{value}")
         for value in np.unique(labels[labels != BACKGROUND]).tolist()
@@ -110,7 +113,9 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
         tasks = content if isinstance(content, list) else [content]
         try:
             for task in tasks:
-                name = _name_of(task["data"])
+                name = _name_of(file, task["data"])
+                if SAMPLED in task["data"]:
+                    reading.sampled.append(name)
                 if reading.wanted(name):
                     yield _read_task(file, name, task, reading)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -121,9 +126,23 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
             ) from None
 
 
-def _name_of(data: dict[str, Any]) -> str:
-    """The id of the photo of a task, or the path in its address."""
-    return str(data["photo"]) if "photo" in data else _name_in(str(data[IMAGE]))
+def _name_of(file: Path, data: dict[str, Any]) -> str:
+    """The id of the photo of a task, or the path in the only address of a photo that it has.
+
+    Raises:
+        UserError: it has no address of a photo, or several.
+    """
+    if PHOTO in data:
+        return str(data[PHOTO])
+    paths = {key: _name_in(text) for key, text in data.items() if isinstance(text, str)}
+    photos = [path for path in paths.values() if os.path.splitext(path)[1].lower() in IMAGES]
+    if IMAGE not in paths and len(photos) != 1:
+        raise UserError(
+            f"{file}: got a task with {', '.join(map(repr, data)) or 'nothing'} in its data, "
+            f"expected the address of one photo. Call it {IMAGE!r}, or give the id of the photo "
+            f"as {PHOTO!r}."
+        )
+    return paths.get(IMAGE) or photos[0]
 
 
 def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) -> Drawn:
@@ -131,7 +150,7 @@ def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) ->
     reading.several += len(made) > 1
     last = max(made, key=lambda one: str(one.get("updated_at") or ""), default=None)
     labels = None if last is None else _draw(file, name, last["result"], reading)
-    return Drawn(name, labels, file, "sample" in task["data"])
+    return Drawn(name, labels, file)
 
 
 def _name_in(address: str) -> str:

@@ -10,8 +10,9 @@ from getam.config.schema import Config
 from getam.data.check import check
 from getam.data.review import reviewed
 from getam.data.review_table import review_notes
+from getam.data.sample_check import check_sample_masks, check_sample_photos, rejected_notes
 from getam.data.splits import write_splits
-from getam.errors import UserError
+from getam.errors import UserError, collected
 from getam.running.opening import corrections_of, read_data, review_of, root_of, used_splits
 
 
@@ -41,8 +42,14 @@ def check_data(config: Config, deep: bool = False) -> dict[str, Any]:
     review = review_of(data, index)
     notes = review_notes(Path(data.review).name, review, index) if review else []
     corrections = corrections_of(data, root, index)
-    index = replace(reviewed(index, review), notes=(*index.notes, *notes))
-    index = index.with_corrections(corrections)
+    index = reviewed(index, review)
+    if corrections is not None:
+        notes += rejected_notes(corrections, index)
+        with collected(problems):
+            check_sample_masks(corrections)
+        with collected(problems):
+            check_sample_photos(corrections, index, (data.train, data.val), review)
+    index = replace(index, notes=(*index.notes, *notes)).with_corrections(corrections)
     return check(
         index.subset(data.classes).with_intensities(data.intensity_range),
         used,

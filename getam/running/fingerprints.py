@@ -99,7 +99,7 @@ def data_parts(
         "test": lambda: _file_items("test", index.split(data.test), "image", sources),
         "annotations": lambda: _annotation_items(index, data, sources),
         "corrections": lambda: _correction_items(index, data, sources),
-        "sample": lambda: _file_items("sample", sample, "correction", sources),
+        "sample": lambda: _sample_items(sample, sources),
     }
     lists = [index.root / index.lists / f"{name}.txt" for name in splits]
     for part, named in (("labels", [*lists, *label_files(index, of_splits)]), ("splits", lists)):
@@ -161,6 +161,12 @@ def _file_items(
 def _correction_items(index: DataIndex, data: Data, sources: Sources) -> dict[str, str]:
     records = [record for record in index.split(data.train) if not record.in_sample]
     return _file_items("corrections", records, "correction", sources)
+
+
+def _sample_items(sample: Collection[Record], sources: Sources) -> dict[str, str]:
+    """A photo without a mask counts too: else a sample that grew would seem to be measured."""
+    missing = {record.id: "no mask" for record in sample if record.correction is None}
+    return missing | _file_items("sample", sample, "correction", sources)
 
 
 def _photo_items(index: DataIndex, photos: Mapping[str, str]) -> Mapping[str, str]:

@@ -11,10 +11,10 @@ import numpy as np
 from getam.cache import in_threads
 from getam.data.broken_off import check_whole
 from getam.data.class_names import counted
-from getam.data.corrections import SAMPLE
 from getam.data.images import image_size
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.data.masks import check_saliency_header, check_saliency_values, read_mask, read_saliency
+from getam.data.sample_check import check_sample_masks, check_sample_photos
 from getam.data.sampling import evenly
 from getam.errors import UserError
 from getam.running.example import drawn_index
@@ -130,23 +130,18 @@ def check_corrections(job: Job, which: Callable[[Record], bool]) -> None:
 
 
 def check_sample(job: Job) -> None:
-    """The photos of the sample must get a final mask: they are labelled, in train or in val.
+    """The photos of the sample must have corrected masks, and get final masks.
 
     Raises:
-        UserError: one is not.
+        UserError: one does not.
     """
     data, corrections = data_of(job), job.context.corrections
-    if corrections is None or data is None:
+    if corrections is None:
         return
-    names = (job.config.data.train, job.config.data.val)
-    labelled = {r.id for name in names for r in data.split(name) if r.labels is not None}
-    others = sorted(corrections.sample - labelled)
-    if others:
-        raise UserError(
-            f"{corrections.folder / SAMPLE}: {len(others)} of {len(corrections.sample)} photos are "
-            f"not labelled, or neither in {names[0]} nor in {names[1]}, {others[0]!r} first, so "
-            f"they get no final mask to measure. Draw the sample among the labelled photos."
-        )
+    check_sample_masks(corrections)
+    if data is not None:
+        names = (job.config.data.train, job.config.data.val)
+        check_sample_photos(corrections, data, names, job.context.review)
 
 
 def check_saliency(saliency: Saliency, records: Sequence[Record], decoded: bool = False) -> None:

@@ -81,6 +81,24 @@ def test_random_sample_comes_back_in_the_tasks_of_label_studio(own, tasks, tmp_p
     assert set((tmp_path / "back" / "sample.txt").read_text().split("\n")) - {""} == set(own.masks)
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"img": "/data/upload/1/0a1b2c3d-zebra_01.jpg", "by": "me"}, None),
+        ({"image": "zebra_01", "other": "ant_03.webp"}, None),
+        ({"left": "zebra_01.jpg", "right": "ant_03.webp"}, "with 'left', 'right' in its data"),
+        ({"text": "words"}, "with 'text' in its data"),
+    ],
+)
+def test_the_address_of_the_photo_may_have_another_name(own, tasks, tmp_path, data, told):
+    (task,) = [task for task in tasks if task["data"]["photo"] == ONE]
+    file = annotated(tmp_path, [{**task, "data": data}], lambda _: task["predictions"])
+    if told:
+        refused(own, "label-studio", file, tmp_path, told, "expected the address of one photo")
+    else:
+        assert own.bring("label-studio", file, tmp_path / "back").ids == [ONE]
+
+
 # A thin stroke on a photo of 53 x 37 pixels in the page of Label Studio 1.23.2, as it was exported.
 STROKE = bytes.fromhex(
     "00001ea4391bff051b008c86307d960119f47211956cb008c8e3808daa303d96011a3c7391a7"

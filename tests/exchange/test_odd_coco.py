@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from getam.data.coco import read_instances
 from getam.errors import UserError
+from getam.exchange.importing import class_names
 from tests.exchange.conftest import refused
 from tests.exchange.test_importing import SIZE, WHOLE, box, coco
 
@@ -53,3 +55,22 @@ def test_an_id_that_two_have_is_refused(own, tmp_path, kind):
     refused(own, "coco", file, tmp_path, f"{kind} with the id 0")
     with pytest.raises(UserError, match=f"{kind} with the id 0"):
         read_instances(file)
+
+
+def test_a_part_of_a_polygon_that_is_left_out_is_told(own, tmp_path):
+    parts = [*WHOLE, [1, 1, 5, 1, 5, 5, 9]]
+    file = coco(tmp_path, [("zebra_01.jpg", SIZE)], [(0, "ant", parts)])
+    done = own.bring("coco", file, tmp_path / "back")
+    assert any(note.startswith("1 part of a polygon is left out") for note in done.notes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "text", "old", "value"),
+    [
+        (("size=big", "cat"), "size=size=big", "size", 1),
+        (("size=big", "cat"), "a=b=cat", "a=b", 2),
+        (("size=big", "cat"), "size=big=ignored", "size=big", 255),
+    ],
+)
+def test_a_class_with_an_equals_sign_can_be_renamed(own, classes, text, old, value):
+    assert class_names(replace(own.data, classes=classes), [text]).value(old) == value

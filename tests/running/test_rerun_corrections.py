@@ -32,6 +32,12 @@ def place(tmp_path) -> Path:
     return tmp_path
 
 
+def test_a_sample_that_grew_is_not_taken_for_the_one_that_was_measured(place):
+    before = keys(place, SET)
+    correct(place / "data", {}, ["photo02", "photo08", "photo09"])
+    assert differing(before, keys(place, SET)) == ("evaluation",)
+
+
 def change(place: Path, image_id: str) -> None:
     correct(place / "data", {image_id: 0})
 

@@ -166,7 +166,7 @@ def export(
     metavar="FILE",
     help="The sample.txt of an export with --sample. Its ids are added to sample.txt in the folder "
     "of -o: these photos measure, no network learns from them.  [default: sample.txt in or beside "
-    "FILE, or what Label Studio has kept]",
+    "FILE or above its folder annotations, and what the file itself says]",
 )
 @click.option(
     "--only",

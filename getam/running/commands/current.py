@@ -220,9 +220,10 @@ def writes(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        place = error.filename2 or error.filename or path  # the first of a copy is its source
         raise UserError(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}). Choose "
-            f"another place with -o, or give write permission."
+            f"{place}: cannot be written ({error.strerror or error}). Choose another place with "
+            f"-o, or give write permission."
         ) from None
 
 

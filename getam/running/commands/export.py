@@ -144,13 +144,16 @@ def export_network(run: CurrentRun, path: Path) -> str:
     """Write the segmentation network as ONNX; what was written, in words.
 
     Raises:
-        UserError: the run has no network, a library is not installed, or the export fails.
+        UserError: the run has no network, a library is not installed, the export fails, or it would
+            replace a file that is no ONNX file.
     """
     from getam.networks.build import load_network, network_build, network_classes
     from getam.networks.onnx import export_onnx
 
     folder = run.network()
     output_file(path, run.artifacts)
+    if path.exists() and (path.is_dir() or path.suffix.lower() != ".onnx"):
+        raise UserError(f"{path}: this exists, and is no ONNX file. Choose another name with -o.")
     size, classes = network_build(folder)["image_size"], network_classes(folder)
     with writes(path):
         sizes, difference = export_onnx(path, load_network(folder), size, classes)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from getam.data.images import read_photo, read_scores
+from getam.data.images import opened, read_photo, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
-from getam.data.masks import read_mask
+from getam.data.masks import MASK_MODES, read_mask
 from getam.errors import UserError
 from getam.running.commands.classifier_figures import knowledge
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
@@ -61,20 +61,35 @@ def overlays(
             ``pseudolabels.saliency_threshold``.
 
     Raises:
-        UserError: a missing artifact, an unknown image or class, a folder that cannot be written.
+        UserError: a missing artifact, an unknown image or class, a folder that cannot be written,
+            or one with masks under the names of the files.
     """
     run.folder(stage)
     records = run.records(run.split(stage), images)
+    suffix = f"_{class_name}" if class_name else ""
+    files = {record.id: folder / stage / f"{record.id}{suffix}.png" for record in records}
+    for file in files.values():
+        _refuse_mask(file)
     chosen = None if class_name is None else run.class_id(class_name)
     level = _threshold(run, stage) if threshold is None else threshold
     sheets = [(record, _sheet(run, stage, record, chosen, level)) for record in records]
     made = []
     for record, drawn in sheets:
-        suffix = f"_{class_name}" if class_name else ""
-        made.append(output_file(folder / stage / f"{record.id}{suffix}.png", run.artifacts))
+        made.append(output_file(files[record.id], run.artifacts))
         with writes(made[-1]):
             drawn.save(made[-1])
     return made
+
+
+def _refuse_mask(file: Path) -> None:
+    """The command predict writes its masks into a folder of the same name."""
+    if file.is_file():
+        with opened(file) as there:
+            if there.mode in MASK_MODES:
+                raise UserError(
+                    f"{file}: got a mask that is there, which the picture would replace. Choose "
+                    f"another folder with -o."
+                )
 
 
 def _threshold(run: CurrentRun, stage: str) -> float:

@@ -63,6 +63,7 @@ def page_data(run: CurrentRun, queue: Queue, track: Track) -> dict[str, Any]:
         "about": _about(queue),
         "store": _store(photos, review, names),
         "classes": [{"name": n, "colour": class_colour(c)} for c, n in enumerate(names, start=1)],
+        "known": queue.index.classes,
         "review": review,
         "entries": entries,
     }

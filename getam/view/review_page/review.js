@@ -1,7 +1,8 @@
 // Brings the parts of the page together: buttons, keys, files.
 
 const DATA = JSON.parse(byId("data").textContent);
-const KNOWN = [...new Set([...DATA.classes.map(({ name }) => name), ...DATA.entries.flatMap(({ labels }) => labels ?? []), ...Object.values(DATA.review).flatMap(({ classes }) => classes ?? [])])];
+// A review.csv may name classes that this run leaves out.
+const KNOWN = [...new Set([...DATA.classes.map(({ name }) => name), ...DATA.known])];
 
 const decisions = new Decisions(DATA, KNOWN);
 const viewer = new Viewer(DATA.classes);

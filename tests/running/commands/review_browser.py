@@ -49,6 +49,7 @@ def page_data(**more) -> dict:
     ]
     classes = [{"name": name, "colour": [10 * n, 0, 128]} for n, name in enumerate(NAMES)]
     data = {"name": "test", "about": "4 photos", "store": "getam-review-test"}
+    data["known"] = [*NAMES, "zebra", "heron"]
     return {**data, "classes": classes, "review": {}, "entries": entries, **more}
 
 

@@ -16,6 +16,7 @@ from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.running.commands.export import batch_of
+from getam.running.commands.import_masks import unchanged
 from tests.running.commands.conftest import assert_one_sentence
 
 PSEUDO = ("--what", "pseudolabels")
@@ -201,3 +202,52 @@ def test_masks_that_nobody_changed_are_counted(micro, tmp_path):
     (tmp_path / "checked.txt").write_text("photo04\n")
     words = ("import", place, "--format", "voc", "-o", tmp_path / "some", "--only")
     assert "the same as" not in micro(*words, tmp_path / "checked.txt").err
+
+
+def test_the_rest_of_a_sample_can_be_exported_and_imported(micro, tmp_path):
+    """A sample that is half corrected stops a run, and not what completes it."""
+    place, back = tmp_path / "out", tmp_path / "back"
+    words = ("export", "--format", "voc", "--no-photos", "--sample", "4")
+    assert micro(*words, "-o", place).code == 0
+    one, *others = (place / "sample.txt").read_text().split()
+    (tmp_path / "one.txt").write_text(f"{one}\n")
+    (tmp_path / "others.txt").write_text("\n".join(others))
+    again = ("import", place, "--format", "voc", "-o", back, "--only")
+    corrected = (f"data.corrections={back}",)
+    assert micro(*again, tmp_path / "one.txt").code == 0
+    assert_one_sentence(micro("run", more=corrected), "3 of 4 photos have no corrected mask")
+    done = micro("export", "--format", "voc", "-o", tmp_path / "more", more=corrected)
+    assert done.code == 0, done
+    done = micro(*again, tmp_path / "others.txt", more=corrected)
+    assert done.code == 0, done
+    assert {p.stem for p in back.glob("*.png")} == {one, *others}
+
+
+def test_masks_that_nobody_changed_are_counted_with_some_of_the_classes(micro, tmp_path):
+    """The final masks have the class ids of the run, the imported ones the values of the data."""
+    run = SimpleNamespace(
+        data=read_folder(micro.data).subset(["dog"]),
+        has=lambda stage: True,
+        folder=lambda stage: tmp_path,
+    )
+    (tmp_path / "masks").mkdir()
+    size = Image.open(micro.data / "images" / "photo00.png").size[::-1]
+    for place, value in (("masks", 1), ("back", 2)):
+        (tmp_path / place).mkdir(exist_ok=True)
+        write_label_png(tmp_path / place / "photo00.png", np.full(size, value, np.uint8))
+    assert unchanged(run, tmp_path / "back", ["photo00"]) == ["photo00"]
+    write_label_png(tmp_path / "back" / "photo00.png", np.full(size, 1, np.uint8))
+    assert unchanged(run, tmp_path / "back", ["photo00"]) == []
+
+
+def test_masks_of_a_rejected_photo_are_imported_and_called_rejected(micro, tmp_path):
+    place = tmp_path / "out"
+    assert micro("export", "--format", "voc", "--no-photos", *PSEUDO, "-o", place).code == 0
+    (tmp_path / "review.csv").write_text("image,verdict,classes\nphoto03,rejected,\n")
+    (tmp_path / "list.txt").write_text("photo03\n")
+    words = ("import", place, "--format", "voc", "-o", tmp_path / "back")
+    review = (f"data.review={tmp_path / 'review.csv'}",)
+    for more in ((), ("--only", tmp_path / "list.txt")):
+        done = micro(*words, *more, more=review)
+        assert done.code == 0, done
+        assert "1 mask is of photos that data.review rejects, 'photo03' first" in done.err

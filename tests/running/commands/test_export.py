@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -13,9 +15,11 @@ from PIL import Image
 
 from getam.data.images import read_image
 from getam.data.masks import read_mask
+from getam.errors import UserError
 from getam.exchange.copies import write_jpeg
 from getam.networks.build import build_deeplab, load_network, save_network
 from getam.networks.onnx import Deployed
+from getam.running.commands.current import writes
 from getam.running.commands.export import export_network
 from tests.running.commands.conftest import assert_one_sentence
 
@@ -82,6 +86,17 @@ def test_upright_jpeg_is_copied_and_a_turned_one_is_turned(tmp_path):
     assert turned.getexif().get(0x0112, 1) == 1
 
 
+def test_a_full_disk_is_not_blamed_on_the_photo(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"b\.jpg: cannot be written \(No space"), writes(tmp_path):
+        write_jpeg(tmp_path / "a.jpg", tmp_path / "b.jpg")
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A ViT whose position embedding and head decide the output, as ONNX, and as it is in torch."""
@@ -104,6 +119,14 @@ def exported(tmp_path_factory):
     run = SimpleNamespace(network=lambda: place, artifacts=place / "artifacts")
     said = export_network(run, place / "network.onnx")
     return place, said
+
+
+def test_onnx_replaces_no_file_of_another_kind(micro, tmp_path):
+    (tmp_path / "model.txt").write_text("mine")
+    for path in (tmp_path / "model.txt", tmp_path):
+        done = micro("export", "--format", "onnx", "-o", path)
+        assert_one_sentence(done, f"{path}: this exists, and is no ONNX file")
+    assert (tmp_path / "model.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (3, 3, 32, 32), (2, 3, 64, 24)])

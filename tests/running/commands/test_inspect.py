@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from getam.data.masks import read_mask
+from getam.data.palette import write_label_png
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.running.commands.figures import map_table
 from getam.view.overlay import class_colour, contour, paint
@@ -60,6 +61,20 @@ def test_table_of_maps_names_empty_weak_and_flat_ones(tmp_path):
         "images without any map (1): none",
     ]
     assert lines[2].split() == ["cat", "7", "good0", "(1)", "nothing", "(0)", "2"]
+
+
+def test_pictures_replace_no_masks_of_predict(micro, tmp_path):
+    masks = [tmp_path / "predictions" / f"photo{n}.png" for n in ("08", "09")]
+    masks[1].parent.mkdir()
+    write_label_png(masks[1], np.zeros((4, 4), np.uint8))
+    before = masks[1].read_bytes()
+    words = ("inspect", "predictions", "photo08", "photo09", "-o", tmp_path)
+    assert_one_sentence(micro(*words), "photo09.png: got a mask that is there")
+    assert not masks[0].exists()
+    assert masks[1].read_bytes() == before
+    masks[1].unlink()
+    for _ in range(2):  # pictures are replaced
+        assert micro(*words).code == 0
 
 
 def test_a_photo_of_the_other_split_is_told_with_the_stage_that_shows_it(micro):

@@ -155,6 +155,7 @@ def test_labels_outside_the_classes_of_the_run_stay_in_the_page(doubted, tmp_pat
     data = block(path)
     assert [one["name"] for one in data["classes"]] == ["cat"]
     assert data["entries"][0]["labels"] == ["dog"]
+    assert data["known"] == ["cat", "dog"]  # a review.csv may name them, of any photo
 
 
 def test_a_named_run_finds_its_review_from_another_folder(tmp_path, monkeypatch):

@@ -140,6 +140,13 @@ def test_a_wrong_file_is_refused_whole_in_a_sentence(review_page, tmp_path, text
     assert review_page.saved() == {"photo0": ("accepted", "")}
 
 
+def test_a_file_may_name_a_class_that_no_photo_of_the_page_has(review_page, tmp_path):
+    (tmp_path / "mine.csv").write_text("image,verdict,classes\nelsewhere,,heron\n")
+    review_page.page.locator("#file").set_input_files(tmp_path / "mine.csv")
+    review_page.wait_until_said("mine.csv")
+    assert review_page.saved() == {"elsewhere": ("", "heron")}
+
+
 def test_the_review_of_the_run_is_there_from_the_start(browser, tmp_path):
     review = {
         "photo0": {"verdict": "accepted", "classes": None},
