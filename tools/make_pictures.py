@@ -21,6 +21,7 @@ from getam.config.loading import load_config
 from getam.data.images import read_image, read_scores
 from getam.data.index import Record
 from getam.data.masks import read_mask, read_saliency
+from getam.data.palette import class_colour
 from getam.data.sampling import evenly
 from getam.networks.inference import segment_tiles
 from getam.networks.tiling import cut, label_parts
@@ -28,7 +29,7 @@ from getam.running.commands.current import CurrentRun
 from getam.running.commands.inspect import overlays
 from getam.running.commands.options import set_option
 from getam.running.commands.predict import open_segmenter
-from getam.view.overlay import Panel, class_colour, fit, heat, paint, sheet
+from getam.view.overlay import Panel, fit, heat, paint, sheet
 from stages.chain import chain
 
 PICTURES = {"labels": ("maps", 3), "predictions": ("predictions", 4)}

@@ -13,7 +13,7 @@ Its tables and lists
     photo_lists   lists of photos, a name a line
     splits        the lists train and val, or a stable division
     review        what a review changes; review_table reads review.csv
-    corrections   masks that were corrected by hand
+    corrections   masks that were corrected by hand; sample_check: can a random sample measure
     label_values  what the values of a label image mean
 
 Files with pixels

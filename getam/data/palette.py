@@ -29,6 +29,16 @@ def voc_palette() -> bytes:
     return colours.tobytes()
 
 
+def class_colour(value: int) -> tuple[int, int, int]:
+    """The colour (R, G, B) of a label value in the VOC palette.
+
+    >>> class_colour(1)
+    (128, 0, 0)
+    """
+    red, green, blue = voc_palette()[3 * value : 3 * value + 3]
+    return red, green, blue
+
+
 def write_label_png(path: str | PathLike[str], labels: np.ndarray) -> None:
     """Write labels (H, W) uint8 as an indexed PNG with the VOC palette, whatever ``path`` ends in.
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from getam.cache import atomic_write_bytes
+from getam.data.corrections import SAMPLE
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
-from getam.data.palette import voc_palette
+from getam.data.palette import class_colour
 from getam.errors import UserError
 
 BACKGROUND_NAME, IGNORED_NAME = "background", "ignored"
-SAMPLE = "sample.txt"
 
 
 class Labelled(NamedTuple):
@@ -86,11 +86,5 @@ def colours(classes: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     >>> colours(["cat"])
     {'background': (0, 0, 0), 'cat': (128, 0, 0), 'ignored': (224, 224, 192)}
     """
-    named = {name: voc_colour(value) for value, name in enumerate((BACKGROUND_NAME, *classes))}
-    return {**named, IGNORED_NAME: voc_colour(IGNORE)}
-
-
-def voc_colour(value: int) -> tuple[int, int, int]:
-    """The colour (R, G, B) of a label value in VOC's palette."""
-    red, green, blue = voc_palette()[3 * value : 3 * value + 3]
-    return red, green, blue
+    named = {name: class_colour(value) for value, name in enumerate((BACKGROUND_NAME, *classes))}
+    return {**named, IGNORED_NAME: class_colour(IGNORE)}

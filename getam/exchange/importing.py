@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from getam.data.class_names import counted
+from getam.data.corrections import SAMPLE
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
 from getam.data.label_values import BACKGROUND, IGNORE
@@ -19,7 +20,6 @@ from getam.data.palette import write_label_png
 from getam.data.photo_lists import read_ids
 from getam.errors import UserError, collected
 from getam.exchange.archive import unpacked
-from getam.exchange.batch import SAMPLE
 from getam.exchange.coco_json import ANNOTATIONS, read_coco_drawn
 from getam.exchange.copies import ORIENTATION, UPRIGHT, PhotoNames
 from getam.exchange.drawn import Drawn, Names, Reading, files_in

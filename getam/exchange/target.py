@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from getam.cache import atomic_write_bytes
-from getam.data.corrections import CLASSES, check_meaning, listed_classes
+from getam.data.corrections import CLASSES, SAMPLE, check_meaning, listed_classes
 from getam.data.files import MASKS, find_files
 from getam.data.index import DataIndex, Record
 from getam.data.photo_lists import read_ids
 from getam.errors import UserError
-from getam.exchange.batch import SAMPLE
 
 
 class Target:

@@ -16,11 +16,11 @@ from getam.data.files import IMAGES
 from getam.data.images import opened
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.data.masks import is_opaque
+from getam.data.palette import class_colour
 from getam.data.photo_lists import read_lines
 from getam.data.unread import SYSTEM
 from getam.errors import UserError
 from getam.exchange.archive import is_note
-from getam.exchange.batch import voc_colour
 from getam.exchange.drawn import Drawn, Names, Reading, files_in
 from getam.exchange.voc_masks import CLASSES, LABEL_MAP, LISTS
 
@@ -95,7 +95,7 @@ def _read_label_map(file: Path, names: Names) -> Lines:
         name, _, rest = line.partition(":")
         colour = rest.partition(":")[0]
         by_number = by_number or not colour
-        numbers = (colour or ",".join(map(str, voc_colour(len(found))))).split(",")
+        numbers = (colour or ",".join(map(str, class_colour(len(found))))).split(",")
         if len(numbers) != 3 or not all(n.strip().isdecimal() and int(n) < 256 for n in numbers):
             raise UserError(f"{file}, line {number}: got {line!r}, expected name:R,G,B::")
         found.append((name, tuple(map(int, numbers))))

@@ -23,15 +23,6 @@ Panel = tuple[str, np.ndarray]  # caption, image
 Colour = tuple[int, int, int]
 
 
-def class_colour(class_id: int) -> Colour:
-    """The colour of a label in the VOC palette.
-
-    >>> class_colour(1)
-    (128, 0, 0)
-    """
-    return tuple(voc_palette()[3 * class_id : 3 * class_id + 3])
-
-
 def enlarge(image_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Enlarge a map (h, w) to (H, W) float32, bilinearly as everywhere in the project."""
     return cv2.resize(image_map.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -15,11 +15,12 @@ from getam.data.images import opened, read_photo, read_scores
 from getam.data.index import Record
 from getam.data.label_values import IGNORE
 from getam.data.masks import MASK_MODES, read_mask
+from getam.data.palette import class_colour
 from getam.errors import UserError
 from getam.running.commands.classifier_figures import knowledge
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
 from getam.running.commands.figures import foreground_table, label_table, map_table, seed_threshold
-from getam.view.overlay import Panel, class_colour, contour, fit, heat, paint, sheet
+from getam.view.overlay import Panel, contour, fit, heat, paint, sheet
 
 
 def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> str:

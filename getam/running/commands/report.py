@@ -16,11 +16,11 @@ from getam.cache import atomic_write_bytes
 from getam.config.schema import Config
 from getam.data.class_names import counted
 from getam.data.label_values import IGNORE
+from getam.data.palette import class_colour
 from getam.running.commands.current import CurrentRun, Track, page_file, writes
 from getam.running.commands.figures import metric_rows, seed_threshold
 from getam.running.commands.gallery import gallery
 from getam.view.lines import headline
-from getam.view.overlay import class_colour
 from getam.view.page import render
 from getam.view.progress import duration
 

@@ -17,6 +17,7 @@ from getam.data.class_names import counted
 from getam.data.images import read_photo
 from getam.data.index import Record
 from getam.data.masks import read_mask
+from getam.data.palette import class_colour
 from getam.running.commands.current import (
     LABELS,
     CurrentRun,
@@ -25,7 +26,6 @@ from getam.running.commands.current import (
     writes,
 )
 from getam.running.commands.review_queue import Doubt, Queue
-from getam.view.overlay import class_colour
 from getam.view.page import label_uri, map_uri
 from getam.view.review_page import LONG_SIDE, photo_uri, render
 

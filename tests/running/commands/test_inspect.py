@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from getam.data.masks import read_mask
-from getam.data.palette import write_label_png
+from getam.data.palette import class_colour, write_label_png
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.running.commands.figures import map_table
-from getam.view.overlay import class_colour, contour, paint
+from getam.view.overlay import contour, paint
 from stages.chain import chain
 from tests.conftest import ROOT
 from tests.running.commands.conftest import MicroRun, assert_one_sentence
