@@ -20,7 +20,7 @@ from getam.errors import UserError
 from getam.maps.file import MapFile
 from getam.running.datasets import open_index
 from getam.running.opening import Chain, open_runner
-from getam.running.same_run import command_for_this_run
+from getam.running.same_run import command_about_this_run, command_for_this_run
 from getam.view.program import program
 
 
@@ -151,9 +151,10 @@ class CurrentRun:
             (self.config.data.val, "predictions"),
         ):
             if other != split and image_id in {r.id for r in self.data.split(other)}:
+                command = command_about_this_run("inspect", stages, image_id)
                 return (
                     f"{name}: this photo is in split {other!r}, and this is about the photos of "
-                    f"split {split!r}. 'inspect {stages} {image_id}' shows it."
+                    f"split {split!r}. '{command}' shows it."
                 )
         hint = suggestion(name, known, f"Look into splits/{split}.txt.")
         review = self.runner.context.review

@@ -18,17 +18,25 @@ from getam.exchange.coco_json import write_coco
 from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import write_cvat, write_voc
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
+from getam.running.same_run import command_for_this_run
 
 MADE_BY = {"masks": "predictions.masks", "predictions_crf": "predictions.crf.enabled"}
 
 
-def default_labels(run: CurrentRun) -> tuple[str, str]:
-    """The labels to export if none are named, and a note if they are not the final masks."""
+def default_labels(run: CurrentRun) -> str:
+    """The labels to export if none are named: the final masks.
+
+    Raises:
+        UserError: there are none of these settings, but pseudo labels.
+    """
+    row = run.rows["predictions"]
     if run.has("predictions") or not run.has("pseudolabels"):
-        return "masks", ""
-    return "pseudolabels", (
-        "this run has no final masks, because the stage predictions has not run; the pseudo labels "
-        "of the train photos are exported."
+        return "masks"
+    command = command_for_this_run("--until", "predictions") or "run --until predictions"
+    raise UserError(
+        f"export: got no final masks of these settings (predictions is {row.status}: "
+        f"{row.reason.sentence()}). Make them with '{command}'; or add --what pseudolabels to "
+        f"export the pseudo labels of the train photos."
     )
 
 

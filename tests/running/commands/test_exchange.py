@@ -169,11 +169,13 @@ def test_import_refuses_a_place_among_the_artifacts(micro, tmp_path):
     assert_one_sentence(micro("import", tmp_path, *words), "among the artifacts")
 
 
-def test_without_predictions_the_pseudo_labels_are_exported_and_a_note_says_so(micro, tmp_path):
+def test_without_final_masks_export_takes_no_other_labels_that_nobody_asked_for(micro, tmp_path):
     words = ("export", "--format", "voc", "--no-photos", "-o", tmp_path / "out")
-    done = micro(*words, more=("predictions.flip=true",))
-    assert done.code == 0, done
-    assert "no final masks" in done.err
+    told = micro(*words, more=("predictions.flip=true",))
+    wanted = ("no final masks", "predictions.flip", "run --until predictions --set data.kind")
+    assert_one_sentence(told, *wanted, "--what pseudolabels")
+    assert not (tmp_path / "out").exists()
+    assert micro(*words, *PSEUDO, more=("predictions.flip=true",)).code == 0
     assert len([*(tmp_path / "out" / "SegmentationClass").iterdir()]) == 8
 
 

@@ -66,10 +66,10 @@ def test_a_photo_of_the_other_split_is_told_with_the_stage_that_shows_it(micro):
     assert_one_sentence(
         micro("inspect", "maps", "photo10"),
         "photo10: this photo is in split 'val'",
-        "'inspect predictions photo10' shows it",
+        " inspect predictions photo10 --set data.kind=folder",
     )
     assert_one_sentence(
-        micro("inspect", "predictions", "photo01"), "'inspect maps photo01' shows it"
+        micro("inspect", "predictions", "photo01"), "inspect maps photo01 --set data.kind=folder"
     )
 
 
