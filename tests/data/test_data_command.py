@@ -118,6 +118,7 @@ def test_two_classes_that_are_always_together_are_a_problem(folder):
     problems = found(*write_labels(folder, "cat dog", ""))["problems"]
     assert len(problems) == 1
     assert "train: cat and dog are always labelled together (in 4 photos)" in problems[0]
+    assert "If they are the words of one class name, list that name in classes.txt." in problems[0]
     assert "Add photos that show one without the other" in problems[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,20 @@ class CurrentRun:
         """The data set: the user's, or what the data stage made."""
         made = self.folder("data") if "data" in self.rows else None
         return open_index(self.runner.context, made, self.config.data.classes)
+
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """Image id -> ``accepted`` or ``rejected``, as the file of ``data.review`` says."""
+        review = self.runner.context.review
+        return review.verdicts if review else {}
+
+    @cached_property
+    def corrected(self) -> dict[str, Record]:
+        """Image id -> record of the photos that have a corrected mask (``data.corrections``)."""
+        if self.runner.context.corrections is None:
+            return {}
+        splits = (self.config.data.train, self.config.data.val)
+        return {r.id: r for name in splits for r in self.data.split(name) if r.correction}
 
     @cached_property
     def maps(self) -> MapFile:

@@ -28,7 +28,7 @@ class FakeRun:
         self.root, self.data = root, read_folder(root)
         names = SimpleNamespace(train="train", val="val")
         self.config = SimpleNamespace(data=names)
-        self.corrected = corrected
+        self.corrected, self.verdicts = corrected, {}
         (root / "predictions" / "masks").mkdir(parents=True)
         (root / "doubt").mkdir()
         for n, record in enumerate(self.records("train") + self.records("val")):
@@ -108,6 +108,22 @@ def test_most_doubtful_come_in_their_order_without_those_that_are_corrected(run)
     )
     ids = [p.record.id for p in batch_of(run, "masks", iter, doubtful=3).photos]
     assert ids == ["photo07", "photo11", "photo00"]
+
+
+def test_photos_that_the_review_decided_are_not_sent_to_be_corrected(run):
+    run.verdicts = {"photo07": "accepted", "photo02": "rejected"}
+    with pytest.warns(UserWarning, match="data.review") as told:
+        ids = [p.record.id for p in batch_of(run, "masks", iter, doubtful=9).photos]
+    assert ids == ["photo11", "photo00", "photo05"]
+    assert [str(one.message) for one in told] == [
+        "1 photo that data.review rejects left out.",
+        "1 photo decided in data.review left out.",
+        "only 3 of the 9 photos asked for exist.",
+    ]
+    with pytest.warns(UserWarning, match="only 11 of the 50 photos asked for exist"):
+        ids = [p.record.id for p in batch_of(run, "masks", iter, sample=50).photos]
+    assert len(ids) == 11
+    assert "photo02" not in ids
 
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "cvat", "label-studio"])
