@@ -75,6 +75,18 @@ def command_to_continue(name: str, artifacts: Path, *words: str) -> str:
     return shlex.join([*shlex.split(program()), "run", *_options(known), *words])
 
 
+def next_steps(masks: Path) -> str:
+    """What to look at after a run, in a line: the folder of its final masks, if it has one."""
+    context = click.get_current_context()
+    known = {"name": context.params.get("name"), "artifacts": context.params["artifacts"]}
+    looks = [
+        shlex.join([*shlex.split(program()), command, *_options(known), "-o", f"{command}.html"])
+        for command in ("review", "report")
+    ]
+    where = f"Final masks: {masks}. " if masks.is_dir() else ""
+    return f"{where}Next: {looks[0]} or {looks[1]}"
+
+
 def _is_unnamed(given: dict) -> bool:
     """Whether the options name no run, and there is one that was started without a name."""
     options = ("name", "configs", "assignments", "mode")

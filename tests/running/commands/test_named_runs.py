@@ -112,6 +112,7 @@ def test_an_unknown_name_lists_the_known_ones(place):
     assert "first, second" in told.err
 
 
+LATER = ("--set", "pseudolabels.quantile=0.4")
 PLAN = ("run", "--dry-run", "--until", "pseudolabels", "--name")
 
 
@@ -128,6 +129,14 @@ def test_a_setting_beside_a_known_name_changes_that_run_alone(place):
     assert "quantile" not in changed.out  # it is still that of the run
     other = pipeline(*PLAN, "first", cwd=place, settings=("pseudolabels.quantile=0.5",))
     assert "would run" not in other.out, other  # now the labels of the run second
+
+
+def test_a_reason_names_what_changed_in_this_run_not_in_a_nearer_one(place):
+    """The nearest earlier labels may be those of a trial."""
+    changed = pipeline(*PLAN, "first", cwd=place, settings=("pseudolabels.quantile=0.4",))
+    assert "pseudolabels.quantile 0.9 -> 0.4" in changed.out, changed
+    told = pipeline("explain", "pseudolabels", "--name", "first", *LATER, cwd=place)
+    assert "pseudolabels.quantile 0.9 -> 0.4" in told.out, told
 
 
 def test_a_config_beside_a_known_name_starts_anew(place):
