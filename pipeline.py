@@ -26,6 +26,7 @@ from getam.running.machine import disagreement, find_machine
 from getam.running.method import Method
 from getam.running.opening import open_runner
 from getam.running.pretrained import fetch_needed
+from getam.running.same_run import next_steps
 from getam.running.team import open_team
 from getam.view.lines import Reporter, plan_lines, status_table
 from getam.view.program import program
@@ -140,6 +141,8 @@ def run(
     say(f"{count} run in {duration(reporter.seconds)}.", err=True)
     if "evaluation" in made:
         say((made["evaluation"] / "table.txt").read_text("utf-8"), nl=False)
+    if "predictions" in made and config.data.kind != "shapes":
+        say(next_steps(made["predictions"] / "masks"), err=True)
 
 
 @main.command(short_help="One line per stage: state, key, size, figures.")

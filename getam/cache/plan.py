@@ -75,6 +75,7 @@ class Planner:
         self._data = data
         self._code = CodeDigests(Path(code_root), packages, store.hidden / "code")
         self._tables = Tables(store.hidden)
+        self.former: Mapping[str, str] = {}  # stage -> key of the last artifact of the same run
         self._stages: dict[str, Stage] = {}
         self._ingredients: dict[str, Ingredients] = {}
         self._keys: dict[str, str] = {}
@@ -121,10 +122,10 @@ class Planner:
     def explain(self, stage: str) -> list[Change]:
         """The ingredients that differ from those of the nearest earlier artifact of `stage`.
 
-        The nearest is the one with the fewest differing ingredients, the newest of several. In the
-        place of an input with another key stand the ingredients of that input that differ, and so
-        on up the chain. Empty if the stage is cached or has no earlier artifact: the status tells
-        which.
+        The nearest is the last one of the same run (`former`), if it is known and there; else the
+        one with the fewest differing ingredients, the newest of several. In the place of an input
+        with another key stand the ingredients of that input that differ, and so on up the chain.
+        Empty if the stage is cached or has no earlier artifact: the status tells which.
         """
         key = self.key(stage)
         if self.store.find(stage, key).presence is Presence.COMPLETE:
@@ -193,6 +194,9 @@ class Planner:
 
     def _changes(self, stage: str) -> list[Change]:
         """Against the nearest earlier artifact; empty without one."""
+        last = self.former.get(stage, self._keys[stage])
+        if last != self._keys[stage] and (found := self._former(stage, last)):
+            return self._roots(compare(found.ingredients, self._ingredients[stage]))
         best: tuple[list[Change], Manifest] | None = None
         for key in self.store.keys(stage):
             found = None if key == self._keys[stage] else self._former(stage, key)

@@ -74,6 +74,8 @@ class Change:
             return f"{what}: {self.items.sentence()}"
         if self.group == "config":
             return f"{what} {_as_typed(self.old)} -> {_as_typed(self.new)}"
+        if self.group == "data" and ABSENT in (self.old, self.new):
+            return f"now {'with' if self.old is ABSENT else 'without'} {what}"
         if self.old is ABSENT:
             return f"{what} is used now"
         if self.new is ABSENT:
@@ -125,7 +127,11 @@ class Reason:
 
 
 def compare(old: Ingredients, new: Ingredients) -> list[Change]:
-    """The ingredients that differ, in the order of the groups."""
+    """The ingredients that differ, in the order of the groups.
+
+    A setting that is read only with a part of the data comes and goes with it, so then only the
+    part is named.
+    """
     changes = []
     for group in ("stage", "config", "inputs", "data", "code"):
         before, now = old.get(group, {}), new.get(group, {})
@@ -133,7 +139,13 @@ def compare(old: Ingredients, new: Ingredients) -> list[Change]:
             change = Change(group, name, before.get(name, ABSENT), now.get(name, ABSENT))
             if _differ(change.old, change.new):
                 changes.append(change)
-    return changes
+    of_data = {end for c in changes if c.group == "data" for end in _absent(c)}
+    return [c for c in changes if c.group != "config" or of_data.isdisjoint(_absent(c))]
+
+
+def _absent(change: Change) -> set[str]:
+    """At which end the ingredient is not there."""
+    return {end for end in ("old", "new") if getattr(change, end) is ABSENT}
 
 
 def _differ(old: Any, new: Any) -> bool:

@@ -44,6 +44,12 @@ class Runs:
         rest = {stage: key for stage, key in last["unfinished"].items() if stage not in keys}
         self._update(name, last["keys"] | keys, rest, settings)
 
+    def forget(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Remove the record of the run with this name and these settings, if there is one."""
+        for kept in (name, former_name(name, settings)):
+            if self.read(kept)["settings"] == settings:
+                self._path(kept).unlink(missing_ok=True)
+
     def names(self) -> list[str]:
         """The names of all runs, in the order of the alphabet."""
         return sorted(p.stem for p in self._files() if _NAME.fullmatch(p.stem))

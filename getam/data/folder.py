@@ -10,7 +10,7 @@ classes.txt                     one class name a line, ids 1..C in this order
                                 (without it: the names in the table, in their natural order:
                                 9 before 10)
 splits/NAME.txt                 one ID a line (without the folder: every image is in
-                                ``train`` or, about every fifth, in ``val``; see
+                                ``train`` or, on average every fifth, in ``val``; see
                                 ``getam.data.splits``)
 masks/ID.png                    palette or grey PNG, 0 background, 1..C, 255 ignore
 saliency/ID.png                 grey, 0..255
@@ -39,6 +39,8 @@ from getam.errors import UserError, collected, raise_first
 # class; among other classes "train" is one.
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
+NAMES = ("images", "labels.csv", "labels.json", "classes.txt", "splits", "masks", "saliency")
+
 
 def read_folder(
     root: Path,
@@ -55,11 +57,12 @@ def read_folder(
             None: the first one is raised.
 
     Raises:
-        UserError: a missing folder or table, an unknown class, a label or a split line for a
-            photo that is not there, an id that leaves the folder.
+        UserError: a missing folder or table, a name in other case, an unknown class, a label or a
+            split line for a photo that is not there, an id that leaves the folder.
     """
     root = Path(root)
     mistakes: list[str] = []
+    _refuse_other_case(root)
     tables = [root / name for name in ("labels.csv", "labels.json") if (root / name).is_file()]
     if len(tables) == 2:
         raise UserError(f"{root}: got labels.csv and labels.json, expected one. Remove the other.")
@@ -101,6 +104,18 @@ def read_folder(
     used = {image_id for ids in lists.values() for image_id in ids}
     notes += [*more, *other, *table.notes, *left_out_note([*photos], used, "splits/")]
     return DataIndex(root, classes, splits, notes=tuple(notes))
+
+
+def _refuse_other_case(root: Path) -> None:
+    """A file such as ``Labels.CSV`` would be passed over without a word.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name in sorted(os.listdir(root)) if root.is_dir() else ():
+        wanted = name.lower()
+        if wanted in NAMES and name != wanted and not (root / wanted).exists():
+            raise UserError(f"{root}: {name} is there, expected {wanted}. Rename it to {wanted}.")
 
 
 def _has_folders(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from getam.data.class_names import clean_name
+from getam.data.class_names import clean_name, counted
 from getam.data.index import DataIndex
 from getam.data.label_lines import each_once, read_rows
 from getam.data.label_table import split_cells
@@ -41,19 +41,21 @@ def read_review(file: Path, index: DataIndex, split: str) -> Review:
     """
     if not file.is_file():
         raise UserError(
-            f"data.review: there is no file {file}. Expected the path of a review.csv, which the "
-            f"page of the command review writes. Give its path, or set data.review to null."
+            f"data.review: there is no file {file.absolute()}. Expected the path of a review.csv, "
+            f"which the page of the command review writes. Give its path, from the folder in which "
+            f"you start the command, or set data.review to null."
         )
     rows = _rows(file, index)
-    verdicts = {i: verdict for i, (verdict, _) in rows.items() if verdict}
-    cells = {i: cell for i, (_, cell) in rows.items() if cell}
-    review = Review(split, verdicts, _classes(file, cells, index.classes))
+    verdicts = {i: verdict for i, (_, verdict, _) in rows.items() if verdict}
+    cells = {i: cell for i, (*_, cell) in rows.items() if cell}
+    places = {i: where for i, (where, *_) in rows.items()}
+    review = Review(split, verdicts, _classes(file, cells, index.classes, places))
     _check_left(file, index, review)
     return review
 
 
-def _rows(file: Path, index: DataIndex) -> dict[str, tuple[str, str]]:
-    """Image id -> its verdict and its cell of classes."""
+def _rows(file: Path, index: DataIndex) -> dict[str, tuple[str, str, str]]:
+    """Image id -> where its line is, its verdict and its cell of classes."""
     photos = {record.id for records in index.splits.values() for record in records}
     entries = []
     for number, row in read_rows(file, HEADER):
@@ -69,35 +71,35 @@ def _rows(file: Path, index: DataIndex) -> dict[str, tuple[str, str]]:
                 f"{where}: got the verdict {verdict!r}, expected {ACCEPTED}, {REJECTED} or an "
                 f"empty cell."
             )
-        entries.append((where, image_id, (verdict, cell)))
+        entries.append((where, image_id, (where, verdict, cell)))
     return each_once(file, entries, photos, "the data set (the photos in its splits)")
 
 
 def _classes(
-    file: Path, cells: Mapping[str, str], classes: Sequence[str]
+    file: Path, cells: Mapping[str, str], classes: Sequence[str], places: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
-    """Image id -> its corrected classes."""
+    """Image id -> its corrected classes; ``places`` say where the line of an image is."""
     nothing = {image_id for image_id, cell in cells.items() if cell == NO_CLASS}
     if nothing and NO_CLASS in classes:
         raise UserError(
-            f"{file}: image {min(nothing)!r} has the classes {NO_CLASS!r}, which means no class, "
-            f"but the data set has a class of this name. Rename that class."
+            f"{places[min(nothing)]}: image {min(nothing)!r} has the classes {NO_CLASS!r}, which "
+            f"means no class, but the data set has a class of this name. Rename that class."
         )
     named = {image_id: cell for image_id, cell in cells.items() if image_id not in nothing}
     split, _ = split_cells(named, classes, file)
     found = {image_id: {*map(clean_name, names)} for image_id, names in split.items()}
     for image_id, names in found.items():
         for name in sorted(names.difference(classes)):
-            raise UserError(_unknown_class(file, image_id, name, classes))
+            raise UserError(_unknown_class(places[image_id], image_id, name, classes))
     ordered = {i: tuple(name for name in classes if name in names) for i, names in found.items()}
     return {**ordered, **dict.fromkeys(nothing, ())}
 
 
-def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str]) -> str:
+def _unknown_class(where: str, image_id: str, name: str, classes: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, classes, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Mend the line."
     return (
-        f"{file}: image {image_id!r} has the class {name!r}, expected one of the data set's "
+        f"{where}: image {image_id!r} has the class {name!r}, expected one of the data set's "
         f"({', '.join(classes)}), or {NO_CLASS} for no class. {hint}"
     )
 
@@ -121,21 +123,28 @@ def review_notes(name: str, review: Review, index: DataIndex) -> list[str]:
     """
     counts = Counter(review.verdicts.values())
     notes = [
-        f"{name}: {counts[ACCEPTED]} photos are accepted, {counts[REJECTED]} rejected, and "
-        f"{len(review.classes)} have corrected classes."
+        f"{name}: {counts[ACCEPTED]} accepted, {counts[REJECTED]} rejected, and "
+        f"{len(review.classes)} with corrected classes."
     ]
     train = [record.id for record in index.splits.get(review.split, ())]
     left = [image_id for image_id in train if not review.keeps(review.split, image_id)]
     if left:
         notes.append(
-            f"{name}: {len(left)} rejected photos leave {review.split}, {left[0]!r} first."
+            f"{name}: {_rejected(len(left))} {'leaves' if len(left) == 1 else 'leave'} "
+            f"{review.split}, {left[0]!r} first."
         )
-    if counts[REJECTED] > len(left):
+    stay = counts[REJECTED] - len(left)
+    if stay:
+        is_one = stay == 1
         notes.append(
-            f"{name}: {counts[REJECTED] - len(left)} rejected photos are not in {review.split} and "
-            f"stay where they are: without them the figures would be too high."
+            f"{name}: {_rejected(stay)} {'is' if is_one else 'are'} not in {review.split} and "
+            f"{'stays' if is_one else 'stay'}: without such photos the figures would be too high."
         )
     return notes + [f"{name}: {change}" for change in _changes(review, index)]
+
+
+def _rejected(count: int) -> str:
+    return counted(count, "rejected photo", "rejected photos")
 
 
 def _changes(review: Review, index: DataIndex) -> Iterator[str]:
@@ -150,6 +159,6 @@ def _changes(review: Review, index: DataIndex) -> Iterator[str]:
     for name in index.classes:
         if added[name] or removed[name]:
             yield (
-                f"{name!r} is added to the classes of {added[name]} photos and removed from those "
-                f"of {removed[name]}."
+                f"{name!r} is added to {counted(added[name], 'photo', 'photos')} and removed from "
+                f"{counted(removed[name], 'photo', 'photos')}."
             )

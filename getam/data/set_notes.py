@@ -57,6 +57,12 @@ def _mask_notes(index: DataIndex, used: Sequence[str]) -> list[str]:
     records = {name: index.split(name) for name in used}
     without = {name: sum(r.mask is None for r in some) for name, some in records.items()}
     if records and all(without[name] == len(some) for name, some in records.items()):
+        drawn = sum(record.in_sample for name in used for record in index.split(name))
+        if drawn:
+            return [
+                f"There are no masks/. The corrected masks of the sample "
+                f"({counted(drawn, 'photo', 'photos')}) measure the final masks."
+            ]
         return [
             "There are no masks, so no figure will measure the labels of pixels: the table of a "
             "run has only the row of the classifier."

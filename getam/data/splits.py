@@ -39,7 +39,7 @@ def read_splits(
 def default_splits(
     photos: Iterable[str], labels: Mapping[str, Collection[str]]
 ) -> dict[str, list[str]]:
-    """train and val: about every fifth photo is in val, chosen by a hash of its id.
+    """train and val: on average every fifth photo is in val, chosen by a hash of its id.
 
     A class of which no photo would be in train gets the one with the highest hash there. A class of
     which no photo would be in val gets the one with the lowest hash there, if train keeps a photo
@@ -69,8 +69,8 @@ def default_splits_note(lists: Mapping[str, Collection[str]]) -> list[str]:
     """What ``data`` says of a division that no list wrote down."""
     return [
         f"There is no folder splits/, so {len(lists['train'])} photos are in train and "
-        f"{len(lists['val'])} in val: about every fifth, chosen by a hash of its id. A photo keeps "
-        f"its side when others come or go. To write the lists down and change them yourself, add "
+        f"{len(lists['val'])} in val, chosen by a hash of the id. A photo keeps its side "
+        f"when others come or go. To write the lists down and change them yourself, add "
         f"--write-splits to this command."
     ]
 

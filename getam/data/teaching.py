@@ -37,8 +37,8 @@ def label_problems(split: str, records: Sequence[Record], classes: Sequence[str]
         )
     return problems + [
         f"{split}: {' and '.join(names)} are always labelled together (in {number} photos), so "
-        f"labels cannot tell them apart. Add photos that show one without the other, or make them "
-        f"one class."
+        f"labels cannot tell them apart. {_words_hint(names)}Add photos that show one without the "
+        f"other, or make them one class."
         for names, number in _together(found)
     ]
 
@@ -76,6 +76,13 @@ def _together(found: Sequence[Photos]) -> list[tuple[list[str], int]]:
     for one in found:
         groups.setdefault(one.shown, []).append(one.name)
     return [(names, len(shown)) for shown, names in groups.items() if shown and len(names) > 1]
+
+
+def _words_hint(names: Sequence[str]) -> str:
+    """A cell ``Zebra Longwing`` is two classes, unless ``classes.txt`` has the name."""
+    if any(" " in name for name in names):
+        return ""
+    return "If they are the words of one class name, list that name in classes.txt. "
 
 
 def _listed(names: Sequence[str]) -> str:

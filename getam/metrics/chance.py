@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["beats_chance"]
+__all__ = ["beats_chance", "can_beat_chance"]
 
 SURE = 1.645  # of a normal distribution, 5 % lie above
 
@@ -29,6 +29,15 @@ def beats_chance(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     labels = np.asarray(labels).astype(bool)
     return np.array([_beats(s, t) for s, t in zip(np.asarray(scores).T, labels.T)], dtype=bool)
+
+
+def can_beat_chance(labels: np.ndarray) -> np.ndarray:
+    """Whether there are enough images with, and without, each class that perfect scores pass.
+
+    >>> can_beat_chance(np.array([[1, 1], [0, 1], [0, 1], [0, 0], [0, 0], [0, 0]]))
+    array([False,  True])
+    """
+    return beats_chance(labels, labels)
 
 
 def _beats(scores: np.ndarray, labels: np.ndarray) -> bool:

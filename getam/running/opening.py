@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from getam.cache import Event, Runner, Stage, Store, library_versions
+from getam.cache import Event, Runner, Runs, Stage, Store, library_versions
 from getam.config.loading import recorded
 from getam.config.schema import Config, Data
 from getam.data.corrections import Corrections, read_corrections
@@ -30,6 +30,7 @@ from getam.running.fingerprints import (
 )
 from getam.running.intensities import Measured, intensity_range
 from getam.running.processes import check_machines
+from getam.running.same_run import name_of_this_run
 from getam.training import distributed
 
 CODE = Path(__file__).resolve().parents[2]  # the folder of the project's packages
@@ -110,7 +111,10 @@ def open_runner(
         "recheck": sources.recheck,
         "circumstances": circumstances,
     }
-    return Runner(store, stages, settings, data, CODE, context, **{**known, **options})
+    runner = Runner(store, stages, settings, data, CODE, context, **{**known, **options})
+    if name := name_of_this_run() or options.get("run_name"):
+        runner.former = Runs(artifacts).read(name)["keys"]
+    return runner
 
 
 def _saving(measured: Measured, report: Callable[[Event], None] | None) -> Callable[[Event], None]:

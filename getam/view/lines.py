@@ -70,12 +70,19 @@ def _number(name: str, value: float) -> str:
 
 
 def plan_lines(plan: Sequence[Any]) -> list[str]:
-    """One line per stage of a plan: whether it would run, and why."""
-    lines = []
+    """One line per stage of a plan: whether it would run, and why.
+
+    A reason that is that of the stage before is not repeated.
+    """
+    lines, before = [], None
     for decision in plan:
         verb = "would run" if decision.runs else "cached"
-        why = f": {decision.reason.sentence()}" if decision.runs else f" ({decision.key})"
+        reason = decision.reason.sentence()
+        if decision.runs and before and before.reason.changes == decision.reason.changes != ():
+            reason = "for the same reason"
+        why = f": {reason}" if decision.runs else f" ({decision.key})"
         lines.append(f"{decision.stage:<17}{verb}{why}")
+        before = decision if decision.runs else None
     return lines
 
 

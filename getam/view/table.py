@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+FEWEST, RELIABLE = 5, 50  # photos of a sample for an interval, and for one to trust
+
 
 def text_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
@@ -84,17 +86,23 @@ def _sampled(row: Mapping[str, Any]) -> list[str]:
     >>> row["kind"] = "final mask"
     >>> _sampled(row)
     ['71.3 [66.0, 75.9] (95 % by bootstrap, 50 photos drawn at random)']
-    >>> _sampled({**row, "images": 12, "learnt": True})[1:]
-    ['without a final mask: 38 of the sample', 'the network learnt from these masks']
+    >>> for told in _sampled({**row, "images": 12, "learnt": True})[1:]: print(told)
+    fewer than 50 photos: do not trust this interval
+    without a final mask: 38 of the sample
+    the network learnt from these masks
+    >>> _sampled({**row, "images": 2, "drawn": 2})
+    ['2 photos give no interval']
     """
-    if "interval" in row:
+    if "interval" in row and row["images"] >= FEWEST:
         low, high = map(percent, row["interval"])
         told = [
             f"{percent(row['value'])} [{low}, {high}] (95 % by bootstrap, {row['images']} photos "
             f"drawn at random)"
         ]
+        if row["images"] < RELIABLE:
+            told.append(f"fewer than {RELIABLE} photos: do not trust this interval")
     else:
-        told = [f"{row['images']} photo gives no interval"]
+        told = [f"{row['images']} photo{' gives' if row['images'] == 1 else 's give'} no interval"]
     if row["images"] < row["drawn"]:
         told.append(f"without a {row['kind']}: {row['drawn'] - row['images']} of the sample")
     return told + (["the network learnt from these masks"] if row.get("learnt") else [])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from getam.cache.reasons import compare
+
 ALL = ["seeds", "labels", "figures"]
 
 
@@ -206,3 +208,13 @@ def test_key_holds_no_path_time_or_worker_count(project) -> None:
         "inputs": {},
         "data": {"images": project.runner()._data["images"].digest},
     }
+
+
+def test_a_setting_that_comes_with_a_part_of_the_data_is_no_reason_beside_it() -> None:
+    old = {"config": {"a": 1}, "data": {}}
+    new = {"config": {"a": 1, "of_part": False}, "data": {"corrections": "0"}}
+    (change,) = compare(old, new)
+    assert change.sentence() == "now with the corrections of the data"
+    (change,) = compare(new, old)
+    assert change.sentence() == "now without the corrections of the data"
+    assert [c.name for c in compare({"config": {}}, {"config": {"b": 1}})] == ["b"]

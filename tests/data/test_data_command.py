@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from getam.data.palette import write_label_png
 from getam.data.voc import LISTS
 from pipeline import main
 from tests.conftest import ROOT, pipeline
@@ -117,6 +118,7 @@ def test_two_classes_that_are_always_together_are_a_problem(folder):
     problems = found(*write_labels(folder, "cat dog", ""))["problems"]
     assert len(problems) == 1
     assert "train: cat and dog are always labelled together (in 4 photos)" in problems[0]
+    assert "If they are the words of one class name, list that name in classes.txt." in problems[0]
     assert "Add photos that show one without the other" in problems[0]
 
 
@@ -251,6 +253,13 @@ def test_without_any_mask_one_note_says_what_is_measured(folder):
     ]
     out = data("data.kind=folder", f"data.root={folder}", arguments=["--deep"])[1]
     assert "values in masks" not in out
+    (folder / "corrections").mkdir()
+    write_label_png(folder / "corrections" / "photo01.png", np.zeros((40, 52), np.uint8))
+    (folder / "corrections" / "sample.txt").write_text("photo01\n")
+    told = found("data.kind=folder", f"data.root={folder}", "data.corrections=corrections")["notes"]
+    assert [note for note in told if "There are no masks" in note] == [
+        "There are no masks/. The corrected masks of the sample (1 photo) measure the final masks."
+    ]
 
 
 def test_a_class_that_val_does_not_show_is_noted(folder):

@@ -233,3 +233,13 @@ def test_a_subset_of_a_subset_still_knows_the_values_of_the_files(folder):
     dog = index.split("train")[1]
     assert set(np.unique(index.read_mask(dog))) == {0, 255}
     assert index.mask_values(np.array([1], np.uint8)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("labels.csv", "Labels.CSV"), ("classes.txt", "CLASSES.txt"), ("masks", "Masks")],
+)
+def test_a_name_in_other_case_is_not_passed_over(folder, name, typed):
+    (folder / name).rename(folder / typed)
+    with pytest.raises(UserError, match=rf"{typed} is there, expected {name}\. Rename it"):
+        read_folder(folder)

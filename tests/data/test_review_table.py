@@ -116,10 +116,19 @@ def test_notes_say_what_the_review_changes(folder):
         folder, "photo00,accepted,dog\nphoto01,rejected,\nphoto08,rejected,\nphoto02,,cat;dog\n"
     )
     assert review_notes("review.csv", review, read_folder(folder)) == [
-        "review.csv: 1 photos are accepted, 2 rejected, and 2 have corrected classes.",
-        "review.csv: 1 rejected photos leave train, 'photo01' first.",
-        "review.csv: 1 rejected photos are not in train and stay where they are: without them the "
-        "figures would be too high.",
-        "review.csv: 'cat' is added to the classes of 0 photos and removed from those of 1.",
-        "review.csv: 'dog' is added to the classes of 2 photos and removed from those of 0.",
+        "review.csv: 1 accepted, 2 rejected, and 2 with corrected classes.",
+        "review.csv: 1 rejected photo leaves train, 'photo01' first.",
+        "review.csv: 1 rejected photo is not in train and stays: without such photos the figures "
+        "would be too high.",
+        "review.csv: 'cat' is added to 0 photos and removed from 1 photo.",
+        "review.csv: 'dog' is added to 2 photos and removed from 0 photos.",
     ]
+
+
+def test_a_wrong_class_and_a_missing_file_are_told_with_their_place(folder):
+    with pytest.raises(
+        UserError, match=r"review\.csv, line 3: image 'photo01' has the class 'bird'"
+    ):
+        read(folder, "photo00,accepted,dog\nphoto01,,bird\n")
+    with pytest.raises(UserError, match=rf"there is no file {Path.cwd()}/lost\.csv"):
+        read_review(Path("lost.csv"), read_folder(folder), "train")

@@ -150,6 +150,6 @@ def test_data_says_what_the_review_changes(tmp_path):
         sets = [word for setting in settings for word in ("--set", setting)]
         done = CliRunner().invoke(main, ["data", "--json", *sets])
         found = json.loads(done.stdout.partition("Error:")[0])
-        assert any("1 rejected photos leave train" in note for note in found["notes"]), kind
-        assert any("'dog' is added to the classes of 1 photos" in n for n in found["notes"]), kind
+        assert any("1 rejected photo leaves train" in note for note in found["notes"]), kind
+        assert any("'dog' is added to 1 photo " in n for n in found["notes"]), kind
         assert found["splits"]["train"]["images"] == {"folder": 7}.get(kind, 1)

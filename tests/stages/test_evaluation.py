@@ -150,8 +150,7 @@ def test_final_masks_of_the_sample_are_measured_in_train_and_in_val(job):
     low, high = row["interval"]
     assert low < 0.5 < high
     line = lines(job)["final masks, sample"]
-    told = f"50.0 [{100 * low:.1f}, {100 * high:.1f}] (95 % by bootstrap, 4 photos drawn at random)"
-    assert line.endswith(told)
+    assert line.endswith("50.0  4 photos give no interval")  # too few to show one
     free = rows["network, sample"]
     assert (free["split"], free["images"]) == ("val", 2)
     assert lines(job)["network, sample"].endswith("without a prediction: 2 of the sample")

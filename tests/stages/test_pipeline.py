@@ -72,6 +72,13 @@ def test_pseudo_labels_have_the_size_of_their_image_and_only_its_classes(first, 
     assert set(np.unique(labels)) <= {0, 2, 255}
 
 
+def test_a_run_ends_with_the_place_of_its_masks_and_what_to_look_at(first, place):
+    last = first.err.splitlines()[-1]
+    assert last.startswith("Final masks: artifacts/predictions/")
+    assert "pipeline.py review -o review.html or " in last
+    assert last.endswith("pipeline.py report -o report.html")
+
+
 def test_second_run_executes_nothing(first, place):
     again = run(place)
     assert again.code == 0, again

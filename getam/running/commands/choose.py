@@ -7,6 +7,7 @@ the number of runs is the sum of the lengths of the lists, not their product.
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from getam.config.loading import load_config, recorded
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.running.commands.settings import as_typed
+from getam.running.same_run import command_for_this_run
 from getam.view.table import text_table
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ def choose(
     lists: Sequence[SettingList],
     measure: Measure,
     check: Callable[[Config], None] = lambda config: None,
+    tell: Callable[[str], None] = lambda told: None,
 ) -> tuple[Config, list[Tried]]:
     """Try each value of each list, and keep the best value of a list for the next one.
 
@@ -124,6 +127,7 @@ def choose(
         measure: makes the labels of a configuration, and counts their agreement.
         check: refuses a configuration that no stage can run. It is asked for each value, and for
             the configuration itself, before the first one is tried.
+        tell: is told before each trial which value of which list it is.
 
     Returns:
         the best configuration, and what was tried, in this order.
@@ -137,11 +141,12 @@ def choose(
                 check(with_value)
             except UserError as error:
                 raise UserError(f"--set-list {one.setting}: {value}: {error}") from None
+    total, count = sum(len(_configs(one, best)) for one in lists), itertools.count(1)
     for one in lists:
-        configs = {v: load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values}
-        if best not in configs.values():
-            configs = {_value(best, one.setting): best, **configs}
-        found = {value: measure(config) for value, config in configs.items()}
+        configs, found = _configs(one, best), {}
+        for value, config in configs.items():
+            tell(f"trial {next(count)} of {total}: {one.setting}={value}")
+            found[value] = measure(config)
         given = next(found[value] for value, config in configs.items() if config == best)
         rows = [
             Tried(one.setting, v, its.value(), None if its is given else its.better_than(given))
@@ -154,6 +159,12 @@ def choose(
     return best, tried
 
 
+def _configs(one: SettingList, best: Config) -> dict[str, Config]:
+    """Each value of a list -> the configuration with it; also the value of ``best`` itself."""
+    configs = {v: load_config((), [f"{one.setting}={v}"], recorded(best)) for v in one.values}
+    return configs if best in configs.values() else {_value(best, one.setting): best, **configs}
+
+
 def _value(config: Config, setting: str) -> str:
     value: Any = config
     for name in setting.split("."):
@@ -162,7 +173,7 @@ def _value(config: Config, setting: str) -> str:
 
 
 def table(tried: Iterable[Tried], best: Config) -> str:
-    """One line per value; a star marks the recommended ones."""
+    """One line per value; a star marks the value of each list to keep."""
     rows = [
         [
             one.setting,
@@ -173,7 +184,7 @@ def table(tried: Iterable[Tried], best: Config) -> str:
         ]
         for one in tried
     ]
-    return text_table(["setting", "value", FIGURE, "better in", "best"], rows)
+    return text_table(["setting", "value", FIGURE, "better in", "keep"], rows)
 
 
 def recommended(tried: Sequence[Tried], best: Config) -> int:
@@ -186,6 +197,16 @@ def _is_in(best: Config, one: Tried) -> bool:
 
 
 def options(tried: Iterable[Tried], best: Config) -> str:
-    """The recommended values as options of the command line."""
-    kept = dict.fromkeys(f"{one.setting}={one.value}" for one in tried if _is_in(best, one))
+    """The values that are clearly better as options of the command line; empty: there are none."""
+    better = [one for one in tried if one.better is not None and _is_in(best, one)]
+    kept = dict.fromkeys(f"{one.setting}={one.value}" for one in better)
     return " ".join(f"--set {shlex.quote(text)}" for text in kept)
+
+
+def advice(tried: Iterable[Tried], best: Config, name: str | None) -> str:
+    """What to do now, in a sentence; ``name`` of the run that the settings are of."""
+    changes = options(tried, best)
+    if not changes:
+        return f"No value is clearly better: keep the settings{f' of {name}' if name else ''}."
+    command = command_for_this_run()
+    return f"Go on with: {command} {changes}" if command else f"Add to the command run: {changes}"

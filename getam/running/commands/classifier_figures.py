@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from getam.data.class_names import counted
-from getam.metrics.chance import beats_chance
+from getam.metrics.chance import beats_chance, can_beat_chance
 from getam.metrics.classification import average_precision, f1, mean_average_precision
 from getam.running.commands.current import CurrentRun
 
@@ -35,8 +35,12 @@ class Knowledge:
         mean = 100 * mean_average_precision(self.scores, self.labels)
         score = f1(self.scores, self.labels).macro
         lines = [f"classifier on {self.split} ({number}): mAP {mean:.1f} %, F1 {score:.3f} (macro)"]
-        unknown = np.flatnonzero(~beats_chance(self.scores, self.labels))
-        unknown = [c for c in unknown if chosen in (None, c + 1)]
+        asked = [c for c in range(len(self.classes)) if chosen in (None, c + 1)]
+        beats, can = beats_chance(self.scores, self.labels), can_beat_chance(self.labels)
+        few = [self._counts(c) for c in asked if not can[c]]
+        if few:
+            lines.append(f"too few {self.split} photos to tell from chance: {', '.join(few)}")
+        unknown = [c for c in asked if can[c] and not beats[c]]
         if unknown:
             names = ", ".join(self.classes[c] for c in unknown)
             lines.append(
@@ -50,6 +54,10 @@ class Knowledge:
                 f"have it, a good classifier can look like this too: add photos to {self.split}."
             )
         return lines
+
+    def _counts(self, column: int) -> str:
+        there = int(self.labels[:, column].sum())
+        return f"{self.classes[column]} ({there} with it, {len(self.labels) - there} without)"
 
     def _is_rare(self, column: int) -> bool:
         there = int(self.labels[:, column].sum())

@@ -42,7 +42,7 @@ TOOLS = ("coco", "voc", "cvat", "label-studio")
     help="Labels to export. masks: the final masks of the labelled photos of train and val, or "
     "their corrected masks (data.corrections) where there are some. pseudolabels: of the train "
     "photos. predictions, predictions_crf: of the val photos, made without their labels.  "
-    "[default: masks, or pseudolabels if the stage predictions has not run]",
+    "[default: masks]",
 )
 @click.option(
     "--doubtful",
@@ -124,9 +124,7 @@ def export(
         say(f"{path}: {command.export_network(run, path)}")
         return
     choice = {"doubtful": doubtful, "sample": sample, "seed": seed, "with_photos": with_photos}
-    what, note = (what, "") if what else command.default_labels(run)
-    if note:
-        say(f"note: {note}", err=True)
+    what = what or command.default_labels(run)
     batch = command.batch_of(run, what, track, **choice)
     options = {"coco": {"tolerance": polygons}, "label-studio": {"address": address}}
     said = command.export_labels(run, kind, batch, path, **options.get(kind, {}))

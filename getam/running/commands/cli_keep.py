@@ -18,10 +18,12 @@ from getam.running.commands.options import (
     device_option,
     exits_cleanly,
     json_option,
+    no_such_run,
     with_config,
     workers_option,
 )
 from getam.running.method import current_method
+from getam.running.same_run import CHOICE, COMPARISON, name_of_this_run
 from getam.view.lines import Reporter
 from getam.view.program import program
 from getam.view.progress import track
@@ -112,7 +114,7 @@ def compare(config: Config, artifacts: Path, device: str | None, workers: int | 
         device=device,
         workers=workers,
         track=track,
-        run_name="compare",
+        run_name=COMPARISON,
         report=reporter,
     )
     plan = runner.plan()
@@ -154,15 +156,19 @@ def choose(
     doubt); what is cached is not made again. The figure that decides is the agreement: how well
     the pseudo labels of a photo can be predicted from those of other photos. 0: not at all; 1:
     exactly. The value that the run has is kept unless another one is clearly better: in at least
-    95 % of random resamples of the photos. The column "better in" has this share. At the end
-    it prints the options to add to the command run.
+    95 % of random resamples of the photos. The column "better in" has this share, a star in the
+    column "keep" marks the value of each list to keep. At the end it prints the command that runs
+    with the better values. What only the trials made is removed by the next gc.
     """
+    from getam.cache import Runs
+    from getam.config.loading import recorded
     from getam.labels.label_agreement import COUNTS, Agreement
     from getam.running.commands import choose as command
     from getam.running.opening import open_runner
     from getam.running.pretrained import fetch_needed
 
     stages, reporter = current_method().choice, Reporter(sys.stderr)
+    trials: list[Config] = []
 
     def opened(tried: Config) -> Runner:
         return open_runner(
@@ -172,7 +178,7 @@ def choose(
             device=device,
             workers=workers,
             track=track,
-            run_name="choose",
+            run_name=CHOICE,
             report=reporter,
         )
 
@@ -181,6 +187,7 @@ def choose(
         runner.check(runner.plan())
 
     def agreement(tried: Config) -> Agreement:
+        trials.append(tried)
         runner = opened(tried)
         plan = runner.plan()
         runner.check(plan)
@@ -189,26 +196,40 @@ def choose(
         return Agreement.load(folders[plan[-1].stage] / COUNTS)
 
     wanted = [*map(command.SettingList.parse, lists)] or command.default_lists(config)
-    best, tried = command.choose(config, wanted, agreement, check)
+    best, tried = command.choose(config, wanted, agreement, check, reporter.note)
+    for trial in trials:
+        Runs(artifacts).forget(CHOICE, recorded(trial))
     say(command.table(tried, best))
-    say(f"Go on with the same command line and: run {command.options(tried, best)}")
+    say(command.advice(tried, best, name_of_this_run()))
 
 
 @click.command("runs", short_help="List the named runs.")
 @artifacts_option
+@click.option(
+    "--name",
+    help="List only this run, and print the command that runs with all its settings under another "
+    "name.  [default: all runs]",
+)
 @json_option
 @exits_cleanly
-def runs_command(artifacts: Path, as_json: bool) -> None:
+def runs_command(artifacts: Path, name: str | None, as_json: bool) -> None:
     """List the named runs: when, with which settings, how far, and how much disk space each uses.
 
     A run is named by run --name; without it the name is default. If you use a name again with other
     settings, the former run stays in this list, as NAME-XXXXXXXX. The command gc keeps the
     artifacts of every run listed here. To give up a run, delete the file artifacts/runs/NAME.json.
     """
-    from getam.running.commands.named_runs import named_runs, runs_table
+    from getam.cache import Runs
+    from getam.running.commands.named_runs import copying_command, named_runs, runs_table
 
     found = named_runs(artifacts, current_method().names)
+    if name is not None:
+        found = [run for run in found if run["name"] == name]
+        if not found:
+            raise UserError(no_such_run(name, Runs(artifacts), artifacts))
     say(json.dumps(found, indent=1) if as_json else runs_table(found))
+    if name is not None and not as_json:
+        say(f"\nThe same settings under another name:\n{copying_command(found[0], artifacts)}")
 
 
 @click.command("verify", short_help="Check all artifacts for damage.")

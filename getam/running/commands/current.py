@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from getam.errors import UserError
 from getam.maps.file import MapFile
 from getam.running.datasets import open_index
 from getam.running.opening import Chain, open_runner
-from getam.running.same_run import command_for_this_run
+from getam.running.same_run import command_about_this_run, command_for_this_run
 from getam.view.program import program
 
 
@@ -107,6 +107,20 @@ class CurrentRun:
         made = self.folder("data") if "data" in self.rows else None
         return open_index(self.runner.context, made, self.config.data.classes)
 
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """Image id -> ``accepted`` or ``rejected``, as the file of ``data.review`` says."""
+        review = self.runner.context.review
+        return review.verdicts if review else {}
+
+    @cached_property
+    def corrected(self) -> dict[str, Record]:
+        """Image id -> record of the photos that have a corrected mask (``data.corrections``)."""
+        if self.runner.context.corrections is None:
+            return {}
+        splits = (self.config.data.train, self.config.data.val)
+        return {r.id: r for name in splits for r in self.data.split(name) if r.correction}
+
     @cached_property
     def maps(self) -> MapFile:
         """The maps of the train split.
@@ -151,9 +165,10 @@ class CurrentRun:
             (self.config.data.val, "predictions"),
         ):
             if other != split and image_id in {r.id for r in self.data.split(other)}:
+                command = command_about_this_run("inspect", stages, image_id)
                 return (
                     f"{name}: this photo is in split {other!r}, and this is about the photos of "
-                    f"split {split!r}. 'inspect {stages} {image_id}' shows it."
+                    f"split {split!r}. '{command}' shows it."
                 )
         hint = suggestion(name, known, f"Look into splits/{split}.txt.")
         review = self.runner.context.review

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,31 +12,42 @@ from typing import Any
 
 import numpy as np
 
+from getam.data.class_names import counted
 from getam.data.masks import read_mask
+from getam.data.review import REJECTED
 from getam.errors import UserError
 from getam.exchange.batch import Batch, Labelled
 from getam.exchange.coco_json import write_coco
 from getam.exchange.label_studio import write_label_studio
 from getam.exchange.voc_masks import write_cvat, write_voc
 from getam.running.commands.current import LABELS, CurrentRun, Track, output_file, writes
+from getam.running.same_run import command_for_this_run
 
 MADE_BY = {"masks": "predictions.masks", "predictions_crf": "predictions.crf.enabled"}
 
 
-def default_labels(run: CurrentRun) -> tuple[str, str]:
-    """The labels to export if none are named, and a note if they are not the final masks."""
+def default_labels(run: CurrentRun) -> str:
+    """The labels to export if none are named: the final masks.
+
+    Raises:
+        UserError: there are none of these settings, but pseudo labels.
+    """
+    row = run.rows["predictions"]
     if run.has("predictions") or not run.has("pseudolabels"):
-        return "masks", ""
-    return "pseudolabels", (
-        "this run has no final masks, because the stage predictions has not run; the pseudo labels "
-        "of the train photos are exported."
+        return "masks"
+    command = command_for_this_run("--until", "predictions") or "run --until predictions"
+    raise UserError(
+        f"export: got no final masks of these settings (predictions is {row.status}: "
+        f"{row.reason.sentence()}). Make them with '{command}'; or add --what pseudolabels to "
+        f"export the pseudo labels of the train photos."
     )
 
 
 def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     """The splits that ``what`` is about, and their photos with what reads their labels.
 
-    A corrected mask (``data.corrections``) takes the place of a final mask.
+    A corrected mask (``data.corrections``) takes the place of a final mask. A photo that the
+    review (``data.review``) rejected is left out of the final masks, and a note says how many.
 
     Raises:
         UserError: the stage has no artifact, or made no such labels.
@@ -50,8 +62,11 @@ def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
     final = what == "masks"
     splits = [run.config.data.train, run.config.data.val] if final else [run.split(labels.stage)]
     records = {record.id: record for split in splits for record in run.records(split)}
+    rejected = {i for i in records if final and run.verdicts.get(i) == REJECTED}
+    if rejected:
+        _note(f"{counted(len(rejected), 'photo', 'photos')} that data.review rejects left out.")
     found = []
-    for record in records.values():
+    for record in (record for i, record in records.items() if i not in rejected):
         file = folder / f"{record.id}.png"
         if final and record.correction is not None:
             found.append(Labelled(record, partial(run.data.read_correction, record)))
@@ -62,7 +77,9 @@ def labelled(run: CurrentRun, what: str) -> tuple[list[str], list[Labelled]]:
 
 
 def most_doubtful(run: CurrentRun, photos: list[Labelled], count: int) -> list[Labelled]:
-    """The photos that the stage doubt puts first, without those that have a corrected mask.
+    """The photos that the stage doubt puts first, without those that somebody has decided about.
+
+    That is: those with a corrected mask, and those that ``data.review`` accepts or rejects.
 
     Raises:
         UserError: the stage has no artifact.
@@ -70,11 +87,26 @@ def most_doubtful(run: CurrentRun, photos: list[Labelled], count: int) -> list[L
     with (run.folder("doubt") / "doubt.csv").open(encoding="utf-8", newline="") as file:
         order = [row["image"] for row in csv.DictReader(file)]
     known = {photo.record.id: photo for photo in photos if photo.record.correction is None}
-    return [known[i] for i in dict.fromkeys(order) if i in known][:count]
+    decided = known.keys() & run.verdicts.keys()
+    if decided:
+        _note(f"{counted(len(decided), 'photo', 'photos')} decided in data.review left out.")
+    chosen = [known[i] for i in dict.fromkeys(order) if i in known and i not in decided]
+    _tell_fewer(len(chosen), count)
+    return chosen[:count]
+
+
+def _tell_fewer(there: int, wanted: int) -> None:
+    if there < wanted:
+        _note(f"only {there} of the {wanted} photos asked for exist.")
+
+
+def _note(told: str) -> None:
+    warnings.warn(told, stacklevel=1)  # the command line prints it as a note
 
 
 def at_random(photos: list[Labelled], count: int, seed: int) -> list[Labelled]:
     """A random sample without replacement; the same for the same seed."""
+    _tell_fewer(len(photos), count)
     order = np.random.default_rng(seed).permutation(len(photos))
     return [photos[n] for n in order[:count].tolist()]
 

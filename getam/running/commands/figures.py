@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +46,16 @@ def metric_rows(run: CurrentRun) -> list[dict]:
 
 
 def map_table(
-    maps: MapFile, chosen: int | None, known: Sequence[tuple[float, float]] | None = None
+    maps: MapFile,
+    chosen: int | None,
+    known: Sequence[tuple[float, float]] | None = None,
+    records: Sequence[Record] = (),
 ) -> str:
     """Images, strongest and weakest map of each class, and the maps that look wrong.
 
     A map looks wrong if it is empty, weak or flat although the image is said to have the class.
     ``known`` are for each class the average precision of the classifier, and that of chance.
+    Those of the ``records`` that show no class need no map.
     """
     rows = _map_rows(maps)
     kept = [row for row in rows if chosen in (None, row["class"])]
@@ -75,8 +79,9 @@ def map_table(
         wrong = [row for row in kept if row["wrong"] == kind]
         named = [f"{row['image']} ({maps.classes[row['class'] - 1]})" for row in wrong]
         lines += _listed(f"{kind} maps although the class is labelled", named)
-    without = sorted(set(maps.image_ids) - {row["image"] for row in rows})
-    return "\n".join(lines + _listed("images without any map", without))
+    empty = _of_no_class(records)
+    without = sorted(set(maps.image_ids) - {row["image"] for row in rows} - empty)
+    return "\n".join(lines + _listed("images without any map", without) + _told(empty, chosen))
 
 
 def _map_rows(maps: MapFile) -> list[dict]:
@@ -110,7 +115,7 @@ def label_table(
     run: CurrentRun, records: Sequence[Record], folder: Path, chosen: int | None, track: Track
 ) -> str:
     """Images, area and IoU of each class in label images, and those to look at first."""
-    classes = run.data.classes
+    classes, empty = run.data.classes, _of_no_class(records)
     measured, total = [], ConfusionMatrix(len(classes) + 1)
     for one, confusion in measure(run, records, folder, track):
         measured.append(one)
@@ -122,34 +127,56 @@ def label_table(
         name = classes[class_id - 1] if class_id else "background"
         shares = [one.areas[class_id] for one in measured if one.areas[class_id] > 0]
         missing = [m.record.id for m in measured if class_id in m.missing]
+        wrong = [m for m in measured if class_id in m.wrong]
         area = percent(float(np.median(shares))) if shares else "-"
         row = [name, str(len(shares)), area, str(len(missing)) if class_id else "-"]
-        body.append([*row, percent(iou[class_id])])
-    header = ["class", "images", "median area %", "labelled but absent", "IoU %"]
+        body.append([*row, str(len(wrong)) if class_id else "-", percent(iou[class_id])])
+    header = ["class", "shown in", "median area %", "labelled but absent", "seen, not labelled"]
+    header += ["IoU %"]
     lines = [counted(len(records), "image", "images"), text_table(header, body)]
     if any(one.areas[IGNORE] for one in measured):
         ignored = float(np.mean([one.areas[IGNORE] for one in measured]))
         lines.append(f"ignored: {percent(ignored)} % of all pixels")
     kept = [m for m in measured if chosen is None or m.areas[chosen] > 0 or chosen in m.missing]
-    lines += _listed("background only", [m.record.id for m in kept if not m.has_class])
+    lines += _listed(
+        "background only",
+        [m.record.id for m in kept if not m.has_class and m.record.id not in empty],
+    )
     absent = [m.record.id for m in kept if m.missing and (chosen is None or chosen in m.missing)]
     lines += _listed("a labelled class is absent", absent)
+    wrong = [
+        f"{m.record.id} ({', '.join(classes[c - 1] for c in sorted(m.wrong))})"
+        for m in kept
+        if m.wrong and (chosen is None or chosen in m.wrong)
+    ]
+    lines += _listed("a class is seen that is not labelled", wrong)
     scored = sorted((m for m in kept if m.score is not None), key=lambda m: m.score)
     lines += _listed("lowest mIoU", [f"{m.record.id} ({percent(m.score)})" for m in scored])
-    return "\n".join(lines)
+    return "\n".join(lines + _told(empty, chosen))
+
+
+def _of_no_class(records: Sequence[Record]) -> set[str]:
+    """Photos that are said to show none of the classes: their labels are rightly background."""
+    return {record.id for record in records if record.labels == ()}
+
+
+def _told(empty: Collection[str], chosen: int | None) -> list[str]:
+    return [f"photos labelled with no class: {len(empty)}"] if empty and chosen is None else []
 
 
 @dataclass(frozen=True)
 class Measured:
     """One label image: area share of each value, and what there is to say about it.
 
-    ``missing`` are labelled classes without a pixel, ``score`` is the mIoU of this image alone
+    ``missing`` are labelled classes without a pixel, ``wrong`` classes with a pixel that a labelled
+    photo is not labelled with, ``score`` is the mIoU of this image alone
     over the classes in it or its mask, None without a mask.
     """
 
     record: Record
     areas: np.ndarray
     missing: frozenset[int]
+    wrong: frozenset[int]
     has_class: bool
     score: float | None
 
@@ -178,8 +205,10 @@ def _measured(
     score = None if np.isnan(miou) else miou  # no pixel counts
     counts = np.bincount(labels.ravel(), minlength=256)
     missing = frozenset(c for c in record.labels or () if not counts[c])
-    has_class = bool(counts[1 : classes + 1].any())
-    return Measured(record, counts / labels.size, missing, has_class, score), confusion
+    seen = {c for c in range(1, classes + 1) if counts[c]}
+    wrong = frozenset(seen.difference(record.labels) if record.labels is not None else ())
+    areas = counts / labels.size
+    return Measured(record, areas, missing, wrong, bool(seen), score), confusion
 
 
 def foreground_table(
@@ -208,12 +237,13 @@ def foreground_table(
     header = ["threshold", "median area %", "nothing found", "IoU %"]
     lines = [counted(len(records), "image", "images"), text_table(header, body)]
     at_own = [(record.id, row[thresholds.index(own)]) for record, row in zip(records, found)]
-    lines += _listed("nothing found", [i for i, one in at_own if not one.area])
+    empty = _of_no_class(records)
+    lines += _listed("nothing found", [i for i, o in at_own if not o.area and i not in empty])
     whole = [f"{i} ({percent(one.area)} %)" for i, one in at_own if one.area > WHOLE]
     lines += _listed("nearly all of the image", whole)
     scored = sorted((one.confusion.iou()[1], i) for i, one in at_own if one.confusion.matrix.any())
     named = [f"{i} ({percent(iou)})" for iou, i in scored if not np.isnan(iou)]
-    return "\n".join(lines + _listed("lowest IoU", named))
+    return "\n".join(lines + _listed("lowest IoU", named) + _told(empty, chosen))
 
 
 class Found(NamedTuple):

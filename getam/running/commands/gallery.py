@@ -16,6 +16,7 @@ from getam.data.masks import read_mask
 from getam.data.sampling import evenly
 from getam.running.commands.current import LABELS, CurrentRun, Track
 from getam.running.commands.figures import measure
+from getam.running.commands.review_queue import doubt_file, read_doubts
 from getam.view.page import LONG_SIDE, label_uri, map_uri, photo_uri
 
 TRAIN = {"pseudolabels": "label", "masks": "mask"}  # what is shown of a split -> its switch
@@ -24,12 +25,13 @@ VAL = {"predictions": "prediction", "predictions_crf": "prediction", "masks": "m
 
 @dataclass(frozen=True)
 class Part:
-    """A split of the gallery: the labels shown of it, and its records with scores."""
+    """A split of the gallery: the labels shown of it, and its records with scores and doubts."""
 
     split: str
     layers: Mapping[str, str]
     records: Sequence[Record]
     scores: dict[str, float | None]
+    doubts: dict[str, float]
 
 
 def gallery(run: CurrentRun, images: int, track: Track) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def gallery(run: CurrentRun, images: int, track: Track) -> dict[str, Any]:
     shuffle = random.Random(0)
     entries = []
     for part in parts:
-        chosen = pick(part.records, part.scores, max(1, images // len(parts)))
+        chosen = pick(part.records, part.scores, max(1, images // len(parts)), part.doubts)
         entries += [{**_entry(run, part, r), "random": shuffle.random()} for r in track(chosen)]
     return {"about": " ".join(_picked(part, entries) for part in parts), "entries": entries}
 
@@ -49,7 +51,9 @@ def _picked(part: Part, entries: Sequence[dict]) -> str:
     if shown == len(part.records):
         return f"All {shown} {part.split} images."
     scored = any(score is not None for score in part.scores.values())
-    how = "a third the worst, a third the best, the others between" if scored else "evenly chosen"
+    how = "the most doubtful ones" if part.doubts else "evenly chosen"
+    if scored:
+        how = "a third the worst, a third the best, the others between"
     return f"{shown} of {len(part.records)} {part.split} images, {how}."
 
 
@@ -65,21 +69,32 @@ def _val_part(run: CurrentRun, track: Track) -> Part | None:
 
 def _part(run: CurrentRun, split: str, layers: Mapping[str, str], track: Track) -> Part:
     """Scored by the first of its layers, where that is cached."""
-    records = run.records(split)
+    records, doubts = run.records(split), {}
+    if run.has("doubt"):
+        doubts = {one.image: one.doubt for one in read_doubts(doubt_file(run))}
     labels = LABELS[next(iter(layers))]
     if not run.has(labels.stage):
-        return Part(split, layers, records, {})
+        return Part(split, layers, records, {}, doubts)
     measured = measure(run, records, run.folder(labels.stage) / labels.folder, track)
-    return Part(split, layers, records, {one.record.id: one.score for one, _ in measured})
+    scores = {one.record.id: one.score for one, _ in measured}
+    return Part(split, layers, records, scores, doubts)
 
 
 def pick(
-    records: Sequence[Record], scores: dict[str, float | None], count: int
+    records: Sequence[Record],
+    scores: dict[str, float | None],
+    count: int,
+    doubts: Mapping[str, float] | None = None,
 ) -> Sequence[Record]:
-    """A third the lowest, a third the highest, the others evenly between; evenly without scores."""
+    """A third the lowest, a third the highest, the others evenly between.
+
+    Without scores the most doubtful ones, without doubts too evenly.
+    """
     if len(records) <= count:
         return records
     scored = [r for r in records if scores.get(r.id) is not None]
+    if doubts and not scored:
+        return sorted(records, key=lambda r: -doubts.get(r.id, -1))[:count]
     if len(scored) < count:
         return evenly(records, count)
     ranked = sorted(scored, key=lambda r: scores[r.id])
@@ -102,7 +117,7 @@ def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
             shown.append((layer, LABELS[name].caption, read_mask(file)))
     truth = run.truth(record)
     if truth is not None:
-        shown.append(("truth", "ground truth", truth))
+        shown.append(("truth", "mask", truth))
     maps = _maps(run, part, record)
     found = {int(c) for *_, labels in shown for c in np.unique(labels)} - {0, IGNORE}
     height, width = image.shape[:2]
@@ -113,6 +128,7 @@ def _entry(run: CurrentRun, part: Part, record: Record) -> dict[str, Any]:
         "labels": record.labels,
         "classes": sorted({*found, *(record.labels or ()), *(m["classId"] for m in maps)}),
         "score": part.scores.get(record.id),
+        "doubt": part.doubts.get(record.id),
         "size": [max(1, round(width * scale)), max(1, round(height * scale))],
         "image": photo_uri(image),
         "maps": maps,

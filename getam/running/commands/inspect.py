@@ -34,7 +34,7 @@ def table(run: CurrentRun, stage: str, class_name: str | None, track: Track) -> 
     title = f"{stage} {run.rows[stage].key}"
     if stage == "maps":
         known = knowledge(run)
-        shown = map_table(run.maps, chosen, known and known.columns())
+        shown = map_table(run.maps, chosen, known and known.columns(), run.records(split))
         return "\n".join([f"{title}: {shown}", *(known.lines(chosen) if known else [])])
     if stage == "foreground":
         body = foreground_table(run, run.records(split), folder / "foreground", chosen, track)
@@ -52,7 +52,7 @@ def overlays(
     threshold: float | None,
     folder: Path,
 ) -> list[Path]:
-    """A PNG file per image: what the stage made of it beside the image and its ground truth.
+    """A PNG file per image: what the stage made of it beside the image and its mask.
 
     Args:
         images: ids, or names of files, of the split that the stage is about.
@@ -115,7 +115,7 @@ def _sheet(
     shown = {caption: read_mask(file) for caption, file in files.items() if file}
     truth = run.truth(record)
     if truth is not None:
-        shown["ground truth"] = truth
+        shown["mask"] = truth
     if chosen is not None:
         _check_class(run, record, shown, chosen)
         shown = {

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from getam.cache import Runs, Store
-from getam.config.loading import load_config, presets, recorded
+from getam.config.loading import REPLACED_WHOLE, load_config, presets, recorded
 from getam.config.schema import Config
 from getam.running.commands.settings import as_typed
+from getam.running.same_run import command_to_continue, is_side_run
 from getam.view.table import text_table
 
 SHOWN = 3  # settings in a line
@@ -50,11 +51,22 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         size = f"{run['bytes'] / 1e6:.1f} MB"
         time = run["time"].replace("T", " ")[:16]
         settings = (", ".join(told[:SHOWN]) + more) or "the embedded example"
+        if is_side_run(run["name"]):
+            settings = f"work of the command {run['name'].partition('-')[0]}: {settings}"
         if run["damaged"]:
             settings = f"the record runs/{run['name']}.json is damaged"
         body.append([run["name"], time, stages, last, size, settings])
     header = ["run", "last change (UTC)", "stages done", "last one", "size", "settings"]
     return text_table(header, body, left=(0, 1, 3, 5))
+
+
+def copying_command(run: Mapping[str, Any], artifacts: Path) -> str:
+    """``run`` with all settings of a run, for a copy under another name."""
+    settings = run["settings"]
+    options = [one for one in told_shortly(settings) if not one.startswith("machine=")]
+    options += [f"machine={settings['machine']}"] if settings.get("machine") else []
+    words = [w for one in options for w in (one.split() if one[:2] == "--" else ("--set", one))]
+    return command_to_continue("NEW", artifacts, *words)
 
 
 def told_shortly(settings: Mapping[str, Any]) -> list[str]:
@@ -83,7 +95,7 @@ def _by(order: Sequence[str]) -> Any:
 
 def _flat(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name not in REPLACED_WHOLE:
             yield from _flat(value, f"{at}{name}.")
         else:
             yield f"{at}{name}", value

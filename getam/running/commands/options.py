@@ -20,7 +20,7 @@ from getam.errors import UserError
 from getam.running.failures import sentence
 from getam.running.interruption import interruptible
 from getam.running.machine import chosen_config
-from getam.running.same_run import UNNAMED
+from getam.running.same_run import UNNAMED, command_to_continue, is_side_run
 from getam.view.shown import say, shown_line
 
 
@@ -153,20 +153,21 @@ def _loads(command: Callable, base_of: Callable) -> Callable:
             _say_once(note)
         says_which = name or configs or any(word.startswith("data.") for word in chosen)
         if base_of is _of_continued_run and not says_which:
-            _tell_other_data(former)
+            _tell_other_data(former, artifacts)
         command(config=config, artifacts=artifacts, **options)
 
     return loaded
 
 
-def _tell_other_data(former: dict[str, Any]) -> None:
+def _tell_other_data(former: dict[str, Any], artifacts: Path) -> None:
     """Say so if ``run`` begins the embedded example where the unnamed run was about photos."""
     data = former.get("data", {})
     if data.get("kind", "shapes") != "shapes":
+        command = command_to_continue(former_name(UNNAMED, former), artifacts)
         _say_once(
             f"This run is about the embedded example, because run has neither --name nor --config. "
             f"The run without a name was about {data.get('root')} so far. Once this run has begun, "
-            f"'run --name {former_name(UNNAMED, former)}' goes on with that one."
+            f"'{command}' goes on with that one."
         )
 
 
@@ -208,7 +209,7 @@ def _of_continued_run(
     if any(assignment.startswith("data.") for assignment in assignments):
         return None
     raise UserError(
-        f"{_no_such_run(name, runs, artifacts)} To start a new run of this name, also say which "
+        f"{no_such_run(name, runs, artifacts)} To start a new run of this name, also say which "
         f"data it is about: --config folder --set data.root=FOLDER for your own photos, or --set "
         f"data.kind=shapes for the embedded example."
     )
@@ -222,16 +223,35 @@ def _of_named_run(
     If nothing says which run, it is the one that was started without a name, if there is one.
     """
     name, runs = options.pop("name"), Runs(artifacts)
-    if name is None and not configs and not assignments and UNNAMED in runs.names():
+    if name is None and not configs and not assignments:
+        if UNNAMED not in runs.names():
+            _refuse_unnamed(options, runs)
+            return None
         name = UNNAMED
     if name is None:
         return None
     if name not in runs.names():
-        raise UserError(_no_such_run(name, runs, artifacts))
+        raise UserError(no_such_run(name, runs, artifacts))
     return runs.settings(name)
 
 
-def _no_such_run(name: str, runs: Runs, artifacts: Path) -> str:
+def _refuse_unnamed(options: dict[str, Any], runs: Runs) -> None:
+    """Do not take the embedded example for a run that was started with a name.
+
+    Raises:
+        UserError: there are only such runs, and the command is about a run.
+    """
+    names = [name for name in runs.names() if not is_side_run(name)]
+    is_about_none = click.get_current_context().info_name == "config" or options.get("network")
+    if names and not is_about_none:
+        raise UserError(
+            f"There is no run without a name here. Named runs: {', '.join(names)}. Add --name "
+            f"{names[0] if len(names) == 1 else 'NAME'}."
+        )
+
+
+def no_such_run(name: str, runs: Runs, artifacts: Path) -> str:
+    """That no run has this name, and which there are."""
     known = runs.names()
     there = (
         f"There {'is' if len(known) == 1 else 'are'} {', '.join(known)}"

@@ -25,7 +25,7 @@ from getam.running.commands.current import (
     page_file,
     writes,
 )
-from getam.running.commands.review_queue import Doubt, Queue
+from getam.running.commands.review_queue import CORRECTED, Doubt, Queue
 from getam.view.page import label_uri, map_uri
 from getam.view.review_page import LONG_SIDE, photo_uri, render
 
@@ -108,27 +108,36 @@ def _entry(run: CurrentRun, queue: Queue, doubt: Doubt) -> dict[str, Any]:
         "id": record.id,
         "split": doubt.split,
         "doubt": None if doubt.reason == REJECTED_BEFORE else doubt.doubt,
-        "reason": doubt.reason,
+        "reason": CORRECTED if record.id in queue.corrected else doubt.reason,
         "labels": queue.labels(record.id),
         "size": [max(1, round(width * scale)), max(1, round(height * scale))],
         "photo": photo_uri(image),
-        "layers": _layers(run, record),
+        "layers": [*_corrected(run, queue, record), *_layers(run, record)],
         "maps": _maps(run, record),
     }
 
 
 def _layers(run: CurrentRun, record: Record) -> list[dict[str, Any]]:
-    """The final mask first, then the others; ``classes`` are those that have a pixel."""
-    layers = []
-    for labels in LAYERS:
-        file = run.label_file(labels, record)
-        if file is not None:
-            image = read_mask(file, classes=len(run.data.classes))
-            found = np.unique(image)
-            classes = found[(found > 0) & (found <= len(run.data.classes))].tolist()
-            uri = label_uri(image, LONG_SIDE)
-            layers.append({"caption": labels.caption, "classes": classes, "uri": uri})
-    return layers
+    """The final mask first, then the others."""
+    files = {labels.caption: run.label_file(labels, record) for labels in LAYERS}
+    return [
+        _layer(run, caption, read_mask(file, classes=len(run.data.classes)))
+        for caption, file in files.items()
+        if file is not None
+    ]
+
+
+def _corrected(run: CurrentRun, queue: Queue, record: Record) -> list[dict[str, Any]]:
+    """The corrected mask of a photo, if it has one."""
+    found = queue.corrected.get(record.id)
+    return [_layer(run, "corrected mask", run.data.read_correction(found))] if found else []
+
+
+def _layer(run: CurrentRun, caption: str, image: np.ndarray) -> dict[str, Any]:
+    """A label image (H, W); ``classes`` are those that have a pixel."""
+    found = np.unique(image)
+    classes = found[(found > 0) & (found <= len(run.data.classes))].tolist()
+    return {"caption": caption, "classes": classes, "uri": label_uri(image, LONG_SIDE)}
 
 
 def _maps(run: CurrentRun, record: Record) -> list[dict[str, Any]]:

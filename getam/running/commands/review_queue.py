@@ -18,6 +18,7 @@ from getam.running.commands.current import CurrentRun
 from getam.running.datasets import unreviewed_index
 from getam.view.table import text_table
 
+CORRECTED = "Corrected mask: it takes the place of the final mask."
 NO_REVIEW = Review("", {}, {})
 
 
@@ -31,7 +32,7 @@ class Doubt(NamedTuple):
 
 
 class Queue:
-    """The photos to review, most doubtful first.
+    """The photos to review, most doubtful first, those with a corrected mask last.
 
     With ``labels`` the doubt is the probability that the image-level labels have an error.
 
@@ -55,7 +56,9 @@ class Queue:
                 f"--split {split}: there is no photo of this split in the queue. Choose one of "
                 f"{', '.join(sorted(known))}."
             )
+        self.corrected = run.corrected
         chosen = [doubt for doubt in doubts if split in (None, doubt.split)]
+        chosen.sort(key=lambda doubt: doubt.image in self.corrected)  # they are decided: the last
         self.total, self.doubts = len(chosen), chosen[:limit]
         self.review = run.runner.context.review or NO_REVIEW
         made = run.folder("data") if "data" in run.rows else None
@@ -84,7 +87,7 @@ class Queue:
                 "image": one.image,
                 "split": one.split,
                 "doubt": one.doubt,
-                "reason": one.reason,
+                "reason": CORRECTED if one.image in self.corrected else one.reason,
                 "classes": self._classes(one.image),
                 "verdict": self.review.verdicts.get(one.image, ""),
             }

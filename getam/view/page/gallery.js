@@ -7,7 +7,7 @@ const LAYERS = {
   label: "pseudo label",
   prediction: "prediction",
   mask: "final mask",
-  truth: "ground truth",
+  truth: "mask",
 };
 
 class Gallery {
@@ -38,6 +38,10 @@ class Gallery {
     for (const { name, colour: rgb } of [...this.data.classes, this.data.ignore]) {
       byId("legend").append(element("li", {}, swatch(rgb), name));
     }
+    const scored = this.entries.some((entry) => entry.score !== null);
+    const has = { worst: scored, best: scored, doubt: this.entries.some((entry) => entry.doubt !== null) };
+    for (const option of [...byId("sort").options]) if (has[option.value] === false) option.remove();
+    if (!scored && !has.doubt) byId("sort").value = "id";
     byId("threshold").value = this.data.threshold;
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     byId("controls").addEventListener("change", (event) => {
@@ -68,6 +72,7 @@ class Gallery {
     const orders = {
       worst: (a, b) => (a.score ?? last) - (b.score ?? last) || 0,
       best: (a, b) => (b.score ?? last) - (a.score ?? last) || 0,
+      doubt: (a, b) => (b.doubt ?? last) - (a.doubt ?? last) || 0,
       random: (a, b) => a.random - b.random,
       id: (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true }),
     };

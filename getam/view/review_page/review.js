@@ -44,7 +44,7 @@ function showProgress() {
   byId("done").max = Math.max(1, DATA.entries.length);
   byId("done").value = done;
   byId("count").textContent = `${done} of ${DATA.entries.length} decided`;
-  byId("split-count").textContent = `${count("accepted")} accepted · ${count("rejected")} rejected · ${corrected} corrected`;
+  byId("split-count").textContent = `${count("accepted")} accepted · ${count("rejected")} rejected · ${corrected} with corrected classes`;
   byId("save").classList.toggle("unsaved", decisions.unsaved > 0);
   byId("unsaved").textContent = decisions.unsaved ? "not saved yet" : "";
   byId("save").title = decisions.unsaved ? "There are decisions that are not saved yet." : "All decisions are saved.";

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from getam.cache import Runs, Store, gc
 from getam.config.loading import load_config
 from getam.config.schema import Config
 from getam.errors import UserError
 from getam.labels.label_agreement import Agreement
 from getam.running.commands.choose import (
     SettingList,
+    advice,
     choose,
     default_lists,
     options,
     recommended,
     table,
 )
+from getam.running.same_run import name_of_this_run
 from pipeline import main
 from tests.conftest import TINY, make_folder
 
@@ -75,7 +79,8 @@ def test_the_given_value_may_be_of_any_kind(setting, values, given):
     best, tried = choose(config, lists, lambda config: counted(0.4))
     assert best == config
     assert tried[0].value == given
-    assert load_config((), [options(tried, best).removeprefix("--set ").strip("'")]) == config
+    assert options(tried, best) == ""
+    assert load_config((), [f"{setting}={tried[recommended(tried, best)].value}"]) == config
 
 
 @pytest.mark.parametrize("values", ["0.5,0.2", "0.2"])
@@ -88,7 +93,7 @@ def test_a_path_that_is_relative_is_that_of_the_same_run(tmp_path, monkeypatch, 
     assert best.pseudolabels.saliency_threshold == 0.5
     assert recommended(tried, best) == 0
     assert table(tried, best).count("*") == 1
-    assert options(tried, best) == f"--set {THRESHOLD}=0.5"
+    assert options(tried, best) == ""
 
 
 def test_a_mistake_in_the_last_list_is_told_before_the_first_is_tried():
@@ -166,7 +171,7 @@ def command(place: Path, values: str, *settings: str) -> list[str]:
 def chosen(tmp_path_factory):
     """The command, twice."""
     words = command(tmp_path_factory.mktemp("choose"), "0.3,0.7")
-    return [CliRunner().invoke(main, words) for _ in range(2)]
+    return [*(CliRunner().invoke(main, words) for _ in range(2)), Path(words[2])]
 
 
 def test_the_end_to_end_mode_compares_final_masks(tmp_path):
@@ -181,16 +186,53 @@ def test_the_end_to_end_mode_compares_final_masks(tmp_path):
 def test_the_command_prints_a_table_and_the_options_to_go_on_with(chosen):
     assert chosen[0].exit_code == 0, chosen[0].output
     lines = chosen[0].stdout.splitlines()
-    assert lines[0].split() == ["setting", "value", "agreement", "better", "in", "best"]
+    assert lines[0].split() == ["setting", "value", "agreement", "better", "in", "keep"]
     assert [line.split()[1] for line in lines[1:4]] == ["0.5", "0.3", "0.7"]
     assert sum(line.endswith("*") for line in lines) == 1
-    assert lines[-1].startswith(f"Go on with the same command line and: run --set {THRESHOLD}=")
+    kept = next(line.split()[1] for line in lines if line.endswith("*"))
+    if kept == "0.5":  # the value that the settings have
+        assert lines[-1] == "No value is clearly better: keep the settings."
+    else:
+        assert lines[-1].startswith("Go on with: ")
+        assert lines[-1].endswith(f"--artifacts {chosen[2]} --set {THRESHOLD}={kept}")
+    trials = [line for line in chosen[0].stderr.splitlines() if line.startswith("note: trial")]
+    values = ("0.5", "0.3", "0.7")
+    assert trials == [f"note: trial {n} of 3: {THRESHOLD}={v}" for n, v in enumerate(values, 1)]
+
+
+def test_the_advice_can_be_pasted(tmp_path):
+    given, other = counted(*[0.5] * 40), counted(*[0.52] * 40)
+    lists = [SettingList.parse(f"{THRESHOLD}=0.2"), SettingList.parse(f"{ROUNDS}=1,3")]
+
+    def measure(config: Config) -> Agreement:
+        return given if config.pseudolabels.saliency_threshold == 0.5 else other
+
+    best, tried = choose(load_config(), lists, measure)
+    params = {"name": "mine", "artifacts": tmp_path}
+    context = click.Context(click.Command("choose"), info_name="choose")
+    context.params = params
+    with context:
+        told = advice(tried, best, name_of_this_run())
+        none = advice(tried[:1], load_config(), name_of_this_run())
+    assert told.startswith("Go on with: ")
+    assert told.endswith(f" run --name mine --artifacts {tmp_path} --set {THRESHOLD}=0.2")
+    assert none == "No value is clearly better: keep the settings of mine."
+
+
+def test_a_finished_choice_leaves_no_runs_and_an_interrupted_one_what_it_needs(chosen):
+    assert Runs(chosen[2]).names() == []
+    assert {path.parent.name for path in map(Path, removed(chosen[2]))} >= {"maps", "agreement"}
+
+
+def removed(artifacts: Path) -> list[str]:
+    """What gc would remove."""
+    return [str(item.path) for item in gc(Store(artifacts), dry_run=True)]
 
 
 def test_only_the_labels_are_made_for_each_value_and_nothing_twice(chosen):
     ran = [
         [line.split()[0] for line in done.stderr.splitlines() if " runs: " in line]
-        for done in chosen
+        for done in chosen[:2]
     ]
     once = ["classifier", "maps", "pseudolabels", "encoder_features", "agreement"]
     assert ran == [once + 2 * ["pseudolabels", "agreement"], []]

@@ -29,7 +29,7 @@ class FakeRun:
         self.root, self.data = root, read_folder(root)
         names = SimpleNamespace(train="train", val="val")
         self.config = SimpleNamespace(data=names)
-        self.corrected = corrected
+        self.corrected, self.verdicts = corrected, {}
         (root / "predictions" / "masks").mkdir(parents=True)
         (root / "doubt").mkdir()
         for n, record in enumerate(self.records("train") + self.records("val")):
@@ -111,6 +111,22 @@ def test_most_doubtful_come_in_their_order_without_those_that_are_corrected(run)
     assert ids == ["photo07", "photo11", "photo00"]
 
 
+def test_photos_that_the_review_decided_are_not_sent_to_be_corrected(run):
+    run.verdicts = {"photo07": "accepted", "photo02": "rejected"}
+    with pytest.warns(UserWarning, match="data.review") as told:
+        ids = [p.record.id for p in batch_of(run, "masks", iter, doubtful=9).photos]
+    assert ids == ["photo11", "photo00", "photo05"]
+    assert [str(one.message) for one in told] == [
+        "1 photo that data.review rejects left out.",
+        "1 photo decided in data.review left out.",
+        "only 3 of the 9 photos asked for exist.",
+    ]
+    with pytest.warns(UserWarning, match="only 11 of the 50 photos asked for exist"):
+        ids = [p.record.id for p in batch_of(run, "masks", iter, sample=50).photos]
+    assert len(ids) == 11
+    assert "photo02" not in ids
+
+
 @pytest.mark.parametrize("kind", ["coco", "voc", "cvat", "label-studio"])
 def test_exported_labels_come_back_by_the_command_line(micro, tmp_path, kind):
     place = tmp_path / "out"
@@ -170,11 +186,13 @@ def test_import_refuses_a_place_among_the_artifacts(micro, tmp_path):
     assert_one_sentence(micro("import", tmp_path, *words), "among the artifacts")
 
 
-def test_without_predictions_the_pseudo_labels_are_exported_and_a_note_says_so(micro, tmp_path):
+def test_without_final_masks_export_takes_no_other_labels_that_nobody_asked_for(micro, tmp_path):
     words = ("export", "--format", "voc", "--no-photos", "-o", tmp_path / "out")
-    done = micro(*words, more=("predictions.flip=true",))
-    assert done.code == 0, done
-    assert "no final masks" in done.err
+    told = micro(*words, more=("predictions.flip=true",))
+    wanted = ("no final masks", "predictions.flip", "run --until predictions --set data.kind")
+    assert_one_sentence(told, *wanted, "--what pseudolabels")
+    assert not (tmp_path / "out").exists()
+    assert micro(*words, *PSEUDO, more=("predictions.flip=true",)).code == 0
     assert len([*(tmp_path / "out" / "SegmentationClass").iterdir()]) == 8
 
 
@@ -216,7 +234,8 @@ def test_the_rest_of_a_sample_can_be_exported_and_imported(micro, tmp_path):
     corrected = (f"data.corrections={back}",)
     assert micro(*again, tmp_path / "one.txt").code == 0
     assert_one_sentence(micro("run", more=corrected), "3 of 4 photos have no corrected mask")
-    done = micro("export", "--format", "voc", "-o", tmp_path / "more", more=corrected)
+    labels = ("--what", "pseudolabels", "-o", tmp_path / "more")
+    done = micro("export", "--format", "voc", *labels, more=corrected)
     assert done.code == 0, done
     done = micro(*again, tmp_path / "others.txt", more=corrected)
     assert done.code == 0, done

@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from getam.config.loading import load_config
+from getam.data.index import Record
 from getam.data.masks import read_mask
 from getam.data.palette import class_colour, write_label_png
 from getam.maps.file import MapFile, merge_shards, write_shard
-from getam.running.commands.figures import map_table
+from getam.running.commands.current import CurrentRun
+from getam.running.commands.figures import label_table, map_table
 from getam.view.overlay import contour, paint
 from stages.chain import chain
 from tests.conftest import ROOT
@@ -60,6 +64,10 @@ def test_table_of_maps_names_empty_weak_and_flat_ones(tmp_path):
         "flat maps although the class is labelled (1): even (dog)",
         "images without any map (1): none",
     ]
+    records = [Record("none", Path(), ())]
+    told = map_table(MapFile(tmp_path / "m.h5"), None, None, records)
+    assert "without any map" not in told
+    assert told.endswith("photos labelled with no class: 1")
     assert lines[2].split() == ["cat", "7", "good0", "(1)", "nothing", "(0)", "2"]
 
 
@@ -81,10 +89,10 @@ def test_a_photo_of_the_other_split_is_told_with_the_stage_that_shows_it(micro):
     assert_one_sentence(
         micro("inspect", "maps", "photo10"),
         "photo10: this photo is in split 'val'",
-        "'inspect predictions photo10' shows it",
+        " inspect predictions photo10 --set data.kind=folder",
     )
     assert_one_sentence(
-        micro("inspect", "predictions", "photo01"), "'inspect maps photo01' shows it"
+        micro("inspect", "predictions", "photo01"), "inspect maps photo01 --set data.kind=folder"
     )
 
 
@@ -114,11 +122,6 @@ def test_iou_of_the_table_is_that_of_the_evaluation(micro):
 
 
 def test_a_class_that_a_label_lost_is_named(micro, tmp_path):
-    from getam.config.loading import load_config
-    from getam.data.palette import write_label_png
-    from getam.running.commands.current import CurrentRun
-    from getam.running.commands.figures import label_table
-
     run = CurrentRun(chain, load_config((), micro.settings), micro.artifacts)
     records = run.records("train")[:2]  # a cat and a dog
     write_label_png(tmp_path / f"{records[0].id}.png", np.ones((48, 40), np.uint8))
@@ -126,7 +129,22 @@ def test_a_class_that_a_label_lost_is_named(micro, tmp_path):
     told = label_table(run, records, tmp_path, None, lambda items, **_: items)
     assert "background only (1): photo01" in told
     assert "a labelled class is absent (1): photo01" in told
-    assert columns(told, "dog")[1:4] == ["0", "-", "1"]
+    assert columns(told, "dog")[1:5] == ["0", "-", "1", "0"]
+
+
+def test_a_class_that_is_seen_and_not_labelled_is_counted_and_named(micro, tmp_path):
+    run = CurrentRun(chain, load_config((), micro.settings), micro.artifacts)
+    cat, dog, other = run.records("train")[:3]
+    for record in (cat, dog, other):
+        write_label_png(tmp_path / f"{record.id}.png", np.zeros((48, 40), np.uint8))
+    write_label_png(tmp_path / f"{cat.id}.png", np.full((48, 40), 2, np.uint8))
+    records = [cat, dog, replace(other, labels=())]
+    run.truth = lambda record: None  # no mask to compare with
+    told = label_table(run, records, tmp_path, None, lambda items, **_: items)
+    assert columns(told, "dog")[1:5] == ["1", "100.0", "1", "1"]
+    assert "a class is seen that is not labelled (1): photo00 (dog)" in told
+    assert "background only (1): photo01" in told  # not the photo of no class
+    assert "photos labelled with no class: 1" in told
 
 
 def test_overlay_of_maps_shows_image_map_label_and_truth(micro, tmp_path):

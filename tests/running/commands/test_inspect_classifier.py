@@ -42,10 +42,18 @@ def test_maps_of_a_class_that_the_classifier_knows_come_without_a_warning(micro,
 
 
 def test_with_few_photos_of_val_the_warning_says_that_it_can_be_bad_luck(micro, scored):
-    scored([(0.9, 0.1), (0.2, 0.8)])
+    scored([(0.1, 0.1)] * 8)
     assert "a good classifier can look like this too: add photos to val" in (
         micro("inspect", "maps").out
     )
+
+
+def test_a_class_with_so_few_photos_that_no_order_tells_is_not_called_unknown(micro, scored):
+    scored([(0.9, 0.1), (0.2, 0.8)])  # a perfect order
+    told = micro("inspect", "maps").out
+    few = "cat (1 with it, 1 without), dog (1 with it, 1 without)"
+    assert f"too few val photos to tell from chance: {few}" in told
+    assert "WARNING" not in told
 
 
 def test_the_figures_beside_the_maps_are_those_of_the_table(micro):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,7 @@ def test_an_unknown_name_lists_the_known_ones(place):
     assert "first, second" in told.err
 
 
+LATER = ("--set", "pseudolabels.quantile=0.4")
 PLAN = ("run", "--dry-run", "--until", "pseudolabels", "--name")
 
 
@@ -122,10 +124,19 @@ def test_a_run_is_continued_by_its_name_alone(place):
 
 def test_a_setting_beside_a_known_name_changes_that_run_alone(place):
     changed = pipeline(*PLAN, "second", cwd=place, settings=("maps.method=cam",))
-    assert changed.out.count("because maps.method getam -> cam") == 2, changed  # maps and labels
+    assert "maps             would run: because maps.method getam -> cam" in changed.out, changed
+    assert "pseudolabels     would run: for the same reason" in changed.out, changed
     assert "quantile" not in changed.out  # it is still that of the run
     other = pipeline(*PLAN, "first", cwd=place, settings=("pseudolabels.quantile=0.5",))
     assert "would run" not in other.out, other  # now the labels of the run second
+
+
+def test_a_reason_names_what_changed_in_this_run_not_in_a_nearer_one(place):
+    """The nearest earlier labels may be those of a trial."""
+    changed = pipeline(*PLAN, "first", cwd=place, settings=("pseudolabels.quantile=0.4",))
+    assert "pseudolabels.quantile 0.9 -> 0.4" in changed.out, changed
+    told = pipeline("explain", "pseudolabels", "--name", "first", *LATER, cwd=place)
+    assert "pseudolabels.quantile 0.9 -> 0.4" in told.out, told
 
 
 def test_a_config_beside_a_known_name_starts_anew(place):
@@ -194,6 +205,32 @@ def test_what_is_missing_is_made_with_the_name_that_was_given(place):
     assert "--until predictions --name first --set seed=3'" in sets.err, sets
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("review",), ("report",), ("inspect", "maps"), ("explain", "maps"), ("choose",)],
+)
+def test_a_command_without_a_name_does_not_take_the_example_for_a_named_run(place, words):
+    told = pipeline(*words, cwd=place)
+    assert (told.code, told.out) == (1, ""), told
+    wanted = "There is no run without a name here. Named runs: first, second. Add --name NAME."
+    assert told.err.splitlines()[-1] == f"Error: {wanted}"
+    assert pipeline("config", "seed", cwd=place).code == 0  # what a setting does, of no run
+
+
+def test_work_of_choose_and_compare_is_no_run_to_name(tmp_path):
+    records = tmp_path / "artifacts" / "runs"
+    records.mkdir(parents=True)
+    for name in ("choose", "choose-0c46e6f9", "compare", "mine"):
+        (records / f"{name}.json").write_text(json.dumps({"name": name, "settings": {}}))
+    told = pipeline("status", cwd=tmp_path)
+    assert "Named runs: mine. Add --name mine." in told.err, told
+
+
+def test_a_photo_of_the_other_split_is_shown_by_a_command_with_the_given_name(place):
+    told = pipeline("inspect", "maps", "photo10", "--name", "second", cwd=place)
+    assert "inspect predictions photo10 --name second' shows it" in told.err, told
+
+
 @pytest.mark.parametrize("command", ["verify", "gc"])
 def test_a_folder_of_artifacts_that_is_not_there_is_an_error_and_not_a_clean_bill(
     command, tmp_path
@@ -216,3 +253,15 @@ def test_a_setting_of_a_preset_that_is_the_default_again_is_told_too():
     told = told_shortly(dict(_flat(recorded(config))))
     assert told[:2] == ["--config folder", "data.root=photos"]
     assert sorted(told[2:]) == ["deeplab.epochs=30", "maps.flip=false"]
+
+
+def test_the_settings_of_a_run_can_be_pasted_to_copy_it(place):
+    told = pipeline("runs", "--name", "second", cwd=place).out.splitlines()
+    assert len([line for line in told if line.startswith(("first ", "second "))]) == 1
+    words = shlex.split(told[-1])
+    assert words[2:5] == ["run", "--name", "NEW"]
+    copied = pipeline(*words[2:], "--until", "pseudolabels", "--dry-run", cwd=place)
+    assert "would run" not in copied.out, copied
+    unknown = pipeline("runs", "--name", "secnd", cwd=place)
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "There are first, second. Did you mean second?" in unknown.err

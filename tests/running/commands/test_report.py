@@ -63,7 +63,7 @@ def test_gallery_images_are_those_of_the_artifacts(report, micro):
     assert decoded(train["maps"][0]["uri"]).size == (4, 4)
     assert decoded(train["image"]).size == (48, 40) == tuple(train["size"])
     captions = [one["caption"] for one in val["layers"]]
-    assert captions == ["prediction", "prediction + CRF", "final mask", "ground truth"]
+    assert captions == ["prediction", "prediction + CRF", "final mask", "mask"]
     assert not val["maps"]
 
 
@@ -79,6 +79,8 @@ def test_fewer_images_are_the_worst_the_best_and_some_between():
     assert np.round(chosen).tolist()[-3:] == [27, 28, 29]
     assert len({r.id for r in pick(records, scores, 9)}) == 9
     assert [r.id for r in pick(records, {}, 3)] == ["00", "10", "20"]
+    doubts = {r.id: n / 30 for n, r in enumerate(records)}
+    assert [r.id for r in pick(records, {}, 3, doubts)] == ["29", "28", "27"]
 
 
 def test_report_of_a_run_without_labels_and_evaluation(micro, tmp_path):

@@ -189,6 +189,21 @@ def test_names_cannot_break_the_page(browser, report, tmp_path):
     odd.page.close()
 
 
+def test_without_masks_the_most_doubtful_photos_are_first(browser, report, tmp_path):
+    data = block(report)
+    entries = [e for e in data["gallery"]["entries"] if e["split"] == "train"]
+    for number, entry in enumerate(entries):
+        entry |= {"score": None, "doubt": (3 * number % 8) / 8}
+    data["gallery"]["entries"] = entries
+    (tmp_path / "r.html").write_text(render("r", data), encoding="utf-8")
+    opened = Page(browser, tmp_path / "r.html")
+    ordered = [e["id"] for e in sorted(entries, key=lambda e: -e["doubt"])]
+    assert opened.headings() == ordered
+    offered = opened.page.locator("#sort option").all_inner_texts()
+    assert offered == ["most doubtful first", "random", "name"]
+    opened.page.close()
+
+
 def test_report_of_250_photos_stays_small_and_opens(browser, report, tmp_path):
     """Photos of noise are the largest there are; benchmarks/report.py says how quickly it opens."""
     rng = np.random.default_rng(0)

@@ -8,9 +8,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from getam.config.loading import load_config, recorded
+from getam.data.palette import write_label_png
 from getam.errors import UserError
 from getam.running.commands import review_queue
 from getam.running.commands.current import CurrentRun
@@ -67,6 +69,23 @@ def test_json_is_only_json_and_has_what_the_review_says(doubted, tmp_path):
     ]
     assert found[0]["doubt"] == 0.9
     assert found[1]["reason"] == "cat has no pixel in the mask, or hardly one."
+
+
+def test_a_photo_with_a_corrected_mask_is_marked_and_last(doubted, tmp_path):
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    write_label_png(folder / "photo03.png", np.full((40, 48), 2, np.uint8))
+    more = (f"data.corrections={folder}", "data.learn_from_sample=false")
+    told = doubted("review", "--json", more=more)
+    rows = json.loads(told.out)
+    assert [row["image"] for row in rows] == ["photo08", "photo00", "photo03"]
+    assert rows[-1]["reason"] == "Corrected mask: it takes the place of the final mask."
+    assert "Corrected mask" in doubted("review", more=more).out
+    assert doubted("review", "-o", tmp_path / "review.html", more=more).code == 0
+    last = block(tmp_path / "review.html")["entries"][-1]
+    assert (last["id"], last["reason"]) == ("photo03", rows[-1]["reason"])
+    assert last["layers"][0]["caption"] == "corrected mask"
+    assert last["layers"][0]["classes"] == [2]
 
 
 def test_split_and_limit_choose(doubted):
