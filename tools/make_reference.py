@@ -49,7 +49,7 @@ The columns of the tables:
 
 * **default**: the value without any option. The defaults are those of the embedded example.
 * **folder, GPU** and **folder, CPU**: the value with `--config folder`, the preset for your own
-  photos, on a GPU and on a CPU. Empty: the default. On a CPU with instructions for bfloat16, every
+  photos, on a GPU and on a CPU. Empty: the default. On a CPU that is faster in bfloat16, every
   `precision` is `bf16`.
 * **values**: what you can set.
 * **reruns**: the stages that read the setting. If you change it, these stages run again, and all

@@ -33,7 +33,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Machine = Literal["gpu", "cpu", "cpu_bf16"]
 PRECISION = (
     "Number format of the network's calculations. auto: bf16 on a GPU that supports it and on a "
-    "CPU that has avx512_bf16 or amx_bf16, fp16 on another GPU, fp32 on another CPU."
+    "CPU that has amx_bf16, or avx512_bf16 and is of AMD; fp16 on another GPU, fp32 on another CPU."
 )
 WEIGHTS = (
     "Weights to start from. timm: pretrained weights, downloaded by timm. shapes: those of the "

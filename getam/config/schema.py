@@ -146,7 +146,7 @@ class Config(Settings):
     machine: Machine | None = Field(
         None,
         description="The machine that a preset such as folder has chosen its settings for. gpu: a "
-        "GPU. cpu: a CPU. cpu_bf16: a CPU with instructions for bfloat16. If you set it together "
+        "GPU. cpu: a CPU. cpu_bf16: a CPU that is faster in bfloat16. If you set it together "
         "with --config, the preset takes the settings for this machine. null: the preset chooses, "
         "or has the same settings for every machine.",
     )

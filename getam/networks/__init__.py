@@ -11,7 +11,7 @@ patch_dropout    a ViT that is trained on a part of the patches of each photo
 inference        class probabilities of images of any size
 encoder_outputs  outputs of the encoder, beside the probabilities of the pixels
 tiling           labels of large photos, tile by tile
-precision        computing in bfloat16 and float16
+precision        computing in bfloat16 and float16; processor: which CPUs are faster in bfloat16
 threads          how many threads torch computes with
 memory           what happens to freed memory: given back at once, or kept
 onnx             exports a network as an ONNX file

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from getam.networks.processor import fast_in_bf16
+
 __all__ = ["autocast", "gradient_scaler"]
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-MEASURED = ("avx512_bf16", "amx_bf16")  # instructions in which bfloat16 halves the time
 AMPERE = (8, 0)  # the first compute capability with bf16
 LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that training may keep
 
@@ -24,15 +25,15 @@ LARGEST_PRODUCT = 1 << 23  # attention weights of a block and a batch that train
 def autocast(precision: str, device: str | torch.device) -> AbstractContextManager:
     """A context in which torch computes in ``fp32``, ``bf16``, ``fp16`` or ``auto``.
 
-    ``auto`` is bf16 on a GPU, and on a CPU with instructions for it (AVX512-BF16, AMX), because it
-    takes about half of the time there; fp16 on an NVIDIA GPU older than Ampere, which torch only
-    lets emulate bf16; and fp32 on any other CPU, where bf16 is far slower than fp32. A warning says
-    so once if bf16 is named there.
+    ``auto`` is bf16 on a GPU, and on a CPU that is faster in it (:func:`fast_in_bf16`), where it
+    takes about half of the time; fp16 on an NVIDIA GPU older than Ampere, which torch only lets
+    emulate bf16; and fp32 on any other CPU. A warning says once if bf16 is named on a CPU that is
+    slower in it.
     """
     kind = torch.device(device).type
     dtype = DTYPES[_resolved(precision, torch.device(device))]
     if kind == "cpu" and dtype is torch.bfloat16:
-        _warn_without_instructions()
+        _warn_of_slow_bf16()
         return _bf16_on_a_cpu()
     return nullcontext() if dtype is None else torch.autocast(kind, dtype)
 
@@ -49,7 +50,7 @@ def _resolved(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if _gpu_has_bf16(device) else "fp16"
-    return "bf16" if device.type == "cpu" and _cpu_has(*MEASURED) else "fp32"
+    return "bf16" if device.type == "cpu" and _cpu_is_fast() else "fp32"
 
 
 def _gpu_has_bf16(device: torch.device) -> bool:
@@ -96,18 +97,14 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @cache
-def _warn_without_instructions() -> None:
-    if _cpu_has(*MEASURED, "bf16", "sve_bf16") is False:
+def _warn_of_slow_bf16() -> None:
+    if _cpu_is_fast() is False:
         warnings.warn(
-            "precision: got bf16 on a CPU that has no instructions for it. It is far slower than "
-            "fp32 there. Leave out the preset bf16, or set each precision to fp32.",
+            "precision: got bf16 on a CPU that is slower in it than in fp32. Only AMX, and the "
+            "AVX512-BF16 of AMD, make it faster. Leave out the preset bf16, or set each precision "
+            "to fp32.",
             stacklevel=3,
         )
 
 
-def _cpu_has(*instructions: str) -> bool | None:
-    """Whether the CPU has one of these instructions; None if torch is too old to tell."""
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return None
-    names = torch.cpu.get_capabilities()
-    return any(names.get(name) for name in instructions)
+_cpu_is_fast = cache(fast_in_bf16)

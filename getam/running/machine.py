@@ -1,4 +1,4 @@
-"""The kind of machine that a run is on: a GPU, a CPU, or a CPU with instructions for bfloat16.
+"""The kind of machine that a run is on: a GPU, a CPU, or a CPU that is faster in bfloat16.
 
 Presets choose their settings by it (``getam.config.loading``). Imports no torch, which would take
 every command some seconds: a GPU is found by the files of its driver.
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from getam.config.base import Machine
 from getam.config.loading import load_config, recorded
 from getam.config.schema import Config
+from getam.networks.processor import fast_in_bf16
 
-BF16 = {"avx512_bf16", "amx_bf16"}  # instructions in which bfloat16 halves the time
 NAMES = {"gpu": "a GPU", "cpu": "a CPU", "cpu_bf16": "a CPU with bfloat16"}
 _AMD = "dev/kfd"
 _WSL = "usr/lib/wsl/lib/libcuda.so.1"  # Linux in Windows has no /dev/nvidia0
@@ -156,7 +156,4 @@ def _torch_for(kind: str, folder: Path | None) -> bool:
 
 
 def _cpu(root: Path) -> Machine:
-    """A CPU of Linux lists its instructions; of another system they are not known."""
-    file = root / "proc/cpuinfo"
-    words = set(file.read_text("utf-8", "replace").split()) if file.is_file() else set()
-    return "cpu_bf16" if words & BF16 else "cpu"
+    return "cpu_bf16" if fast_in_bf16(root) else "cpu"

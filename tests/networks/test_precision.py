@@ -17,24 +17,48 @@ from getam.config.loading import load_config
 from getam.networks import precision as getam_precision
 from getam.networks.inference import Segmenter
 from getam.networks.precision import autocast, gradient_scaler
+from getam.networks.processor import fast_in_bf16
 from getam.running.opening import open_runner
 from stages.chain import chain
 from tests.conftest import EXAMPLE
 
+AMD, INTEL, ARM = "AuthenticAMD", "GenuineIntel", None
+CPUS = [  # vendor, flags, faster in bf16
+    (AMD, "avx2 avx512_bf16", True),
+    (AMD, "avx2", False),
+    (AMD, "avx512_bf16_other", False),
+    (INTEL, "avx512_bf16 amx_tile amx_bf16", True),
+    (INTEL, "avx512_bf16 avx512_fp16", False),  # a virtual machine hides AMX
+    (ARM, "bf16", None),  # not measured
+]
+
+
+@pytest.mark.parametrize(("vendor", "flags", "fast"), CPUS)
+def test_a_cpu_is_told_by_its_vendor_and_its_instructions(tmp_path, vendor, flags, fast):
+    told = f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n" if vendor else f"Features\t: {flags}\n"
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(told)
+    assert fast_in_bf16(tmp_path) is fast
+    assert fast_in_bf16(tmp_path / "another system") is None
+
+
+@pytest.fixture
+def is_fast(monkeypatch):
+    return lambda fast: monkeypatch.setattr(getam_precision, "_cpu_is_fast", lambda: fast)
+
 
 @pytest.mark.parametrize(
-    ("precision", "instructions", "dtype"),
+    ("precision", "fast", "dtype"),
     [
-        ("fp32", {"amx_bf16": True}, torch.float32),
-        ("bf16", {"amx_bf16": True}, torch.bfloat16),
-        ("auto", {"amx_bf16": True}, torch.bfloat16),
-        ("auto", {"avx512_bf16": True}, torch.bfloat16),
-        ("auto", {"avx2": True, "avx512_bf16": False}, torch.float32),
-        ("auto", {"neon": True, "bf16": True}, torch.float32),  # not measured
+        ("fp32", True, torch.float32),
+        ("bf16", True, torch.bfloat16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("auto", None, torch.float32),
     ],
 )
-def test_a_cpu_computes_in_the_precision_that_is_named(monkeypatch, precision, instructions, dtype):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+def test_a_cpu_computes_in_the_precision_that_is_named(is_fast, precision, fast, dtype):
+    is_fast(fast)
     with autocast(precision, "cpu"):
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
 
@@ -116,30 +140,25 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp16(monkeypatch, capability,
 
 
 @pytest.mark.parametrize(
-    ("instructions", "precision", "warned"),
+    ("fast", "precision", "warned"),
     [
-        ({"avx2": True, "avx512_bf16": False}, "bf16", 1),
-        ({"avx2": True, "avx512_bf16": True}, "bf16", 0),
-        ({"neon": True, "bf16": True}, "bf16", 0),
-        ({"avx2": True}, "fp32", 0),
-        ({"avx2": True}, "auto", 0),
+        (False, "bf16", 1),
+        (True, "bf16", 0),
+        (None, "bf16", 0),
+        (False, "fp32", 0),
+        (False, "auto", 0),
     ],
 )
-def test_bf16_on_a_cpu_without_instructions_is_warned_of_once(
-    monkeypatch, instructions, precision, warned
-):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
-    getam_precision._warn_without_instructions.cache_clear()
+def test_bf16_on_a_cpu_that_is_slower_in_it_is_warned_of_once(is_fast, fast, precision, warned):
+    is_fast(fast)
+    getam_precision._warn_of_slow_bf16.cache_clear()
     with warnings.catch_warnings(record=True) as got:
         warnings.simplefilter("always")
         for _ in range(2):
             with autocast(precision, "cpu"):
                 pass
-    getam_precision._warn_without_instructions.cache_clear()
-    assert (
-        len([w for w in got if "bf16 on a CPU that has no instructions" in str(w.message)])
-        == warned
-    )
+    getam_precision._warn_of_slow_bf16.cache_clear()
+    assert len([w for w in got if "bf16 on a CPU that is slower in it" in str(w.message)]) == warned
 
 
 class Witness(nn.Module):
@@ -162,7 +181,7 @@ class Witness(nn.Module):
 def test_a_segmenter_computes_in_its_precision_and_answers_in_float32(precision, dtype):
     network = Witness()
     image = np.full((20, 30, 3), 200, np.uint8)
-    (result,) = Segmenter(network, 32, precision=precision)([image])
+    ((result,),) = Segmenter(network, 32, precision=precision).coarse([image])
     assert network.seen == {getattr(torch, dtype)}
     assert result.dtype == np.float32
     np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)

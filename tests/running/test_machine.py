@@ -35,7 +35,9 @@ def a_machine(root: Path, *files: str, flags: str = "avx2", cuda: str = "'13.0'"
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
     (root / "proc").mkdir()
-    (root / "proc" / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
+    (root / "proc" / "cpuinfo").write_text(
+        f"vendor_id\t: AuthenticAMD\nflags\t\t: fpu {flags} sse\n"
+    )
     (root / "torch").mkdir()
     said = f"cuda: Optional[str] = {cuda}\nhip: Optional[str] = None\n"
     (root / "torch" / "version.py").write_text(said)
@@ -60,7 +62,6 @@ def a_machine(root: Path, *files: str, flags: str = "avx2", cuda: str = "'13.0'"
         (["dev/nvidia0"], "avx2", "'13.0'", {"": "-1"}, None, ("cpu", "hides the GPU")),
         (["dev/nvidia0"], "amx_bf16", "'13.0'", {}, "cpu", ("cpu_bf16", "--device cpu")),
         ([], "avx2", "'13.0'", {}, "cuda:1", ("gpu", "--device cuda:1")),
-        ([], "avx2", "'13.0'", {}, "mps", ("gpu", "--device mps")),
     ],
 )
 def test_a_machine_is_found_by_its_files(
