@@ -12,7 +12,7 @@ import numpy as np
 
 from getam.metrics.bootstrap import Interval, mean_interval
 
-__all__ = ["CONTROLS", "advantage", "beside_controls", "centre_prior", "random_map"]
+__all__ = ["CONTROLS", "advantage", "as_good", "beside_controls", "centre_prior", "random_map"]
 
 LESS_IS_BETTER = ("deletion",)
 SPREAD = 0.25  # standard deviation of the centre prior, as a share of the height and the width
@@ -108,6 +108,17 @@ def beside_controls(
         }
         for name, own in figures.items()
     ]
+
+
+def as_good(row: Mapping[str, Any], measure: str) -> list[str]:
+    """The controls that a method is not better than, by a row of :func:`beside_controls`.
+
+    >>> against = {"energy": {"random map": [0.2, 0.1, 0.3], "centre prior": [0.1, -0.1, 0.3]}}
+    >>> as_good({"against": against}, "energy")
+    ['centre prior']
+    """
+    intervals = row["against"].get(measure, {})
+    return [control for control, (_, low, _) in intervals.items() if low <= 0]
 
 
 def _against(

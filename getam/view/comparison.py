@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from getam.metrics.controls import as_good
 from getam.view.table import percent, text_table
 
 MEASURES = ("insertion", "deletion", "pointing", "energy")
@@ -54,18 +55,7 @@ def _title(report: Mapping[str, Any], measures: Sequence[str]) -> Iterator[str]:
 
 def _cell(row: Mapping[str, Any], measure: str) -> str:
     """The figure in percent, with a mark if a control is as good."""
-    return percent(row["means"][measure]) + (MARK if _as_good(row, measure) else " ")
-
-
-def _as_good(row: Mapping[str, Any], measure: str) -> list[str]:
-    """The controls that the method is not better than.
-
-    >>> against = {"energy": {"random map": [0.2, 0.1, 0.3], "centre prior": [0.1, -0.1, 0.3]}}
-    >>> _as_good({"against": against}, "energy")
-    ['centre prior']
-    """
-    intervals = row["against"].get(measure, {})
-    return [control for control, (_, low, _) in intervals.items() if low <= 0]
+    return percent(row["means"][measure]) + (MARK if as_good(row, measure) else " ")
 
 
 def _notes(maps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -89,7 +79,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
     """
     parts = {}
     for measure in MEASURES:
-        if controls := _as_good(row, measure):
+        if controls := as_good(row, measure):
             parts.setdefault(" and the ".join(controls), []).append(measure)
     told = [f"the {controls} in {', '.join(found)}" for controls, found in parts.items()]
     return f"  {row['map']}: no better than {'; than '.join(told)}" if told else ""

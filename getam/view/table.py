@@ -86,7 +86,7 @@ def _sampled(row: Mapping[str, Any]) -> list[str]:
     >>> row["kind"] = "final mask"
     >>> _sampled(row)
     ['71.3 [66.0, 75.9] (95 % by bootstrap, 50 photos drawn at random)']
-    >>> for told in _sampled({**row, "images": 12, "learnt": True})[1:]: print(told)
+    >>> print(*_sampled({**row, "images": 12, "learnt": True})[1:], sep="\\n")
     fewer than 50 photos: do not trust this interval
     without a final mask: 38 of the sample
     the network learnt from these masks

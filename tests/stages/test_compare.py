@@ -195,6 +195,9 @@ def test_without_masks_insertion_and_deletion_are_measured(bench):
     assert line(made.table, "grad_cam").count("*") == 2
     assert made.metrics["best"] == "getam"
     assert made.metrics["insertion"] == made.rows["getam"]["means"]["insertion"]
+    by_chance = [made.rows[name] for name in ("grad_cam", *CONTROLS)]
+    chance = compare._best({"rows": [], "maps": by_chance})
+    assert chance == {"best": "none is clearly better than the controls"}
     assert not (made.folder / "curves.png").exists()
     assert (made.folder / "insertion_deletion.png").stat().st_size > 10_000
 
