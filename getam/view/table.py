@@ -91,7 +91,7 @@ def _sampled(row: Mapping[str, Any]) -> list[str]:
     without a final mask: 38 of the sample
     the network learnt from these masks
     >>> _sampled({**row, "images": 2, "drawn": 2})
-    ['2 photos give no interval']
+    ['too few photos for an interval: 2']
     """
     if "interval" in row and row["images"] >= FEWEST:
         low, high = map(percent, row["interval"])
@@ -102,7 +102,7 @@ def _sampled(row: Mapping[str, Any]) -> list[str]:
         if row["images"] < RELIABLE:
             told.append(f"fewer than {RELIABLE} photos: do not trust this interval")
     else:
-        told = [f"{row['images']} photo{' gives' if row['images'] == 1 else 's give'} no interval"]
+        told = [f"too few photos for an interval: {row['images']}"]
     if row["images"] < row["drawn"]:
         told.append(f"without a {row['kind']}: {row['drawn'] - row['images']} of the sample")
     return told + (["the network learnt from these masks"] if row.get("learnt") else [])

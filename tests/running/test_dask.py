@@ -54,7 +54,7 @@ def executed(cluster: str) -> int:
 
 def test_labels_of_two_dask_workers_are_byte_identical(place, cluster, monkeypatch):
     monkeypatch.chdir(place)
-    monkeypatch.setattr("stages.pseudolabels.CHUNK", 2)
+    monkeypatch.setattr("getam.running.photo_work.CHUNK", 2)
     here = labels(place, "artifacts", workers=1)
     assert len(here) == 8
     shutil.copytree(place / "artifacts", place / "copy")

@@ -153,4 +153,4 @@ def test_the_sample_gives_a_row_with_an_interval_without_any_mask_in_the_data_se
         found = read_mask(made["predictions"] / "predictions" / f"{image_id}.png")
         right.append((found == value).mean())
     assert (row["value"] > 0) == (max(right) > 0)
-    assert "(95 % by bootstrap, 4 photos drawn at random)" in table(made)
+    assert "too few photos for an interval: 4" in table(made)

@@ -150,7 +150,7 @@ def test_final_masks_of_the_sample_are_measured_in_train_and_in_val(job):
     low, high = row["interval"]
     assert low < 0.5 < high
     line = lines(job)["final masks, sample"]
-    assert line.endswith("50.0  4 photos give no interval")  # too few to show one
+    assert line.endswith("50.0  too few photos for an interval: 4")  # too few to show one
     free = rows["network, sample"]
     assert (free["split"], free["images"]) == ("val", 2)
     assert lines(job)["network, sample"].endswith("without a prediction: 2 of the sample")
@@ -161,7 +161,7 @@ def test_corrections_outside_the_sample_do_not_measure(job):
     rows = draw_sample(job, values, values, sample=frozenset({"photo00"}))
     row = rows["final masks, sample"]
     assert (row["images"], row["value"]) == (1, 1)
-    assert lines(job)["final masks, sample"].endswith("1 photo gives no interval")
+    assert lines(job)["final masks, sample"].endswith("too few photos for an interval: 1")
     assert rows.keys() == {"classifier", "final masks, sample"}
 
 
