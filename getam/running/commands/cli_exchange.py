@@ -42,7 +42,7 @@ TOOLS = ("coco", "voc", "cvat", "label-studio")
     help="Labels to export. masks: the final masks of the labelled photos of train and val, or "
     "their corrected masks (data.corrections) where there are some. pseudolabels: of the train "
     "photos. predictions, predictions_crf: of the val photos, made without their labels.  "
-    "[default: masks]",
+    "[default: masks, or pseudolabels of a run that ended before the stage predictions]",
 )
 @click.option(
     "--doubtful",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from getam.cache.reasons import Kind
 from getam.data.class_names import counted
 from getam.data.masks import read_mask
 from getam.data.review import REJECTED
@@ -27,14 +28,18 @@ MADE_BY = {"masks": "predictions.masks", "predictions_crf": "predictions.crf.ena
 
 
 def default_labels(run: CurrentRun) -> str:
-    """The labels to export if none are named: the final masks.
+    """The labels to export if none are named: the final masks; the pseudo labels, with a note, of
+    a run that ended before the stage predictions.
 
     Raises:
-        UserError: there are none of these settings, but pseudo labels.
+        UserError: there were final masks, but there are none of these settings.
     """
     row = run.rows["predictions"]
     if run.has("predictions") or not run.has("pseudolabels"):
         return "masks"
+    if row.reason.kind is Kind.NEVER_MADE:
+        _note("predictions has not run; the pseudo labels of the train photos are exported.")
+        return "pseudolabels"
     command = command_for_this_run("--until", "predictions") or "run --until predictions"
     raise UserError(
         f"export: got no final masks of these settings (predictions is {row.status}: "

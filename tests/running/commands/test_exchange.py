@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from getam.cache.reasons import Kind, Reason
 from getam.data.folder import read_folder
 from getam.data.masks import read_mask
 from getam.data.palette import write_label_png
 from getam.errors import UserError
-from getam.running.commands.export import batch_of
+from getam.running.commands.export import batch_of, default_labels
 from getam.running.commands.import_masks import unchanged
 from tests.running.commands.conftest import assert_one_sentence
 
@@ -194,6 +195,13 @@ def test_without_final_masks_export_takes_no_other_labels_that_nobody_asked_for(
     assert not (tmp_path / "out").exists()
     assert micro(*words, *PSEUDO, more=("predictions.flip=true",)).code == 0
     assert len([*(tmp_path / "out" / "SegmentationClass").iterdir()]) == 8
+
+
+def test_a_run_that_ended_before_the_predictions_exports_its_pseudo_labels():
+    row = SimpleNamespace(status="missing", reason=Reason(Kind.NEVER_MADE))
+    run = SimpleNamespace(rows={"predictions": row}, has=lambda stage: stage == "pseudolabels")
+    with pytest.warns(UserWarning, match="predictions has not run; the pseudo labels"):
+        assert default_labels(run) == "pseudolabels"
 
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "cvat", "label-studio"])
