@@ -38,11 +38,11 @@ from getam.data.images import write_scores
 from getam.data.index import Record
 from getam.data.masks import read_mask
 from getam.labels.pamr import DILATIONS, pamr
-from getam.labels.photo_batch import batch_bytes, photo_bytes
+from getam.labels.photo_batch import Photo, batch_bytes, photo_bytes
 from getam.labels.saliency import Saliency
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.running.photo_work import OneByOne, on_device
-from stages.pseudolabels import Labeller, Photo
+from stages.pseudolabels import Labeller
 
 GRID = (24, 24)
 SHAPES = ((375, 500), (375, 500), (500, 375), (333, 500))  # H, W of each fourth photo

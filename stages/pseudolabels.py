@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from getam.data.images import read_photo, read_scores
+from getam.data.images import read_scores
 from getam.data.palette import write_label_png
-from getam.data.resizing import reduced
 from getam.data.transforms import enlarged_labels
 from getam.labels.crf import dense_crf
 from getam.labels.patch_classes import unstacked
-from getam.labels.photo_batch import PhotoInputs, label_batch
+from getam.labels.photo_batch import Photo, PhotoInputs, label_batch, read_reduced
 from getam.maps.file import MapFile
 from getam.running.photo_work import written
 from getam.running.run_saliency import saliency_of
@@ -75,14 +74,6 @@ def label_probabilities(labels: np.ndarray, values: np.ndarray, confidence: floa
     return np.where(given.any(0), probabilities, np.float32(1 / len(values)))
 
 
-class Photo(NamedTuple):
-    """A photo that is read; ``size`` is its (H, W), which ``inputs`` may have reduced."""
-
-    record: Record
-    size: tuple[int, int]
-    inputs: PhotoInputs
-
-
 class Labelled(NamedTuple):
     """The labels (h, w) of a photo of ``size`` (H, W), with what the dense CRF needs, if any."""
 
@@ -117,9 +108,7 @@ class Labeller:
         return self.finished(self.compute([self.read(record)])[0])
 
     def read(self, record: Record) -> Photo:
-        photo = read_photo(record)
-        size = photo.shape[:2]
-        image = photo if self.longest is None else reduced(photo, self.longest)
+        image, size = read_reduced(record, self.longest)
         class_ids, maps, _ = self.maps.read(record.id)
         if self.own_classes and len(class_ids):
             own = read_scores(self.classes / f"{record.id}.png")

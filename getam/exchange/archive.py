@@ -55,5 +55,5 @@ def _unpack(file: Path, place: str) -> None:
     except OSError as error:
         raise UserError(
             f"{file}: cannot unpack this archive into {place} ({error.strerror or error}). Give "
-            f"permission, free space there, or set TMPDIR to another folder."
+            f"write permission, make room there, or set TMPDIR to another folder."
         ) from None

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from getam.data.images import read_photo
+from getam.data.resizing import reduced
 from getam.labels.steps import SoftSaliency, label_images, refined_salient_pixels
 
-__all__ = ["PhotoInputs", "batch_bytes", "label_batch", "photo_bytes", "salient_batch"]
+if TYPE_CHECKING:
+    from getam.data.index import Record
+
+__all__ = [
+    *("Photo", "PhotoInputs", "batch_bytes", "label_batch", "photo_bytes", "read_reduced"),
+    "salient_batch",
+]
 
 PER_MAP = 16  # floats per pixel that the steps need for each class map, at their peak
 MOST, SHARE = 2 << 30, 0.25  # bytes of a batch on a GPU: at most, and of the free memory
@@ -44,6 +52,21 @@ class PhotoInputs(NamedTuple):
         slots = (len(self.class_ids) - 1).bit_length() if len(self.class_ids) else -1
         grids = self.maps.shape[1:], *(part.shape[1:] for part in self.saliency[:2])
         return (self.pixels.shape, slots, *grids)
+
+
+class Photo(NamedTuple):
+    """A photo that is read; ``size`` is its (H, W), which ``inputs`` may have reduced."""
+
+    record: Record
+    size: tuple[int, int]
+    inputs: PhotoInputs
+
+
+def read_reduced(record: Record, longest: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+    """The pixels of a photo (h, w, 3), with a longest side of ``longest`` at most (None: as it
+    is), and the size (H, W) of the photo itself."""
+    photo = read_photo(record)
+    return photo if longest is None else reduced(photo, longest), photo.shape[:2]
 
 
 def photo_bytes(photo: PhotoInputs, dilations: Sequence[int]) -> int:

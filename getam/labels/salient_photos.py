@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from getam.data.images import read_photo
-from getam.data.resizing import reduced
 from getam.data.transforms import enlarged_labels
-from getam.labels.photo_batch import PhotoInputs, salient_batch
+from getam.labels.photo_batch import Photo, PhotoInputs, read_reduced, salient_batch
 
 if TYPE_CHECKING:
     from getam.cache import Pieces
@@ -20,14 +18,6 @@ if TYPE_CHECKING:
     from getam.labels.saliency import Saliency
 
 __all__ = ["SalientPhotos"]
-
-
-class Photo(NamedTuple):
-    """A photo of ``size`` (H, W) that is read; ``inputs`` may be reduced, and have no class."""
-
-    record: Record
-    size: tuple[int, int]
-    inputs: PhotoInputs
 
 
 class Salient(NamedTuple):
@@ -57,9 +47,7 @@ class SalientPhotos:
         self.dilations = settings.pamr.dilations
 
     def read(self, record: Record) -> Photo:
-        photo = read_photo(record)
-        size = photo.shape[:2]
-        image = photo if self.longest is None else reduced(photo, self.longest)
+        image, size = read_reduced(record, self.longest)
         no_class, no_map = np.zeros(0, np.uint8), np.zeros((0, 1, 1), np.float32)
         inputs = PhotoInputs(image, no_class, no_map, self.saliency.of(record, image, size))
         return Photo(record, size, inputs)

@@ -14,8 +14,8 @@ def fast_in_bf16(root: Path = ROOT) -> bool | None:
     """Whether networks are faster in bfloat16: by AMX (``amx_bf16``), or by AVX512-BF16 of AMD.
 
     Intel's AVX512-BF16 does no more in a second than its float32, and converting costs time: where
-    a virtual machine hides AMX, training a ViT takes 1.4 to 1.7 times as long as in float32. Both
-    were measured (``docs/performance.md``).
+    a virtual machine hides AMX, training a ViT takes 1.4 to 1.7 times as long as in float32
+    (measured on an Emerald Rapids, ``docs/performance.md``).
 
     Args:
         root: where ``proc`` is.

@@ -18,19 +18,13 @@ from getam.running.processes import OncePerProcess, process_pool, processes
 
 if TYPE_CHECKING:
     from getam.data.index import Record
-    from getam.labels.photo_batch import PhotoInputs
+    from getam.labels.photo_batch import Photo
     from getam.running.context import Context
 
 __all__ = ["Work", "on_device", "written"]
 
 CHUNK = 8  # photos that a worker gets at a time
 WAITING = 4  # batches' worth of photos that may wait on a GPU for others of their size
-
-
-class Read(Protocol):
-    """A photo that is read."""
-
-    inputs: PhotoInputs
 
 
 class Work(Protocol):
@@ -46,7 +40,7 @@ class Work(Protocol):
 
     dilations: Sequence[int]
     slow_to_write: bool
-    read: Callable[[Record], Read]
+    read: Callable[[Record], Photo]
     compute: Callable[..., list[Any]]
     write: Callable[[Any], None]
 
@@ -90,7 +84,7 @@ def on_device(work: Work, records: Sequence[Record], device: str, workers: int) 
         waiting=WAITING * limit,
     )
 
-    def compute(photos: list[Read]) -> list[Any]:
+    def compute(photos: list[Photo]) -> list[Any]:
         return work.compute(photos, device, at_once=True)
 
     computed = (one for _, some in read_ahead(compute, groups, 2, workers=1) for one in some)
