@@ -123,8 +123,8 @@ def review_notes(name: str, review: Review, index: DataIndex) -> list[str]:
     """
     counts = Counter(review.verdicts.values())
     notes = [
-        f"{name}: {counts[ACCEPTED]} accepted, {counts[REJECTED]} rejected, and "
-        f"{len(review.classes)} with corrected classes."
+        f"{name}: photos that are accepted: {counts[ACCEPTED]}, rejected: {counts[REJECTED]}, with "
+        f"corrected classes: {len(review.classes)}."
     ]
     train = [record.id for record in index.splits.get(review.split, ())]
     left = [image_id for image_id in train if not review.keeps(review.split, image_id)]

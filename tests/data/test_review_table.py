@@ -116,7 +116,7 @@ def test_notes_say_what_the_review_changes(folder):
         folder, "photo00,accepted,dog\nphoto01,rejected,\nphoto08,rejected,\nphoto02,,cat;dog\n"
     )
     assert review_notes("review.csv", review, read_folder(folder)) == [
-        "review.csv: 1 accepted, 2 rejected, and 2 with corrected classes.",
+        "review.csv: photos that are accepted: 1, rejected: 2, with corrected classes: 2.",
         "review.csv: 1 rejected photo leaves train, 'photo01' first.",
         "review.csv: 1 rejected photo is not in train and stays: without such photos the figures "
         "would be too high.",
