@@ -9,8 +9,10 @@ LINES.yaml has the name of each line of the table, and the settings of this line
     fully supervised: [deeplab.labels=masks]
 
 Lines share the stages whose keys are equal: each such stage runs once. A killed run resumes. The
-table has the mean over the seeds, +- half the difference between the highest and the lowest value.
-The seconds of a line are the sum over its stages, as their manifests say.
+stage doubt does not run. The table has the mean over the seeds, +- half the difference between the
+highest and the lowest value. With --share-of LINE it also has the mean over the seeds of the
+network's mIoU divided by that of this line. The seconds of a line are the sum over its stages, as
+their manifests say.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ FIGURES = (
     "pseudo labels mIoU",
     "network mIoU",
     "network + CRF mIoU",
+    "final masks, train mIoU",
+    "final masks, val mIoU",
 )
+NETWORK = "network mIoU"
 
 
 def pipeline(command: str, words: list[str], **options: Any) -> subprocess.CompletedProcess:
@@ -48,9 +53,9 @@ def pipeline(command: str, words: list[str], **options: Any) -> subprocess.Compl
 
 def measure(words: list[str], *options: str) -> dict[str, float]:
     """Run the chain. Returns the values of its evaluation, and the seconds of its stages."""
-    pipeline("run", [*words, *options], stdout=subprocess.DEVNULL)
+    pipeline("run", [*words, *options, "--until", "evaluation"], stdout=subprocess.DEVNULL)
     told = pipeline("status", [*words, "--json"], stdout=subprocess.PIPE, text=True).stdout
-    stages = json.loads(told)
+    stages = [stage for stage in json.loads(told) if stage["stage"] != "doubt"]
     seconds = sum(stage["seconds"] for stage in stages)
     return {**stages[-1]["metrics"], "seconds": seconds}
 
@@ -62,13 +67,29 @@ def spread(values: list[float]) -> str:
     return f"{mean:.1f}" + (f" +- {half:.1f}" if len(values) > 1 else "")
 
 
-def row(name: str, found: list[dict[str, float]]) -> list[str]:
-    cells = []
-    for figure in FIGURES:
-        values = [one[figure] for one in found if figure in one]
-        cells.append(spread(values) if values else "-")
-    seconds = sum(one["seconds"] for one in found) / len(found)
-    return [name, *cells, f"{seconds:.0f}"]
+Found = dict[str, list[dict[str, float]]]
+"""For each line the values of its runs, one run for each seed."""
+
+
+def table(found: Found, share_of: str | None) -> str:
+    """Figures that no line has are left out."""
+    figures = [f for f in FIGURES if any(f in one for runs in found.values() for one in runs)]
+    header = ["line", *figures, *([f"share of {share_of}"] if share_of else []), "seconds"]
+    rows = []
+    for name, runs in found.items():
+        values = [[one[figure] for one in runs if figure in one] for figure in figures]
+        cells = [spread(of_figure) if of_figure else "-" for of_figure in values]
+        if share_of:
+            cells.append(f"{100 * share(runs, found[share_of]):.1f}")
+        seconds = sum(one["seconds"] for one in runs) / len(runs)
+        rows.append([name, *cells, f"{seconds:.0f}"])
+    return text_table(header, rows)
+
+
+def share(runs: list[dict[str, float]], whole: list[dict[str, float]]) -> float:
+    """The mean over the seeds of the share that the network of a line has of that of another."""
+    shares = [one[NETWORK] / other[NETWORK] for one, other in zip(runs, whole)]
+    return sum(shares) / len(shares)
 
 
 @click.command(help=__doc__.partition("\n")[0])
@@ -78,13 +99,17 @@ def row(name: str, found: list[dict[str, float]]) -> list[str]:
 @click.option("--set", "assignments", multiple=True, help="Passed on to pipeline.py.")
 @click.option("--artifacts", default="artifacts", show_default=True)
 @click.option("--workers", help="Passed on to pipeline.py.")
+@click.option("--share-of", metavar="LINE", help="Compare each network with that of this line.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result here too.")
-def main(lines, seeds, configs, assignments, artifacts, workers, file) -> None:
+def main(lines, seeds, configs, assignments, artifacts, workers, share_of, file) -> None:
+    settings_of = yaml.safe_load(lines.read_text())
+    if share_of is not None and share_of not in settings_of:
+        raise SystemExit(f"--share-of: got {share_of}, expected a line of {lines}.")
     common = ["--artifacts", artifacts]
     common += [word for config in configs for word in ("--config", config)]
     options = ["--workers", workers] if workers else []
-    found: dict[str, list[dict[str, float]]] = {}
-    for name, own in yaml.safe_load(lines.read_text()).items():
+    found: Found = {}
+    for name, own in settings_of.items():
         for seed in seeds.split(","):
             settings = (*assignments, *own, f"seed={seed}")
             words = [word for setting in settings for word in ("--set", setting)]
@@ -92,8 +117,7 @@ def main(lines, seeds, configs, assignments, artifacts, workers, file) -> None:
             found.setdefault(name, []).append(measure([*common, *words], *options))
             if file:
                 file.write_text(json.dumps(found, indent=1))
-    header = ["line", *FIGURES, "seconds"]
-    click.echo(text_table(header, [row(name, of_seeds) for name, of_seeds in found.items()]))
+    click.echo(table(found, share_of))
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects. With
         foreground.class_rounds or foreground.multiple_instance it is lowered where each class of
         the photo scores below one half. With foreground.multiple_instance it is the score of what
-        the classes explain, fitted after them.
+        the classes explain, fitted after them; with foreground.class_objects that of each class,
+        fitted in the photos with this class.
         With foreground.classes: patch_classifier also classes/ID.png: this score times the share
         of each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the
-        foreground.images photos that it learns from; while it learns twice that, and four times
-        that with foreground.multiple_instance
+        foreground.images photos that it learns from; while it learns twice that, three times with
+        foreground.class_objects, and four times with foreground.multiple_instance
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +30,8 @@ from getam.data.sampling import evenly
 from getam.data.transforms import resize_maps
 from getam.errors import UserError
 from getam.labels.normalise import balance, normalise
-from getam.labels.patch_classes import class_shares, fit_classes, separate_classes
-from getam.labels.patch_foreground import (
-    PatchScore,
-    default_block,
-    fit_foreground,
-    fit_objects,
-    patch_features,
-)
-from getam.labels.patch_instances import InstanceScore, fit_instances
+from getam.labels.patch_finder import Finder, fit_finder
+from getam.labels.patch_foreground import default_block, patch_features
 from getam.maps.file import MapFile
 from getam.networks.build import load_classifier, network_build, normalisation
 from getam.networks.precision import autocast
@@ -61,8 +54,7 @@ if TYPE_CHECKING:
 
 PEAK = 0.7  # of a map's maximum
 BORDER = 0.1  # of the side of an image
-MAYBE = 0.1  # object score above which a patch may show a class
-SHOWS = 0.15  # object score times probability of a class above which a patch is object after all
+FITTED = ("rounds", "threshold", "class_rounds", "multiple_instance", "class_objects")
 
 
 def check(job: Job) -> None:
@@ -154,58 +146,6 @@ def _border(shape: tuple[int, ...]) -> np.ndarray:
     return ~inside
 
 
-@dataclass(frozen=True)
-class Finder:
-    """Computes the scores of a photo from its patch features (h, w, D) and its class ids.
-
-    ``separate``: the classes were separated from other objects. So the object score is scaled down
-    where no class of the photo has a score above one half, the value at which a class begins.
-    ``instances``: a second score of the classes. A patch has a class as far as both scores say so:
-    the geometric mean of the two takes the place of the first.
-    """
-
-    foreground: PatchScore
-    classes: PatchScore | None
-    separate: bool = False
-    instances: InstanceScore | None = None
-
-    def __call__(self, features: Tensor, class_ids: np.ndarray) -> Iterator[tuple[str, Tensor]]:
-        """Yield ("classes", (K * h, w)), if asked for and K > 0, and ("foreground", (h, w)).
-
-        A photo without a class has no foreground.
-        """
-        found = self.foreground(features).clamp(0, 1) * bool(len(class_ids))
-        if self.classes is not None and len(class_ids):
-            chosen = torch.from_numpy(class_ids.astype(np.int64) - 1).to(features.device)
-            scores = self._scores(features, chosen)
-            if self.separate or self.instances is not None:
-                found = found * (2 * scores.amax(dim=-1)).clamp(0, 1)
-            shares = class_shares(scores).permute(2, 0, 1)
-            yield "classes", (found * shares).flatten(0, 1)
-        yield "foreground", found
-
-    def _scores(self, features: Tensor, chosen: Tensor) -> Tensor:
-        """Scores (h, w, K) of the classes ``chosen`` (K,)."""
-        scores = self.classes(features)[..., chosen]
-        if self.instances is None:
-            return scores
-        scores = scores.clamp(0, 1)
-        return (scores * self.instances(features, chosen, scores)).sqrt()
-
-    def shows(self, features: Tensor, chosen: Tensor) -> Tensor:
-        """Object score times the highest probability of a class in ``chosen`` (K,): (..., D) to
-        (...), 0 to 1; 0 without a class.
-
-        A class about which nothing was learnt from the labels has its score as the probability on
-        objects, and 0 elsewhere. So it makes no object larger.
-        """
-        found = self.foreground(features).clamp(0, 1)
-        if not len(chosen):
-            return torch.zeros_like(found)
-        scores = self.classes(features)[..., chosen].clamp(0, 1) * (found > 0.5)[..., None]
-        return found * self.instances(features, chosen, scores).amax(dim=-1)
-
-
 class Features:
     """Yields the id and the patch features (h, w, D) of photos, which are stretched to squares."""
 
@@ -250,39 +190,10 @@ def _learn(
             "one. Give train photos image-level labels, or raise foreground.images."
         )
     labels = torch.from_numpy(multi_hot(records, count)).to(patches.device)
-    each = len(patches) // len(records)
-    possible = labels.repeat_interleave(each, dim=0)
-    foreground = _fit_foreground(patches, peaks, settings)
-    if settings.classes == "maps":
-        return Finder(foreground, None)
-    objects = foreground(patches) > 0.5
-    named = objects & (classes >= 0)
-    scores = fit_classes(patches[named], classes[named], count)
-    scores = separate_classes(patches[objects], possible[objects], scores, settings.class_rounds)
-    if not settings.multiple_instance:
-        return Finder(foreground, scores, settings.class_rounds > 0)
-    photos = torch.arange(len(records), device=patches.device).repeat_interleave(each)
-    maybe = foreground(patches) > MAYBE
-    instances = fit_instances(patches[maybe], photos[maybe], labels)
-    found = Finder(foreground, scores, settings.class_rounds > 0, instances)
-    return replace(found, foreground=_of_classes(found, patches, labels))
-
-
-def _of_classes(found: Finder, patches: Tensor, labels: Tensor) -> PatchScore:
-    """Fit the object score again: object is now what shows a class of its photo.
-
-    ``patches`` (P * M, D) are those of P photos, ``labels`` (P, C) bool their classes. What no
-    class explains becomes background, and parts of a class that the score had missed become object.
-    """
-    each = patches.split(len(patches) // len(labels))
-    shows = [found.shows(own, named.nonzero()[:, 0]) > SHOWS for own, named in zip(each, labels)]
-    again = fit_objects(patches, torch.cat(shows))
-    return again if (again(patches) > 0.5).any() else found.foreground
-
-
-def _fit_foreground(patches: Tensor, peaks: Tensor, settings: Any) -> PatchScore:
+    options = {name: getattr(settings, name) for name in FITTED}
+    by_maps = settings.classes == "maps"
     try:
-        return fit_foreground(patches, peaks, settings.rounds, settings.threshold)
+        return fit_finder(patches, peaks, classes, labels, named_by_maps=by_maps, **options)
     except ValueError as error:
         raise UserError(f"foreground.rounds, foreground.threshold: {error}") from None
 

@@ -110,6 +110,14 @@ class Foreground(Settings):
         "parts of a class that were missed become object. Read only with classes: "
         "patch_classifier.",
     )
+    class_objects: bool = Field(
+        False,
+        description="Last, fit an object score for each class: in the photos with this class, what "
+        "was found to be object of the class against the background. It takes the place of the "
+        "object score, which is one for all classes. Parts of rare classes are found that had low "
+        "scores; pseudolabels.saliency_threshold should be higher with it. Read only with classes: "
+        "patch_classifier.",
+    )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)
 

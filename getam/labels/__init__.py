@@ -16,6 +16,8 @@ Where objects are
     patch_foreground  separates objects from background by the patch features of a ViT
     patch_classes     names the class of each object patch
     patch_instances   learns from image-level labels which patches tell a class
+    patch_objects     learns what is object in the photos of each class
+    patch_finder      puts these together
 
 Doubt, without masks
     readout           linear readouts of patch features that have not seen the photo

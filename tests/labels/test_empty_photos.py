@@ -14,11 +14,11 @@ from getam.cache.pieces import begin
 from getam.config.schema import Crf, Pamr, PseudoLabels
 from getam.data.folder import read_folder
 from getam.data.masks import read_mask
+from getam.labels.patch_finder import Finder
 from getam.labels.saliency import Saliency
 from getam.labels.steps import SoftSaliency, label_images
 from getam.maps.file import MapFile, merge_shards, write_shard
 from getam.training.joint import objects
-from stages.foreground import Finder
 from stages.pseudolabels import Labeller
 from tests.conftest import TINY, make_folder, pipeline
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from getam.labels.patch_finder import Finder, _of_classes
 from getam.labels.patch_foreground import PatchScore
 from getam.labels.patch_instances import InstanceScore, fit_instances
-from stages.foreground import Finder, _of_classes
 
 FACE = 3
 

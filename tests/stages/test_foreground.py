@@ -274,6 +274,13 @@ def test_more_rounds_and_another_threshold_reach_the_stage(place):
         assert any((other[name] != found[name]).any() for name in found), setting
 
 
+def test_object_scores_of_the_classes_reach_the_stage(place):
+    by_features = "foreground.classes=patch_classifier"
+    found = scores(run(place, by_features, until="foreground"))
+    other = scores(run(place, by_features, "foreground.class_objects=true", until="foreground"))
+    assert any((other[name] != found[name]).any() for name in found)
+
+
 def test_objects_that_have_shrunk_to_nothing_are_a_mistake_in_words(place):
     strict = ("foreground.rounds=30", "foreground.threshold=0.95")
     with pytest.raises(UserError, match=r"foreground\.rounds, foreground\.threshold: Got no obj"):

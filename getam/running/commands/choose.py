@@ -58,7 +58,7 @@ class SettingList:
         if not setting.strip() or not given:
             raise UserError(
                 f"--set-list {text}: expected SECTION.FIELD=VALUE,VALUE, such as "
-                f"pseudolabels.saliency_threshold=0.25,0.35,0.45."
+                f"pseudolabels.saliency_threshold=0.35,0.45,0.55."
             )
         if setting.strip().startswith(PHOTOS):
             raise UserError(
@@ -107,7 +107,7 @@ def default_lists(config: Config) -> list[SettingList]:
     if config.pseudolabels.saliency == "none":
         texts.append("pseudolabels.background_power=32,100,300")
     else:
-        texts.append("pseudolabels.saliency_threshold=0.25,0.35,0.45")
+        texts.append("pseudolabels.saliency_threshold=0.35,0.45,0.55")
     return [SettingList.parse(text) for text in texts]
 
 
