@@ -4,8 +4,8 @@ needs   the network that the maps explain, and its maps; train photos
 makes   foreground/ID.png: the object score on the patch grid, grey, 128 or more on objects. With
         foreground.class_rounds or foreground.multiple_instance it is lowered where each class of
         the photo scores below one half. With foreground.multiple_instance it is the score of what
-        the classes explain, fitted after them; with foreground.class_objects that of each class,
-        fitted in the photos with this class.
+        the classes explain, fitted after them. With foreground.class_objects it is that of each
+        class instead, fitted in the photos with this class, and not lowered.
         With foreground.classes: patch_classifier also classes/ID.png: this score times the share
         of each class of the photo, one class below the other in the order of their ids
 costs   one forward pass of the lower blocks per photo; 4 D h w bytes of memory for each of the

@@ -112,11 +112,11 @@ class Foreground(Settings):
     )
     class_objects: bool = Field(
         False,
-        description="Last, fit an object score for each class: in the photos with this class, what "
-        "was found to be object of the class against the background. It takes the place of the "
-        "object score, which is one for all classes. Parts of rare classes are found that had low "
-        "scores; pseudolabels.saliency_threshold should be higher with it. Read only with classes: "
-        "patch_classifier.",
+        description="As the last step, fit one object score for each class, in the photos with "
+        "this class: it separates what was found of the class from the background. These scores "
+        "take the place of the one object score for all classes, which can be low on a class that "
+        "few photos have. pseudolabels.saliency_threshold should be about 0.1 higher with it. Read "
+        "only with classes: patch_classifier.",
     )
     batch_size: Positive = Field(16, description="Photos computed at a time.")
     precision: Precision = Field("fp32", description=PRECISION)

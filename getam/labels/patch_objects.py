@@ -1,8 +1,8 @@
 """Learns what is object in the photos of each class, by the patch features of a ViT.
 
-One object score for all classes is best for what most photos show: where four of five photos show
-animals alone, parts of persons have low scores. And it must tell objects from all that is
-background in any photo. An object score of one class only has to do so in photos with this class.
+One object score for all classes fits best what most photos show: where most photos show animals
+alone, persons have lower scores. And it must tell objects from all that is background in any photo.
+An object score of one class only has to do so in photos with this class.
 """
 
 from __future__ import annotations

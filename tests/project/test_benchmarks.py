@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from getam.config.loading import load_config
@@ -66,6 +67,24 @@ def test_the_run_that_scale_measures_a_stage_in_has_this_stage(stage, monkeypatc
     scale = importlib.import_module("scale")
     config = load_config((), scale.settings_of(stage, 20))
     assert stage in [one.name for one in chain(config)]
+
+
+@pytest.mark.parametrize("name", ["quality.yaml", "results.yaml"])
+def test_the_lines_of_quality_are_settings(name):
+    lines = yaml.safe_load((FOLDER / name).read_text())
+    common = ("data.root=photos", "pseudolabels.saliency_model=model.onnx")
+    for settings in lines.values():
+        assert load_config(("voc6",), (*common, *settings, "seed=1")).seed == 1
+
+
+def test_quality_tells_the_share_of_another_line(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    quality = importlib.import_module("quality")
+    masks = [{"network mIoU": 0.5, "seconds": 1}, {"network mIoU": 0.8, "seconds": 3}]
+    labels = [{"network mIoU": 0.45, "seconds": 5}, {"network mIoU": 0.56, "seconds": 5}]
+    told = quality.table({"masks": masks, "labels": labels}, "masks").splitlines()
+    assert told[0].split() == ["line", "network", "mIoU", "share", "of", "masks", "seconds"]
+    assert told[2].split() == ["labels", "50.5", "+-", "5.5", "80.0", "5"]
 
 
 def test_scale_makes_the_folder_for_its_data(monkeypatch, tmp_path):
