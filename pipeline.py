@@ -21,7 +21,7 @@ from getam.running.commands.options import (
     with_new_config,
     workers_option,
 )
-from getam.running.hints import hints
+from getam.running.hints import hints, label_hints
 from getam.running.machine import disagreement, find_machine
 from getam.running.method import Method
 from getam.running.opening import open_runner
@@ -124,10 +124,13 @@ def run(
         )
         plan = runner.plan(until=until, only=only, force=force)
         runner.check(plan)
+        running = [decision.stage for decision in plan if decision.runs]
+        if index := runner.context.index:
+            for hint in label_hints(index, config.data.train, running):
+                reporter.note(hint)
         if dry_run:
             say("\n".join(plan_lines(plan)))
             return
-        running = [decision.stage for decision in plan if decision.runs]
         found = runner.context.device if running and device is None else None
         if found and (told := disagreement(config, found, find_machine())):
             reporter.note(told)

@@ -8,7 +8,7 @@ What a data set is
     shapes        the embedded example
 
 Its tables and lists
-    label_table   labels.csv and labels.json; label_lines reads their lines
+    label_table   labels.csv and labels.json; label_lines and class_columns read their lines
     class_names   how class names are compared, ordered and refused
     photo_lists   lists of photos, a name a line
     splits        the lists train and val, or a stable division

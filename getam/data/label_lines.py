@@ -75,7 +75,7 @@ def read_csv(
     """
     lines: dict[str, list[tuple[int, str]]] = {}
     lost: dict[str, str] = {}
-    delimiter = _delimiter(_text(file), HEADER) or ","
+    delimiter = _delimiter(read_text(file), HEADER) or ","
     for number, row in read_rows(file, HEADER):
         with collected(problems):
             _refuse_columns(file, number, row, delimiter)
@@ -198,20 +198,21 @@ def read_rows(file: Path, header: list[str]) -> list[tuple[int, list[str]]]:
     Raises:
         UserError: a file that cannot be read, or has another header.
     """
-    text = _text(file)
+    text = read_text(file)
     delimiter = _delimiter(text, header)
     if delimiter is None:
         first = next(iter(text.splitlines()), "")[:SHOWN]
+        other = " A table with 0 or 1 for each class has the header image,cat,dog: the class names."
         raise UserError(
             f"{file}, line 1: got {first or 'nothing'!r}, expected the header {','.join(header)}: "
             f"these {len(header)} columns, their names in small letters. Rename the columns, and "
-            f"delete other ones."
+            f"delete other ones.{other if header == HEADER else ''}"
         )
-    rows = [*_numbered(file, text, delimiter)]
+    rows = [*numbered_rows(file, text, delimiter)]
     return [(number, row) for number, row in rows[1:] if any(map(str.strip, row))]
 
 
-def _numbered(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The number of the first line of each row, and its cells."""
     lines = io.StringIO(_SPACE_AFTER_QUOTE.sub(r"\1", text), newline="")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -233,17 +234,17 @@ def _numbered(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list
 def _delimiter(text: str, header: list[str]) -> str | None:
     """What separates the columns, if the first line of the text is the header."""
     first = next(iter(text.splitlines()), "")
-    return next((d for d in DELIMITERS if _cells(first, d) == header), None)
+    return next((d for d in DELIMITERS if header_cells(first, d) == header), None)
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def header_cells(line: str, delimiter: str) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:  # a cell of over 131,072 characters
         return []
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             return stream.read()

@@ -7,7 +7,8 @@ How the classes in a cell of ``labels.csv`` are separated is decided once for th
 - Otherwise spaces separate classes: ``cat dog``.
 - A cell that is a line of ``classes.txt`` as it stands is that one class.
 
-``getam.data.label_lines`` reads the lines.
+``getam.data.label_lines`` reads the lines. ``getam.data.class_columns`` reads the other form of the
+table, with a column for each class.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from getam.data.class_columns import class_columns, read_class_columns
 from getam.data.class_names import SEPARATORS, clean_name, is_list, spelling_notes
 from getam.data.label_lines import NOWHERE, read_csv, read_json
 from getam.errors import UserError, collected
@@ -46,10 +48,13 @@ def read_table(
 
     Raises:
         UserError: a table that cannot be read, a label for a photo that is not there or that has
-            one already, a list as text, a cell that can be read in two ways.
+            one already, a list as text, a cell that can be read in two ways; with a column for
+            each class, a cell that is neither 0 nor 1.
     """
     if file.suffix == ".json":
         return _cleaned(read_json(file, images, elsewhere, problems), [])
+    if delimiter := class_columns(file):
+        return LabelTable(*read_class_columns(file, delimiter, images, elsewhere, problems))
     cells, notes = read_csv(file, images, listed, elsewhere, problems)
     names, more = split_cells(cells, set(listed), file, problems)
     return _cleaned(names, notes + more)

@@ -12,7 +12,7 @@ Before the first stage
     preflight        refuses what a stage would refuse after hours; preflight_data does for the data
     known_networks   networks that are known to fit, so that torch need not be imported
     pretrained       downloads pretrained weights
-    hints            notes about settings that people often did not mean
+    hints            notes about settings and labels that people often did not mean
     checking         opens the data set for the command data
 
 The work

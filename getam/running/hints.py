@@ -1,10 +1,12 @@
-"""Notes about settings that are allowed, but that people often did not mean."""
+"""Notes about settings and labels that are allowed, but that people often did not mean."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
 from getam.config.schema import Config
+from getam.data.index import DataIndex
+from getam.data.teaching import label_problems
 
 LARGE = 224  # side in pixels; to train a whole ViT at this size takes a CPU many hours
 SLOW = 1e-4  # learning rate at which a decoder with random weights hardly learns
@@ -49,6 +51,16 @@ def hints(config: Config, stages: Collection[str], device: str | None) -> Iterat
             f"CPU very long. 'Without a GPU' in docs/own-data.md names smaller settings: --config "
             f"folder --device cpu."
         )
+
+
+def label_hints(index: DataIndex, split: str, stages: Collection[str]) -> Iterator[str]:
+    """How the data set was read, and what the labels of the split ``split`` cannot teach.
+
+    Said before a stage that learns from the labels, as the command ``data`` does.
+    """
+    if not {"classifier", "endtoend"}.isdisjoint(stages):
+        yield from index.notes
+        yield from label_problems(split, index.split(split), index.classes)
 
 
 def _start_from_shapes(config: Config) -> Iterator[str]:

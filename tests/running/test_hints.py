@@ -71,3 +71,31 @@ def test_photos_with_the_weights_of_the_embedded_example_are_noted():
     every = {"config": "bf16", "stages": ("classifier", "deeplab"), "device": "cuda"}
     assert "classifier.weights: got shapes" in told("data.kind=folder", **every)
     assert told(**every) == ""
+
+
+def test_labels_that_teach_nothing_are_noted_before_a_run_and_in_a_dry_run(tmp_path):
+    """The command ``data`` calls them problems; a run says so too, before hours are spent."""
+    table = make_folder(tmp_path / "data") / "labels.csv"
+    first, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([first, *(f"{line};dog" for line in lines)]))
+    settings = ("data.kind=folder", "data.root=data", *TINY, "classifier.epochs=1")
+    dry = pipeline("run", "--dry-run", cwd=tmp_path, settings=settings)
+    assert dry.code == 0, dry
+    assert "note: train: all 8 labelled photos show dog, so nothing teaches" in dry.err
+    words = ("run", "--workers", "1", "--until", "maps")
+    done = pipeline(*words, cwd=tmp_path, settings=settings)
+    assert done.code == 0, done
+    assert done.err.index("all 8 labelled photos show dog") < done.err.index("classifier")
+    again = pipeline(*words, cwd=tmp_path, settings=settings)
+    assert again.code == 0, again
+    assert "labelled photos" not in again.err
+
+
+def test_a_run_says_how_it_read_the_label_table(tmp_path):
+    table = make_folder(tmp_path / "data") / "labels.csv"
+    lines = [f"photo{n:02},{1 - n % 2},{n % 2}" for n in range(12)]
+    table.write_text("\n".join(["image,cat,dog", *lines]))
+    settings = ("data.kind=folder", "data.root=data", *TINY)
+    dry = pipeline("run", "--dry-run", cwd=tmp_path, settings=settings)
+    assert dry.code == 0, dry
+    assert "note: labels.csv: read as a table with a column for each class: 'cat', 'dog'" in dry.err
