@@ -48,8 +48,8 @@ TOOLS = ("coco", "voc", "cvat", "label-studio")
     "--doubtful",
     type=click.IntRange(1),
     metavar="N",
-    help="Export only the N photos that come first in doubt.csv (stage doubt). Photos that have "
-    "a corrected mask are left out.  [default: all photos]",
+    help="Export only the N photos that come first in doubt.csv (stage doubt), without those that "
+    "have a corrected mask or that data.review accepts or rejects.  [default: all photos]",
 )
 @click.option(
     "--sample",
