@@ -16,23 +16,20 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from getam.config.base import Machine
 from getam.config.hub_models import arguments_of_others, in_terms_of_timm
 from getam.config.mistakes import expected
+from getam.config.names import check_names, section_of, takes_text_only, without_empty_sections
 from getam.config.nearest import did_you_mean, nearest
 from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
 from getam.config.schema import Config
 from getam.errors import UserError
 
 PRESETS = Path(__file__).resolve().parent / "presets"  # in a clone a link to configs/
-RENAMED = {
-    f"evaluation.{name}": f"predictions.{name}"
-    for name in ("scales", "flip", "batch_size", "precision", "crf")
-}
 REPLACED_WHOLE = ("model_args", "encoder_args")  # not merged name by name
 PATHS = (
     "data.root",
@@ -50,7 +47,6 @@ PARTS = {  # of a file -> the machines they are for; a later part wins over an e
 }
 LONGEST_VALUE = 200  # characters of a value in a message
 LONGEST_CHAIN = 20  # files that extend one another
-RENAMED_VALUES = {("foreground.classes", "features"): "patch_classifier"}
 
 
 def load_config(
@@ -76,7 +72,7 @@ def load_config(
     if wanted is not None and merged.get("machine") != wanted:
         raise UserError(_no_choice(wanted))
     merged = _merge(merged, changes)
-    _check_names(Config, merged, ())
+    check_names(Config, merged)
     # Sections are filled over the defaults of Config, not over those of their own class.
     usual = Config().model_dump(mode="json")
     values = _merge(_merge(usual, arguments_of_others(merged, usual)), merged)
@@ -173,7 +169,7 @@ def _read_config(
         kind = type(content).__name__
         raise UserError(f"{file}: got a {kind}, expected sections such as 'maps:' with fields.")
     parts = {name: content.pop(name) for name in [*content] if str(name).startswith("on_")}
-    merged = _over_base(content, file, extending, machine)
+    merged = _over_base(content, file, str(file), extending, machine)
     for name in (*PARTS, *parts):
         if name in parts:
             part = _part(name, parts.pop(name), file, extending, machine)
@@ -189,21 +185,24 @@ def _part(
         raise UserError(f"{file}: {name}: expected one of {', '.join(PARTS)}.")
     if not isinstance(content, dict):
         raise UserError(f"{file}: {name}: expected sections such as 'maps:' with fields.")
-    part = _over_base(content, file, extending, machine)
-    try:
-        _check_names(Config, part, ())
-    except UserError as error:
-        raise UserError(f"{file}: {name}: {error}") from None
-    return part
+    return _over_base(content, file, f"{file}: {name}", extending, machine)
 
 
 def _over_base(
-    content: dict[str, Any], file: Path, extending: tuple[Path, ...], machine: Machine
+    content: dict[str, Any], file: Path, where: str, extending: tuple[Path, ...], machine: Machine
 ) -> dict[str, Any]:
-    """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from."""
+    """A file may name another beside it, ``extends: OTHER.yaml``, that it differs from.
+
+    ``where`` the content stands. A section without a field changes nothing.
+    """
     if "machine" in content:
         raise UserError(f"{file}: machine: a file cannot set it. Use --set machine=... instead.")
     base = content.pop("extends", None)
+    content = without_empty_sections(Config, content)
+    try:
+        check_names(Config, content)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     if base is None:
         return content
     try:
@@ -227,46 +226,20 @@ def _parse_assignment(text: str) -> dict[str, Any]:
     names = path.strip().split(".")
     if len(names) > DEEPEST:
         raise UserError(f"--set {path:.40}...: got {len(names)} names, expected section.field.")
-    try:
-        nested: Any = parse_yaml(value, f"--set {path}") if value.strip() else ""
-    except NotYaml:
-        nested = value
+    nested: Any = _value(path, value.strip(), tuple(names))
     for name in reversed(names):
         nested = {name: nested}
     return nested
 
 
-def _check_names(model: type[BaseModel], values: Mapping[str, Any], at: tuple[str, ...]) -> None:
-    for name, value in values.items():
-        here = ".".join((*at, str(name)))
-        _check_renamed(here, value)
-        if name not in model.model_fields:
-            raise UserError(_unknown(here, str(name), model, at))
-        section = _section(model.model_fields[name].annotation)
-        if section is not None:
-            if not isinstance(value, Mapping):
-                raise UserError(f"{here} is a section: set one of its fields, got {_short(value)}.")
-            _check_names(section, value, (*at, str(name)))
-
-
-def _check_renamed(here: str, value: Any) -> None:
-    if here in RENAMED:
-        raise UserError(f"The setting {here} has a new name: use {RENAMED[here]}.")
-    new = RENAMED_VALUES.get((here, value)) if isinstance(value, str) else None
-    if new:
-        raise UserError(f"{here}: the value {value!r} has a new name: use {new!r}.")
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
-    models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-    return models[0] if models else None
-
-
-def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
-    near = [".".join((*at, one)) for one in nearest(name, model.model_fields)]
-    hint = did_you_mean(near) or f"Known here: {', '.join(model.model_fields)}."
-    return f"Unknown setting {here}. {hint}"
+def _value(path: str, text: str, names: tuple[str, ...]) -> Any:
+    """A value is YAML. A path or a name is taken as it stands, unless it is null or in quotes."""
+    if takes_text_only(Config, names) and text[:1] not in ("'", '"'):
+        return None if text in ("null", "~") else text
+    try:
+        return parse_yaml(text, f"--set {path}") if text else ""
+    except NotYaml:
+        return text
 
 
 def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
@@ -285,7 +258,7 @@ def _setting_at(places: Iterable[Any]) -> str:
         if model is None or place not in model.model_fields:
             break
         names.append(str(place))
-        model = _section(model.model_fields[place].annotation)
+        model = section_of(model, place)
     return ".".join(names)
 
 

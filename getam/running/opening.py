@@ -64,6 +64,7 @@ def open_runner(
     context = Context(wanted_device=device, wanted_workers=workers, files=files, track=track)
     used = {part for stage in stages for part in stage.data}
     if config.data.kind == "shapes":
+        _refuse_root(config)
         index = drawn_index(config.data.shapes)
         context.review = review_of(config.data, index)
         context.corrections = corrections_of(config.data, Path(), index)
@@ -175,6 +176,20 @@ def corrections_of(data: Data, root: Path, index: DataIndex) -> Corrections | No
 def used_splits(data: Data) -> list[str]:
     """The splits that a run uses."""
     return [name for name in (data.train, data.val, data.test) if name]
+
+
+def _refuse_root(config: Config) -> None:
+    """The embedded example must not be taken for the photos of a folder.
+
+    Raises:
+        UserError: ``data.root`` is set beside it.
+    """
+    if config.data.root is not None:
+        raise UserError(
+            f"data.root: got {config.data.root}, but these settings are about the embedded example "
+            f"(data.kind is shapes), which reads no folder. For your own photos add --config "
+            f"folder, before any --config of your own; for the example leave data.root out."
+        )
 
 
 def root_of(config: Config) -> Path:

@@ -20,7 +20,6 @@ WRONG = {
     "classifier.crop_scale=[1]": "expected [number from 0 to 1, number from 0 to 1].",
     "classifier.crop_scale=[1, 0.5]": "expected [smallest, largest], above 0, the smallest first.",
     "classifier.model_args=7": "classifier.model_args: got 7, expected {name: value}.",
-    "data.root=7": "data.root: got 7, expected text, or null. Put text in quotes.",
     "predictions.crf.steps=[1]": "predictions.crf.steps: got [1], expected a whole number above 0.",
 }
 PYDANTIC = ("Input should", "Value error", "valid integer", "unable to parse")

@@ -206,7 +206,7 @@ def _of_continued_run(
         return None
     if name in runs.names():
         return runs.settings(name)
-    if any(assignment.startswith("data.") for assignment in assignments):
+    if any(assignment.partition("=")[0].strip() == "data.kind" for assignment in assignments):
         return None
     raise UserError(
         f"{no_such_run(name, runs, artifacts)} To start a new run of this name, also say which "

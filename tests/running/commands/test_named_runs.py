@@ -265,3 +265,21 @@ def test_the_settings_of_a_run_can_be_pasted_to_copy_it(place):
     unknown = pipeline("runs", "--name", "secnd", cwd=place)
     assert (unknown.code, unknown.out) == (1, "")
     assert "There are first, second. Did you mean second?" in unknown.err
+
+
+@pytest.mark.parametrize(
+    "setting", ["data.root=data", "data.classes=[cat]", "data.review=review.csv", "seed=1"]
+)
+def test_a_mistyped_name_never_starts_the_embedded_example(place, setting):
+    """Only data.kind or --config says which data a run of a new name is about."""
+    refused = pipeline(*PLAN, "frist", cwd=place, settings=(setting,))
+    assert refused.code == 1
+    assert "there is no run of this name" in refused.err
+    assert "Did you mean first?" in refused.err
+
+
+@pytest.mark.parametrize("command", [["run", "--dry-run"], ["status"], ["report"]])
+def test_a_folder_beside_the_embedded_example_is_refused(place, command):
+    refused = pipeline(*command, cwd=place, settings=("data.root=data",))
+    assert refused.code == 1
+    assert "about the embedded example (data.kind is shapes), which reads no folder" in refused.err
