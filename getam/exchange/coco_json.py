@@ -184,5 +184,13 @@ def _read_photo(
                 f"in the tool, or delete it."
             )
         canvas.draw(filled(outline, size, coco), reading.names.value(class_name))
+    if shapes and canvas.unseen == len(shapes):
+        height, width = size
+        raise UserError(
+            f"{file}: no shape of photo {name!r} covers a pixel of its {width} x {height}, "
+            f"expected outlines in pixels, from 0, 0 at the upper left. If the tool wrote shares "
+            f"from 0 to 1, export it with pixels; else draw the shapes again, or delete them."
+        )
     reading.overlaps += canvas.overlaps
+    reading.unseen += canvas.unseen
     return Drawn(name, canvas.labels if shapes else None, file)

@@ -38,6 +38,12 @@ def _is_upright_jpeg(source: Path) -> bool:
         return image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
 
 
+def is_upright(photo: Path) -> bool:
+    """Whether the photo has no EXIF orientation that turns or mirrors it."""
+    with Image.open(photo) as image:
+        return image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+
+
 def copy_photo(record: Record, folder: Path) -> str:
     """Write ``ID.jpg`` into a folder; its name."""
     name = f"{record.id}.jpg"

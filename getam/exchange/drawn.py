@@ -99,9 +99,11 @@ class Canvas:
         self.labels = np.zeros(size, np.uint8)
         self._drawn = np.zeros(size, bool)
         self.overlaps = False
+        self.unseen = 0
 
     def draw(self, shape: np.ndarray, value: int) -> None:
         """Give the pixels of a shape (H, W) bool a value."""
+        self.unseen += not shape.any()
         before = self.labels[shape & self._drawn]
         self.overlaps = self.overlaps or bool((before != value).any())
         self.labels[shape] = value
@@ -118,11 +120,13 @@ class Reading:
     Attributes:
         sampled: names of photos that the tool's file says were drawn at random, wanted or not.
         unread: files of masks that a reader passes over.
+        shaped: photos with a shape, where the tool tells those that someone has submitted.
+        unseen: shapes that cover no pixel, in photos with others that do.
     """
 
     def __init__(self, names: Names, wanted: Callable[[str], bool] = lambda name: True) -> None:
         self.names, self.wanted = names, wanted
-        self.overlaps = self.several = self.parts = 0
+        self.overlaps = self.several = self.parts = self.shaped = self.unseen = 0
         self.sampled: list[str] = []
         self.unread: list[Path] = []
 
@@ -143,6 +147,11 @@ class Reading:
                 f"{counted(self.parts, 'part of a polygon is', 'parts of polygons are')} left out: "
                 f"expected x and y of three points or more, with no number missing. Draw these "
                 f"shapes again if pixels are missing."
+            )
+        if self.unseen:
+            notes.append(
+                f"{counted(self.unseen, 'shape covers', 'shapes cover')} no pixel: too small, or "
+                f"outside of the photo. Draw them again if something is missing."
             )
         if self.unread:
             notes.append(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from getam.data.class_names import counted
 from getam.data.corrections import SAMPLE
@@ -21,7 +20,7 @@ from getam.data.photo_lists import read_ids
 from getam.errors import UserError, collected
 from getam.exchange.archive import unpacked
 from getam.exchange.coco_json import ANNOTATIONS, read_coco_drawn
-from getam.exchange.copies import ORIENTATION, UPRIGHT, PhotoNames
+from getam.exchange.copies import PhotoNames, is_upright
 from getam.exchange.drawn import Drawn, Names, Reading, files_in
 from getam.exchange.label_studio import read_label_studio
 from getam.exchange.target import Target
@@ -71,7 +70,7 @@ class Importer:
         self.only, self.as_background = only, as_background
         self.done = Imported()
         self._unknown: list[str] = []
-        self._empty: list[str] = []
+        self._empty, self._bare = list[str](), list[str]()
         self._before: dict[str, Path] = {}
         self._more: list[str] = []
         self._kept = 0
@@ -124,6 +123,8 @@ class Importer:
                 f"{drawn.where}: got a second mask for photo {record.id!r} (as {drawn.name!r}), "
                 f"expected one. Export each photo once, or remove one of the two."
             )
+        if drawn.labels is not None and drawn.labels.size == 0 and record.labels:
+            self._bare.append(record.id)
         labels = self._with_other_classes(self._sized(drawn, record), record)
         write_label_png(folder / f"{record.id}.png", labels)
         self.done.ids.append(record.id)
@@ -139,7 +140,7 @@ class Importer:
             return drawn.labels
         (height, width), (tall, wide) = drawn.labels.shape, size
         cause = "Annotate the photo at its own size, not a resized copy of it."
-        if (width, height) == size and not _is_upright(record.image):
+        if (width, height) == size and not is_upright(record.image):
             cause = (
                 "The file has an EXIF orientation, and the tool did not turn it upright. Annotate "
                 "the upright copies that export writes."
@@ -241,6 +242,11 @@ class Importer:
                 f"{counted(len(self._empty), 'photo is', 'photos are')} not annotated, "
                 f"{self._empty[0]!r} first: {taken} (--unannotated skip or background)."
             )
+        if self._bare:
+            notes.append(
+                f"{counted(len(self._bare), 'photo is', 'photos are')} labelled with a class, but "
+                f"submitted without a shape, {self._bare[0]!r} first: taken as background alone."
+            )
         if self._more:
             notes.append(
                 f"{counted(len(self._more), 'mask shows', 'masks show')} a class that the photo is "
@@ -292,8 +298,3 @@ def _lists(file: Path, place: Path) -> Iterator[Path]:
     for folder in [parent, parent.parent] if parent.name == ANNOTATIONS.parts[0] else [parent]:
         if (folder / SAMPLE).is_file():
             yield folder / SAMPLE
-
-
-def _is_upright(photo: Path) -> bool:
-    with Image.open(photo) as image:
-        return image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT

@@ -108,6 +108,7 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
     Raises:
         UserError: a file that is not such an export, or shapes that are not drawn with the brush.
     """
+    words: list[Path] = []  # files of annotations that have words and no shape
     for file in [place] if place.is_file() else files_in(place, ".json"):
         content = read_json(file)
         tasks = content if isinstance(content, list) else [content]
@@ -117,13 +118,22 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
                 if SAMPLED in task["data"]:
                     reading.sampled.append(name)
                 if reading.wanted(name):
-                    yield _read_task(file, name, task, reading)
+                    drawn, has_words = _read_task(file, name, task, reading)
+                    words += [file] * has_words
+                    yield drawn
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
                 f"{file}: this is not what Label Studio exports in the format 'JSON' "
                 f"({type(error).__name__}: {error}). Export again as JSON, not as JSON-MIN, CSV, "
                 f"PNG or NumPy."
             ) from None
+    if words and not reading.shaped:
+        raise UserError(
+            f"{words[0]}: got {counted(len(words), 'annotation', 'annotations')} with words, such "
+            f"as choices, and no shape in any photo; expected shapes that are drawn with the "
+            f"brush. If these are the classes of the photos, they are image-level labels: write "
+            f"them into labels.csv."
+        )
 
 
 def _name_of(file: Path, data: dict[str, Any]) -> str:
@@ -145,12 +155,15 @@ def _name_of(file: Path, data: dict[str, Any]) -> str:
     return paths.get(IMAGE) or photos[0]
 
 
-def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) -> Drawn:
+def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) -> tuple[Drawn, bool]:
+    """The mask of a photo; and whether its annotation has words and no shape."""
     made = [one for one in task["annotations"] if not one.get("was_cancelled")]
     reading.several += len(made) > 1
     last = max(made, key=lambda one: str(one.get("updated_at") or ""), default=None)
     labels = None if last is None else _draw(file, name, last["result"], reading)
-    return Drawn(name, labels, file)
+    bare = labels is not None and labels.size == 0
+    reading.shaped += labels is not None and not bare
+    return Drawn(name, labels, file), bare and bool(last["result"])
 
 
 def _name_in(address: str) -> str:
@@ -184,6 +197,7 @@ def _draw(file: Path, name: str, result: list[dict[str, Any]], reading: Reading)
     if canvas is None:
         return np.zeros((0, 0), np.uint8)
     reading.overlaps += canvas.overlaps
+    reading.unseen += canvas.unseen
     return canvas.labels
 
 

@@ -160,3 +160,27 @@ def test_words_and_second_results_of_a_shape_are_no_shapes(own, tasks, tmp_path)
 
     own.bring("label-studio", annotated(tmp_path, tasks, more), tmp_path / "back")
     assert_same(tmp_path / "back", own.masks)
+
+
+def choice(task):
+    value = {"choices": ["ant"]}
+    return {"type": "choices", "from_name": "kind", "to_name": "image", "value": value}
+
+
+def test_choices_alone_are_image_level_labels_and_no_masks(own, tasks, tmp_path):
+    """They came in as masks that are background everywhere, and would have taught that."""
+    file = annotated(tmp_path, tasks, lambda task: [{"result": [choice(task)]}])
+    refused(own, "label-studio", file, tmp_path, "image-level labels", "labels.csv")
+
+
+def test_photos_without_a_shape_are_told_where_others_have_one(own, tasks, tmp_path):
+    def half(task):
+        shapes = task["predictions"][0]["result"] if task["data"]["photo"] == ONE else []
+        return [{"result": [choice(task), *shapes]}]
+
+    done = own.bring("label-studio", annotated(tmp_path, tasks, half), tmp_path / "back")
+    bare = len(tasks) - 1
+    assert any(
+        note.startswith(f"{bare} photo") and "taken as background alone" in note
+        for note in done.notes
+    ), done.notes

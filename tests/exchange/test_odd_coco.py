@@ -74,3 +74,16 @@ def test_a_part_of_a_polygon_that_is_left_out_is_told(own, tmp_path):
 )
 def test_a_class_with_an_equals_sign_can_be_renamed(own, classes, text, old, value):
     assert class_names(replace(own.data, classes=classes), [text]).value(old) == value
+
+
+@pytest.mark.parametrize("outline", [[[0.1, 0.1, 0.6, 0.1, 0.6, 0.6]], box(500, 500, 520, 520)])
+def test_shapes_that_cover_no_pixel_are_no_background(own, tmp_path, outline):
+    """As those of a tool that writes shares of the width and height."""
+    file = coco(tmp_path, [PHOTO], [(0, "ant", outline)])
+    refused(own, "coco", file, tmp_path, "covers a pixel", "outlines in pixels")
+
+
+def test_a_shape_without_a_pixel_beside_others_is_told(own, tmp_path):
+    file = coco(tmp_path, [PHOTO], [(0, "ant", WHOLE), (0, "ant", box(500, 500, 520, 520))])
+    done = own.bring("coco", file, tmp_path / "back")
+    assert any(note.startswith("1 shape covers no pixel") for note in done.notes)

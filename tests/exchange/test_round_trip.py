@@ -76,7 +76,8 @@ def test_label_studio_gives_back_every_pixel(own, tmp_path):
     (tmp_path / "out.json").write_text(json.dumps(submitted(tasks)))
     done = own.bring("label-studio", tmp_path / "out.json", tmp_path / "back")
     assert_same(tmp_path / "back", own.masks)
-    assert [note for note in done.notes if "not labelled with" not in note] == []
+    usual = ("not labelled with", "submitted without a shape, 'ant_03' first")
+    assert [note for note in done.notes if not any(part in note for part in usual)] == []
     config = ElementTree.parse(tmp_path / "ls" / "config.xml")
     assert [e.get("value") for e in config.iter("Label")] == [*CLASSES, "ignored"]
 
