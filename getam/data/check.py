@@ -181,12 +181,12 @@ def _coverage(index: DataIndex, used: Sequence[str], needs_saliency: bool) -> li
         counts = Counter(label for record in records for label in record.labels or ())
         absent = [c for n, c in enumerate(index.classes, start=1) if not counts[n]]
         if absent:
-            kept = as_yaml([c for c in index.classes if c not in absent])
+            kept = [c for c in index.classes if c not in absent]
+            which = "this class" if len(absent) == 1 else "these classes"
+            out = f", or leave {which} out: --set data.classes={shlex.quote(as_yaml(kept))}"
             problems.append(
                 f"{name} has no photo of {', '.join(absent)}, so no network can learn "
-                f"{'it' if len(absent) == 1 else 'them'}. Add photos, or leave "
-                f"{'this class' if len(absent) == 1 else 'these classes'} out: --set "
-                f"data.classes={shlex.quote(kept)}"
+                f"{'it' if len(absent) == 1 else 'them'}. Add photos{out if kept else '.'}"
             )
         missing = [record.id for record in records if record.saliency is None]
         if needs_saliency and missing:

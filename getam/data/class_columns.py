@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from getam.data.class_names import clean_name, counted
+from getam.data.class_names import RESERVED, clean_name, counted
 from getam.data.label_lines import (
     DELIMITERS,
     HEADER,
@@ -20,6 +20,7 @@ __all__ = ["class_columns", "read_class_columns"]
 
 FEWEST = 2  # with one column of 0 and 1, 0 may be a class or none
 VALUES = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+WORDS = ("yes", "no", "y", "n", "x", "t", "f", "wahr", "falsch", "vrai", "faux")  # for 1 and 0
 SHOWN = 5  # column names in a sentence
 
 
@@ -27,19 +28,41 @@ def class_columns(file: Path) -> str | None:
     """What separates the columns, if the table has one for each class; else None.
 
     It has, if its header is ``image`` and two names at least, none of which is ``classes``, and
-    its first line has 0, 1, true or false in one of these columns.
+    its first line has numbers, or words for 0 and 1, in two of these columns.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or has one such column.
     """
     text = read_text(file)
     lines = [line for line in text.splitlines() if line.strip()]
     for delimiter in DELIMITERS if len(lines) > 1 else ():
         header = header_cells(lines[0], delimiter)
-        named = len(header) > FEWEST and header[0] == HEADER[0] and HEADER[1] not in header
-        if named and any(cell.lower() in VALUES for cell in header_cells(lines[1], delimiter)[1:]):
+        if header[:1] != HEADER[:1] or HEADER[1] in header:
+            continue
+        cells = header_cells(lines[1], delimiter)[1:]
+        if len(header) > FEWEST and sum(map(_seems_a_value, cells)) >= FEWEST:
             return delimiter
+        if len(header) == FEWEST and _is_one_class(file, lines[1:], delimiter):
+            raise UserError(
+                f"{file}: got one column of 0 and 1, {header[1]!r}; 0 may be a class or none. If "
+                f"{header[1]!r} is your only class, call the column classes, write {header[1]} for "
+                f"1, and leave the cell empty for 0. If 0 and 1 are two classes, write their names."
+            )
     return None
+
+
+def _seems_a_value(cell: str) -> bool:
+    """Whether a cell was meant as 0 or 1, or as a probability."""
+    try:
+        float(cell)
+    except ValueError:
+        return cell.lower() in (*VALUES, *WORDS)
+    return True
+
+
+def _is_one_class(file: Path, lines: Sequence[str], delimiter: str) -> bool:
+    cells = [header_cells(line, delimiter)[1:] for line in lines]
+    return all(len(own) == 1 and own[0].lower() in VALUES for own in cells)
 
 
 def read_class_columns(
@@ -85,6 +108,11 @@ def _refuse_names(file: Path, columns: Sequence[str]) -> None:
                 f"{file}, line 1: column {position} has no name, expected a class. Name it, or "
                 f"delete the column."
             )
+        if name.casefold() in RESERVED:
+            raise UserError(
+                f"{file}, line 1: got a column {name!r}, which is no class. Delete it: a photo "
+                f"with 0 in all columns shows background alone."
+            )
         if columns.count(name) > 1:
             raise UserError(
                 f"{file}, line 1: two columns are called {name!r}, expected one for each class. "
@@ -106,7 +134,8 @@ def _refuse_cells(file: Path, name: str, cells: Sequence[tuple[int, str]]) -> No
     raise UserError(
         f"{file}, line {number}: column {name!r} has {first!r}, expected 0 or 1, as the table "
         f"has a column for each class{others if more else ''}. If {name!r} is no class, delete the "
-        f"column. If nobody knows whether a photo shows the class, delete the line of the photo."
+        f"column; if it has the class names, call it classes and delete the others. If nobody "
+        f"knows whether a photo shows the class, delete the line of the photo."
     )
 
 

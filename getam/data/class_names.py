@@ -17,6 +17,8 @@ from getam.errors import UserError
 RESERVED = ("background", "ignore", "ignored")  # rows of tables and label maps have these names
 NOTHING = frozenset(("nan", "none", "null", "na", "n/a", "nothing", "empty", "-"))
 SEPARATORS = re.compile(r"[,;|\t\r\n]")
+TRUTHS = frozenset(("true", "false", "yes", "no", "y", "n", "t", "f"))
+JOINING = re.compile(r"[+&/\\；、，＋]")  # signs that people write between classes
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
@@ -64,9 +66,14 @@ def check_classes(classes: Sequence[str], where: Path | str) -> tuple[str, ...]:
     Raises:
         UserError: none or too many, one twice, a reserved name, a list or quotes as a name.
     """
-    if not classes or len(classes) > MOST_CLASSES:
+    if not classes:
         raise UserError(
-            f"{where}: got {len(classes)} classes, expected 1 to {MOST_CLASSES}: a mask has one "
+            f"{where}: got no class, expected the name of one class at least. Write into the label "
+            f"table which photos show it."
+        )
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"{where}: got {len(classes)} classes, expected {MOST_CLASSES} at most: a mask has one "
             f"byte for each pixel. Leave out classes, or put some of them together."
         )
     for name in classes:
@@ -106,6 +113,36 @@ def _no_class(where: Path) -> str:
             "leave the cell of a photo that shows no class empty."
         )
     return "Rename the class; for a photo that shows no class, leave its cell in labels.csv empty."
+
+
+def refuse_truths(classes: Collection[str], where: Path | str) -> None:
+    """Names that only say whether something is there, but not what.
+
+    Raises:
+        UserError: all names are such words.
+    """
+    if classes and {name.casefold() for name in classes} <= TRUTHS:
+        raise UserError(
+            f"{where}: the only names are {' and '.join(map(repr, sorted(classes)))}, which do not "
+            f"say what a photo shows; expected names of classes. Write the name of the class where "
+            f"a photo shows it, and leave the cell empty where it shows none."
+        )
+
+
+def refuse_joined(classes: Collection[str], where: Path | str) -> None:
+    """Names such as ``cat+dog`` where ``cat`` and ``dog`` are classes too.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name in classes:
+        parts = [clean_name(part) for part in JOINING.split(name)]
+        if len(parts) > 1 and all(part in classes for part in parts):
+            raise UserError(
+                f"{where}: got {name!r}, which may be one class or the classes "
+                f"{' and '.join(parts)}. If it is several, separate them by semicolons: "
+                f"{';'.join(parts)}. If it is one class, write its name without such a sign."
+            )
 
 
 def as_yaml(names: Sequence[str]) -> str:

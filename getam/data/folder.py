@@ -26,7 +26,15 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from getam.data.class_names import check_classes, check_name, clean_name, ordered
+from getam.data.class_names import (
+    SEPARATORS,
+    check_classes,
+    check_name,
+    clean_name,
+    ordered,
+    refuse_joined,
+    refuse_truths,
+)
 from getam.data.files import IMAGES, MASKS, SALIENCY, clean_id, find_files, is_hidden, printable
 from getam.data.index import DataIndex, Record
 from getam.data.label_table import LabelTable, read_table
@@ -179,6 +187,11 @@ def _read_class_list(file: Path) -> tuple[str, ...]:
 def _classes_of(table: LabelTable, file: Path, problems: list[str]) -> tuple[str, ...]:
     """The classes in the table, without those that no class may be called."""
     names = ordered({name for some in table.names.values() for name in some})
+    if file.is_file():
+        with collected(problems):
+            refuse_truths(names, file)
+        with collected(problems):
+            refuse_joined(names, file)
     fit = []
     for name in names:
         with collected(problems):
@@ -201,6 +214,13 @@ def _refuse_unknown(
 
 
 def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str]) -> str:
+    joined = next((c for c in classes if name in map(clean_name, SEPARATORS.split(c))), None)
+    if joined:
+        return (
+            f"{file.parent / 'classes.txt'}: got {joined!r} as one class, while the label table "
+            f"has the class {name!r}; expected one class a line. Write each name in a line of "
+            f"its own."
+        )
     near = difflib.get_close_matches(name, classes, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Add it to classes.txt or mend the table."
     return (

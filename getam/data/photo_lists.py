@@ -39,6 +39,7 @@ def refuse_lost(
     hidden = [i for i in lost if is_hidden(i) and "/" not in i]
     found = [elsewhere[key] for i in lost if (key := _stem(i)) in elsewhere]
     names = {_loose(image_id): image_id for image_id in photos}
+    far = {i: own for i in lost if _stem(i) not in elsewhere and (own := _last(i, photos))}
     near = {i: names[name] for i in lost if (name := _loose(_stem(_joined(i)))) in names}
     hints = [
         hidden
@@ -48,7 +49,11 @@ def refuse_lost(
         and f"{len(found)} of these photos are in sub-folders, {found[0]!r} first. With a "
         f"label table no sub-folder is read: move all photos into {folder} itself.",
         near and _nearly(near),
-        len(found) + len(hidden) + len(near) < len(lost) and "Add each photo, or remove its line.",
+        far
+        and f"{counted(len(far), 'line has', 'lines have')} another path before the name of a "
+        f"photo: write the name alone, {next(iter(far.values()))!r} for the first one.",
+        len(found) + len(hidden) + len(near) + len(far) < len(lost)
+        and "Add each photo, or remove its line.",
     ]
     remedy = " ".join(hint for hint in hints if hint)
     if len(lost) == 1:
@@ -116,6 +121,13 @@ def _stem(name: str) -> str:
     """The name of a photo without the folders before it and its ending."""
     stem, ending = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])
     return stem if ending.lower() in IMAGES else name
+
+
+def _last(path: str, photos: Collection[str]) -> str | None:
+    """The photo that the last part of a path, or of an address, names; None: none."""
+    _, slash, name = path.replace("\\", "/").rpartition("/")
+    own = known_id(name, photos)
+    return own if slash and own in photos else None
 
 
 def read_lines(file: Path) -> list[tuple[int, str]]:

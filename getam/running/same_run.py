@@ -75,6 +75,13 @@ def command_to_continue(name: str, artifacts: Path, *words: str) -> str:
     return shlex.join([*shlex.split(program()), "run", *_options(known), *words])
 
 
+def command_to_run() -> str:
+    """``run`` with the options of the present command; where they name no run, the name NAME."""
+    given = click.get_current_context().params
+    named = {**given, "name": given.get("name") or "NAME"}
+    return shlex.join([*shlex.split(program()), "run", *_options(named)])
+
+
 def next_steps(masks: Path) -> str:
     """What to look at after a run, in a line: the folder of its final masks, if it has one."""
     context = click.get_current_context()

@@ -88,11 +88,33 @@ def test_a_column_of_another_kind_is_named_with_what_to_do(root):  # noqa: F811
 
 
 @pytest.mark.parametrize(
+    "cells", ["yes,no", "x,x", "WAHR,FALSCH", "0.93,0.07", "Y,N", "2,0", "1e-3,0.9"]
+)
+def test_other_values_are_not_told_to_be_another_header(root, cells):  # noqa: F811
+    """The advice to rename the columns would have deleted the labels."""
+    with pytest.raises(UserError, match=r"line 2: column 'cat' has .*expected 0 or 1") as caught:
+        read_folder(write(root, cells, header="image,cat,dog"))
+    assert "Rename" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cells", [("1", "0"), ("True", "False"), ("1.0", "0.0")])
+def test_a_single_column_of_0_and_1_is_told_how_to_write_one_class(root, cells):  # noqa: F811
+    """It may be two classes, or one class and none."""
+    with pytest.raises(UserError, match=r"one column of 0 and 1, 'cat'.*write cat for 1"):
+        read_folder(write(root, *cells, header="image,cat"))
+
+
+@pytest.mark.parametrize("name", ["background", "Ignored"])
+def test_a_column_of_background_is_to_be_deleted(root, name):  # noqa: F811
+    with pytest.raises(UserError, match=f"a column '{name}', which is no class. Delete it"):
+        read_folder(write(root, "1,0,0", header=f"image,{name},cat,dog"))
+
+
+@pytest.mark.parametrize(
     ("header", "cells"),
-    [("image,label", ("1", "0")), ("image,cat,dog", ("a,b",)), ("image,label,classes", ("1,0",))],
+    [("image,label", ("cat", "1")), ("image,cat,dog", ("a,b",)), ("image,label,classes", ("1,0",))],
 )
 def test_other_tables_are_told_both_forms(root, header, cells):  # noqa: F811
-    """One column of 0 and 1 may be two classes, or one class and none."""
     with pytest.raises(UserError, match=r"expected the header image,classes.*image,cat,dog"):
         read_folder(write(root, *cells, header=header))
 

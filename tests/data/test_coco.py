@@ -170,7 +170,7 @@ def test_more_categories_than_a_mask_has_values_are_refused(tmp_path):
         content["categories"] += [{"id": 100 + n, "name": f"class {n}"} for n in range(252)]
 
     file = change(make_coco(tmp_path / "coco"), add)
-    with pytest.raises(UserError, match=r"train2014.json: got 255 classes, expected 1 to"):
+    with pytest.raises(UserError, match=r"train2014.json: got 255 classes, expected 254 at most"):
         read_instances(file)
 
 

@@ -213,7 +213,16 @@ def test_a_folder_without_a_problem_says_so_and_what_comes_next(folder):
     assert code == 0
     last = out.splitlines()[-1]
     assert last.startswith("No problems. Next: ")
-    assert f" run --config folder --set data.kind=folder --set data.root={folder} --name" in last
+    options = f"--config folder --set data.kind=folder --set data.root={folder}"
+    assert last.endswith(f" run --name NAME {options}")
+
+
+def test_the_next_command_has_all_options_of_this_one(folder, tmp_path):
+    words = ["--config", "folder", "--mode", "end-to-end", "--artifacts", str(tmp_path / "kept")]
+    code, out = data(f"data.root={folder}", arguments=words)
+    assert code == 0
+    last = out.splitlines()[-1]
+    assert last.endswith(f"--mode end-to-end --artifacts {tmp_path / 'kept'}"), last
 
 
 def test_the_data_of_a_named_run_are_checked_by_its_name(folder, tmp_path):

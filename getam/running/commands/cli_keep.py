@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +22,8 @@ from getam.running.commands.options import (
     workers_option,
 )
 from getam.running.method import current_method
-from getam.running.same_run import CHOICE, COMPARISON, name_of_this_run
+from getam.running.same_run import CHOICE, COMPARISON, command_to_run, name_of_this_run
 from getam.view.lines import Reporter
-from getam.view.program import program
 from getam.view.progress import track
 from getam.view.shown import say
 
@@ -76,18 +74,10 @@ def data_command(
         for file in write_lists(config):
             say(f"written: {file}", err=True)
     found = check_data(config, deep)
-    say(json.dumps(found, indent=1) if as_json else data_report(found, _run_command()))
+    say(json.dumps(found, indent=1) if as_json else data_report(found, command_to_run()))
     if found["problems"]:
         count = counted(len(found["problems"]), "problem", "problems")
         raise UserError(f"{count} with this data set.")
-
-
-def _run_command() -> str:
-    """The command ``run`` with the options of this one."""
-    given = click.get_current_context().params
-    options = [("--config", given["configs"]), ("--set", given["assignments"])]
-    words = [word for option, values in options for v in values for word in (option, v)]
-    return f"{program()} run {shlex.join([*words, '--name', given['name'] or 'NAME'])}"
 
 
 @click.command(short_help="Compare map methods, and say whether their maps are true.")
