@@ -68,7 +68,7 @@ def read_corrections(folder: Path, photos: Collection[str]) -> Corrections:
     others = [name for name in unread if name not in (SAMPLE, CLASSES)]
     listed = folder / SAMPLE
     sample = read_ids(listed, photos, "the data set") if listed.is_file() else []
-    notes = tuple(unread_notes(folder, others, MASKS))
+    notes = tuple(unread_notes(folder, others, MASKS, nested=True))
     return Corrections(folder, files, frozenset(sample), notes, listed_classes(folder))
 
 

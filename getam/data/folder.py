@@ -148,7 +148,7 @@ def _photos(
             )
         unread: list[str] = []
         found |= find_files(folder, IMAGES, nested, unread)
-        notes += unread_notes(folder, unread, IMAGES)
+        notes += unread_notes(folder, unread, IMAGES, nested)
         if not found and not folders:
             raise UserError(" ".join([f"{folder}: got no photos, expected some.", *notes]))
         deeper = [path for path in unread if "/" in path]

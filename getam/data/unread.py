@@ -13,22 +13,30 @@ from getam.data.files import find_files, printable
 SYSTEM = ("thumbs.db", "desktop.ini")  # of Windows, in any folder
 
 
-def unread_notes(folder: Path, unread: Sequence[str], suffixes: Collection[str]) -> list[str]:
+def unread_notes(
+    folder: Path, unread: Sequence[str], suffixes: Collection[str], nested: bool = False
+) -> list[str]:
     """The files of a folder that are not read: how many, of which kinds, and the first.
 
     Args:
         unread: their paths below ``folder``.
         suffixes: of the files that are read.
+        nested: whether those in sub-folders are read too.
     """
     unread = [name for name in unread if os.path.basename(name).lower() not in SYSTEM]
     if not unread:
         return []
     kinds = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in unread)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+    where = (
+        "Files are read whose names end in "
+        if nested
+        else "Only files in this folder itself are read, not those in sub-folders. Their names "
+        "end in "
+    )
     return [
         f"{folder.name}/: {counted(len(unread), 'file is', 'files are')} not read, "
-        f"{printable(unread[0])!r} first ({told}). With a label table only files in this folder "
-        f"itself are read, not those in sub-folders. Their names end in {', '.join(suffixes)}. "
+        f"{printable(unread[0])!r} first ({told}). {where}{', '.join(suffixes)}. "
         f"Convert or move the others if you need them."
     ]
 
@@ -41,7 +49,7 @@ def find_matching(
     """
     unread: list[str] = []
     found = find_files(folder, suffixes, nested, unread)
-    notes = unread_notes(folder, unread, suffixes)
+    notes = unread_notes(folder, unread, suffixes, nested)
     lost = [path for image_id, path in found.items() if image_id not in photos]
     if lost:
         notes.append(

@@ -146,9 +146,11 @@ def predict(
 
     chain = current_method().chain
     photos = command.find_images(images, output)
+    for note in command.unread_files(images, output):
+        say(f"note: {note}", err=True)
     opened = command.open_segmenter(chain, config, network, artifacts, device)
     segmenter, classes, intensities = opened
-    output_file(output / "areas.json", artifacts)
+    output_file(output / "areas.json", artifacts, config.data)
     smoothing = config.predictions.crf.model_dump(exclude={"enabled"}) if crf else None
     count = command.predict(
         segmenter,

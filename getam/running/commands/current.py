@@ -12,7 +12,7 @@ import numpy as np
 
 from getam.cache import Presence, StatusRow
 from getam.config.nearest import did_you_mean, nearest
-from getam.config.schema import Config
+from getam.config.schema import Config, Data
 from getam.data.class_names import clean_name
 from getam.data.files import clean_id
 from getam.data.index import DataIndex, Record
@@ -200,12 +200,21 @@ def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
     return did_you_mean(repr(one) for one in nearest(name, known)) or otherwise
 
 
-def output_file(path: Path, artifacts: Path) -> Path:
+def output_file(path: Path, artifacts: Path, data: Data | None = None) -> Path:
     """``path``, with its folder created where it is missing.
 
+    Args:
+        data: of the settings; None: nothing would read a file there as a photo or as its label.
+
     Raises:
-        UserError: it cannot be, or it is among the artifacts.
+        UserError: it cannot be, or it is among the artifacts or the photos.
     """
+    photos = Path(data.root).expanduser() / "images" if data and data.root else None
+    if photos is not None and path.resolve().is_relative_to(photos.resolve()):
+        raise UserError(
+            f"{path}: got a place among the photos, in {photos}, where the next run would read it "
+            f"as photos or as classes. Choose another one with -o."
+        )
     if path.resolve().is_relative_to(artifacts.resolve()):
         raise UserError(
             f"{path}: got a place among the artifacts, which hold only what stages made. Choose "

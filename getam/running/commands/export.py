@@ -162,7 +162,7 @@ def export_labels(run: CurrentRun, kind: str, batch: Batch, path: Path, **option
             empty, or is a file that exists.
     """
     is_folder = kind != "coco" or path.suffix.lower() != ".json"
-    output_file(path / "file" if is_folder else path, run.artifacts)
+    output_file(path / "file" if is_folder else path, run.artifacts, run.config.data)
     if is_folder and any(path.iterdir()):
         raise UserError(f"{path}: got a folder that is not empty. Choose another one with -o.")
     if not is_folder and path.exists():  # it may hold masks that somebody drew

@@ -76,7 +76,7 @@ def overlays(
     sheets = [(record, _sheet(run, stage, record, chosen, level)) for record in records]
     made = []
     for record, drawn in sheets:
-        made.append(output_file(files[record.id], run.artifacts))
+        made.append(output_file(files[record.id], run.artifacts, run.config.data))
         with writes(made[-1]):
             drawn.save(made[-1])
     return made

@@ -17,6 +17,7 @@ from getam.data.ahead import read_ahead
 from getam.data.files import IMAGES, is_hidden
 from getam.data.images import read_image
 from getam.data.intensity import Range
+from getam.data.unread import unread_notes
 from getam.errors import UserError
 from getam.networks.build import load_network, network_build, network_classes, network_intensities
 from getam.networks.inference import Segmenter, segment_tiles
@@ -56,6 +57,22 @@ def find_images(inputs: Sequence[Path], output: Path) -> dict[str, Path]:
                 )
             found[name] = file
     return found
+
+
+def unread_files(inputs: Sequence[Path], output: Path) -> list[str]:
+    """Notes about the files in the folders among ``inputs`` whose names do not end as photos do."""
+    notes = []
+    for folder in filter(Path.is_dir, inputs):
+        others = [
+            file.relative_to(folder).as_posix()
+            for file in sorted(folder.rglob("*"))
+            if file.suffix.lower() not in IMAGES
+            and file.is_file()
+            and not any(map(is_hidden, file.relative_to(folder).parts))
+            and not file.resolve().is_relative_to(output.resolve())
+        ]
+        notes += unread_notes(folder, others, IMAGES, nested=True)
+    return notes
 
 
 def _photos(given: Path, output: Path) -> list[tuple[str, Path]]:

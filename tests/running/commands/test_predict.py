@@ -100,7 +100,7 @@ def test_folders_keep_their_sub_folders_and_own_outputs_are_no_inputs(micro, pho
     out = photo.parent / "out"
     for _ in range(2):
         done = predict(micro, photo.parent, to=out)
-        assert done.out.startswith("2 photos"), done
+        assert "\n2 photos" in done.out, done
     made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*"))
     assert made == [
         "areas.json",
@@ -268,3 +268,32 @@ def test_network_folder_that_holds_none(micro, photo, tmp_path):
     ):
         result = predict(micro, photo, to=tmp_path / "out", options=("--network", folder))
         assert_one_sentence(result, str(folder), word, "network")
+
+
+@pytest.mark.parametrize("place", ["images", "images/new", "images/cat/more"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "IMAGES"),
+        ("export", "--format", "voc", "--what", "predictions"),
+        ("inspect", "predictions", "photo09"),
+    ],
+)
+def test_nothing_is_written_among_the_photos(micro, words, place):
+    """With a folder for each class, what is there would be classes of the next run."""
+    before = sorted(micro.data.rglob("*"))
+    words = [str(micro.data / "images") if word == "IMAGES" else word for word in words]
+    done = micro(*words, "-o", micro.data / place)
+    assert_one_sentence(done)
+    assert "got a place among the photos" in done.err
+    assert sorted(micro.data.rglob("*")) == before
+
+
+def test_files_that_are_not_read_are_told(micro, photo, tmp_path):
+    shutil.copy(photo, photo.parent / "other.avif")
+    (photo.parent / ".hidden").write_text("x")
+    done = predict(micro, photo.parent, to=tmp_path / "out")
+    assert done.code == 0, done
+    assert "note: photos/: 1 file is not read, 'other.avif' first (1 .avif)" in done.err
+    assert "sub-folders" not in done.err
+    assert "not read" not in predict(micro, photo, to=tmp_path / "out2").err
