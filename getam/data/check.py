@@ -15,7 +15,7 @@ from getam.data.broken_off import may_break_off
 from getam.data.class_names import as_yaml, counted, name_notes
 from getam.data.deep_photos import in_its_range
 from getam.data.heic import check_readable, is_heic
-from getam.data.images import image_size, read_photo
+from getam.data.images import image_size, read_photo, turned_hint
 from getam.data.index import DataIndex, Record
 from getam.data.mask_labels import MaskLabels, values_of
 from getam.data.masks import (
@@ -277,7 +277,7 @@ def _same_size(path: Path, size: tuple[int, int], what: str) -> None:
     if found != size:
         raise UserError(
             f"{path}: got {found[1]} x {found[0]}, expected {size[1]} x {size[0]} as its photo "
-            f"has (width x height). Make it again at the size of the photo."
+            f"has (width x height).{turned_hint(found, size)} Make it again at this size."
         )
 
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from getam.cache import in_threads
 from getam.data.class_names import check_classes, clean_name
-from getam.data.coco_outlines import polygons
+from getam.data.coco_outlines import misses, polygons
 from getam.data.files import IMAGES, SALIENCY, clean_id, find_files, is_hidden
 from getam.data.images import image_size
 from getam.data.index import DataIndex, Record
@@ -66,15 +66,33 @@ class Instances(NamedTuple):
         lists = [outline for outline in outlines if isinstance(outline, list)]
         return sum(len(outline) - len(polygons(outline)) for outline in lists)
 
+    def invisible(self) -> tuple[int, int]:
+        """Annotations without an outline, and those whose outline covers no pixel of the image."""
+        bare = outside = 0
+        for photo in self.photos:
+            for outline in (a.get("segmentation") for a in photo.annotations):
+                parts = polygons(outline) if isinstance(outline, list) else outline
+                bare += not parts
+                outside += isinstance(parts, list) and bool(parts) and misses(parts, photo.size)
+        return bare, outside
+
     def notes(self, file: Path) -> list[str]:
         """What ``data`` says of this annotation file."""
-        count = self.skipped()
-        if not count:
-            return []
-        return [
-            f"{file.name}: {count} polygons have fewer than three points, or a point without y, "
-            f"and are not drawn. Their classes count as labels all the same."
-        ]
+        notes = []
+        if count := self.skipped():
+            notes.append(
+                f"{file.name}: {count} polygons have fewer than three points, or a point without "
+                f"y, and are not drawn. Their classes count as labels all the same."
+            )
+        total = sum(len(photo.annotations) for photo in self.photos)
+        for count, what in zip(self.invisible(), ("no outline", "an outline outside the image")):
+            if count:
+                notes.append(
+                    f"{file.name}: {count} of {total} annotations have {what}. Their classes count "
+                    f"as labels. In the masks their pixels are background, so the mIoU counts "
+                    f"right labels there as wrong. Outlines must be in pixels; a box is none."
+                )
+        return notes
 
 
 def read_coco_photos(

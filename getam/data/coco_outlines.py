@@ -49,6 +49,20 @@ def polygons(outline: Sequence[Sequence[float]]) -> list[Sequence[float]]:
     return [part for part in outline if len(part) >= SHORTEST and len(part) % 2 == 0]
 
 
+def misses(parts: Sequence[Sequence[float]], size: tuple[int, int]) -> bool:
+    """Whether polygons lie outside an image of (H, W), or within its first pixel: then their
+    numbers are shares of the sides rather than pixels."""
+    try:
+        points = np.concatenate([np.array(part, float).reshape(-1, 2) for part in parts])
+    except (ValueError, TypeError):
+        return False
+    if not np.isfinite(points).all():  # what is no number `filled` refuses
+        return False
+    low, high = points.min(0), points.max(0)
+    inside = (low < (size[1], size[0])).all() and (high > 0).all()
+    return not inside or bool((low >= 0).all() and (high <= 1).all())
+
+
 def _pycocotools() -> ModuleType:
     try:
         from pycocotools import mask

@@ -59,7 +59,7 @@ def find_files(
             continue
         if entry.is_symlink() and not _is_inside(os.path.realpath(entry.path), inside):
             raise UserError(
-                f"{entry.path}: this link leaves the data folder. Put the file itself there."
+                f"{entry.path}: this link leads out of {folder}. Put the file itself there."
             )
         image_id = _checked_id("_".join((*parents, stem)), entry.path)
         if image_id in found:

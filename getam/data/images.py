@@ -142,6 +142,13 @@ def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def turned_hint(found: tuple[int, int], size: tuple[int, int]) -> str:
+    """A sentence where a mask of the size ``found`` has height and width of its photo exchanged."""
+    if found == size or found != size[::-1]:
+        return ""
+    return " If the photo has an EXIF orientation, this is its size when it is upright."
+
+
 def _metadata_behind(path: Path) -> bool:
     """Whether a PNG has text or EXIF behind its first pixels, which may turn it."""
     with path.open("rb", buffering=0) as file:

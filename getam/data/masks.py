@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from getam.data.images import open_upright, opened, to_rgb
+from getam.data.images import open_upright, opened, to_rgb, turned_hint
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.data.palette import voc_palette
 from getam.data.sampling import evenly
@@ -143,6 +143,6 @@ def _check_size(path: Path, array: np.ndarray, size: tuple[int, int], what: str)
     if array.shape != tuple(size):
         raise UserError(
             f"{path}: got a {what} of {array.shape[1]} x {array.shape[0]}, expected "
-            f"{size[1]} x {size[0]} as its image has (width x height). Make it again at the size "
-            f"of the image."
+            f"{size[1]} x {size[0]} as its photo has (width x height)."
+            f"{turned_hint(array.shape, tuple(size))} Make it again at this size."
         )

@@ -11,7 +11,7 @@ import numpy as np
 from getam.cache import in_threads
 from getam.data.broken_off import check_whole
 from getam.data.class_names import counted
-from getam.data.images import image_size
+from getam.data.images import image_size, turned_hint
 from getam.data.label_values import IGNORE, MOST_CLASSES
 from getam.data.masks import check_saliency_header, check_saliency_values, read_mask, read_saliency
 from getam.data.sample_check import check_sample_masks, check_sample_photos
@@ -102,7 +102,8 @@ def _check_sizes(what: str, files: Mapping[Path, Path], remedy: str) -> None:
         if photo != found:
             raise UserError(
                 f"{file}: got a {what} of {found[1]} x {found[0]} pixels (width x height), "
-                f"expected {photo[1]} x {photo[0]} as its photo has. {remedy}"
+                f"expected {photo[1]} x {photo[0]} as its photo has.{turned_hint(found, photo)} "
+                f"{remedy}"
             )
 
 
