@@ -75,8 +75,7 @@ stage_name = click.Choice(ORDER)
     help="Name of this run. Other commands find its settings by this name, and gc keeps its "
     "artifacts. The name of an earlier run alone continues that run with its own settings; --set "
     "and --mode change them. With --config, the settings of the earlier run do not count. A new "
-    "name needs --config, or a setting of data such as --set data.kind=shapes, the embedded "
-    "example.  [default: default]",
+    "name needs --config, or --set data.kind=shapes for the embedded example.  [default: default]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Only say which stages would run, and why. Write nothing."

@@ -183,9 +183,9 @@ def _part(
     """The settings of a part of a file, with those of the file that it extends."""
     if name not in PARTS:
         raise UserError(f"{file}: {name}: expected one of {', '.join(PARTS)}.")
-    if not isinstance(content, dict):
+    if not isinstance(content, (dict, type(None))):
         raise UserError(f"{file}: {name}: expected sections such as 'maps:' with fields.")
-    return _over_base(content, file, f"{file}: {name}", extending, machine)
+    return _over_base(content or {}, file, f"{file}: {name}", extending, machine)
 
 
 def _over_base(
@@ -235,7 +235,7 @@ def _parse_assignment(text: str) -> dict[str, Any]:
 def _value(path: str, text: str, names: tuple[str, ...]) -> Any:
     """A value is YAML. A path or a name is taken as it stands, unless it is null or in quotes."""
     if takes_text_only(Config, names) and text[:1] not in ("'", '"'):
-        return None if text in ("null", "~") else text
+        return None if text.lower() in ("null", "~") else text
     try:
         return parse_yaml(text, f"--set {path}") if text else ""
     except NotYaml:

@@ -78,14 +78,13 @@ def read_class_columns(
         UserError: a cell that is neither 0 nor 1, a line with too few or too many cells, a column
             without a name or with that of another one, a photo that is not there, or twice.
     """
-    (_, header), *rows = numbered_rows(file, read_text(file), delimiter)
+    lines = numbered_rows(file, read_text(file), delimiter)
+    (first, header), *rows = ((number, row) for number, row in lines if any(map(str.strip, row)))
     columns = [clean_name(name) for name in header[1:]]
-    _refuse_names(file, columns)
+    _refuse_names(f"{file}, line {first}", columns)
     entries = []
     wrong: dict[str, list[tuple[int, str]]] = {}  # column -> its cells that are neither
     for number, row in rows:
-        if not any(map(str.strip, row)):
-            continue
         with collected(problems):
             _refuse_length(file, number, row, header)
             values = dict(zip(columns, (VALUES.get(cell.strip().lower()) for cell in row[1:])))
@@ -101,21 +100,21 @@ def read_class_columns(
     return table, _notes(file, columns, table)
 
 
-def _refuse_names(file: Path, columns: Sequence[str]) -> None:
+def _refuse_names(where: str, columns: Sequence[str]) -> None:
     for position, name in enumerate(columns, start=2):
         if not name:
             raise UserError(
-                f"{file}, line 1: column {position} has no name, expected a class. Name it, or "
+                f"{where}: column {position} has no name, expected a class. Name it, or "
                 f"delete the column."
             )
         if name.casefold() in RESERVED:
             raise UserError(
-                f"{file}, line 1: got a column {name!r}, which is no class. Delete it: a photo "
+                f"{where}: got a column {name!r}, which is no class. Delete it: a photo "
                 f"with 0 in all columns shows background alone."
             )
         if columns.count(name) > 1:
             raise UserError(
-                f"{file}, line 1: two columns are called {name!r}, expected one for each class. "
+                f"{where}: two columns are called {name!r}, expected one for each class. "
                 f"Rename or delete one of them."
             )
 
@@ -123,8 +122,8 @@ def _refuse_names(file: Path, columns: Sequence[str]) -> None:
 def _refuse_length(file: Path, number: int, row: Sequence[str], header: Sequence[str]) -> None:
     if len(row) != len(header):
         raise UserError(
-            f"{file}, line {number}: got {len(row)} columns, expected {len(header)} as in line 1: "
-            f"the photo, and 0 or 1 for each class."
+            f"{file}, line {number}: got {len(row)} columns, expected {len(header)} as in the "
+            f"header: the photo, and 0 or 1 for each class."
         )
 
 

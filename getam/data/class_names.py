@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -125,23 +126,32 @@ def refuse_truths(classes: Collection[str], where: Path | str) -> None:
         raise UserError(
             f"{where}: the only names are {' and '.join(map(repr, sorted(classes)))}, which do not "
             f"say what a photo shows; expected names of classes. Write the name of the class where "
-            f"a photo shows it, and leave the cell empty where it shows none."
+            f"a photo shows it, and leave the cell empty where it shows none. If they are names of "
+            f"classes, list them in classes.txt."
         )
 
 
 def refuse_joined(classes: Collection[str], where: Path | str) -> None:
-    """Names such as ``cat+dog`` where ``cat`` and ``dog`` are classes too.
+    """Names such as ``cat+dog`` where ``cat`` and ``dog`` are classes too, and a sign as a name.
 
     Raises:
         UserError: there is one.
     """
     for name in classes:
         parts = [clean_name(part) for part in JOINING.split(name)]
-        if len(parts) > 1 and all(part in classes for part in parts):
+        if not any(parts):
+            raise UserError(
+                f"{where}: got {name!r} as a class, expected a name. If it stands between two "
+                f"classes, write a semicolon in its place, in every cell that has several classes."
+            )
+        if len({*parts}) > 1 and all(part in classes for part in parts):
+            several = "separate them as the classes of other cells (one column for each class: 1)"
+            if Path(where).suffix == ".json":
+                several = f"write {json.dumps(parts, ensure_ascii=False)}"
             raise UserError(
                 f"{where}: got {name!r}, which may be one class or the classes "
-                f"{' and '.join(parts)}. If it is several, separate them by semicolons: "
-                f"{';'.join(parts)}. If it is one class, write its name without such a sign."
+                f"{' and '.join(parts)}. If it is several, {several}. If it is one class, list "
+                f"all class names in classes.txt."
             )
 
 

@@ -214,8 +214,8 @@ def _refuse_unknown(
 
 
 def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str]) -> str:
-    joined = next((c for c in classes if name in map(clean_name, SEPARATORS.split(c))), None)
-    if joined:
+    joined = classes[0]
+    if len(classes) == 1 and name in map(clean_name, SEPARATORS.split(joined)):
         return (
             f"{file.parent / 'classes.txt'}: got {joined!r} as one class, while the label table "
             f"has the class {name!r}; expected one class a line. Write each name in a line of "

@@ -118,8 +118,8 @@ def coco_masks() -> ModuleType:
 def read_coco_drawn(place: Path, reading: Reading) -> Iterator[Drawn]:
     """The photos of the JSON files of a folder, or of one file.
 
-    A photo without any shape counts as not annotated: COCO does not tell it from one that shows
-    background alone.
+    A photo without any shape that covers a pixel counts as not annotated: COCO does not tell it
+    from one that shows background alone.
 
     Raises:
         UserError: no such file, one that is not as COCO's, or a shape without an outline.
@@ -184,13 +184,20 @@ def _read_photo(
                 f"in the tool, or delete it."
             )
         canvas.draw(filled(outline, size, coco), reading.names.value(class_name))
-    if shapes and canvas.unseen == len(shapes):
-        height, width = size
+    if any(_are_shares(shape.get("segmentation"), size) for shape in shapes):
         raise UserError(
-            f"{file}: no shape of photo {name!r} covers a pixel of its {width} x {height}, "
-            f"expected outlines in pixels, from 0, 0 at the upper left. If the tool wrote shares "
-            f"from 0 to 1, export it with pixels; else draw the shapes again, or delete them."
+            f"{file}: photo {name!r} has an outline with numbers from 0 to 1 alone, expected "
+            f"pixels, from 0, 0 at the upper left. If the tool wrote shares of the sides, export "
+            f"with pixels; else draw the shape again, or delete it."
         )
     reading.overlaps += canvas.overlaps
     reading.unseen += canvas.unseen
-    return Drawn(name, canvas.labels if shapes else None, file)
+    return Drawn(name, canvas.labels if canvas.unseen < len(shapes) else None, file)
+
+
+def _are_shares(outline: Any, size: tuple[int, int]) -> bool:
+    """Whether polygons lie within the first pixel of a larger photo, with fractions."""
+    if not isinstance(outline, list) or min(size) <= 1:
+        return False
+    numbers = [value for part in outline for value in part]
+    return 0 <= min(numbers) <= max(numbers) <= 1 and any(value % 1 for value in numbers)

@@ -120,13 +120,13 @@ class Reading:
     Attributes:
         sampled: names of photos that the tool's file says were drawn at random, wanted or not.
         unread: files of masks that a reader passes over.
-        shaped: photos with a shape, where the tool tells those that someone has submitted.
-        unseen: shapes that cover no pixel, in photos with others that do.
+        shaped, bare: photos that someone has submitted, with a shape and without any.
+        unseen: shapes that cover no pixel.
     """
 
     def __init__(self, names: Names, wanted: Callable[[str], bool] = lambda name: True) -> None:
         self.names, self.wanted = names, wanted
-        self.overlaps = self.several = self.parts = self.shaped = self.unseen = 0
+        self.overlaps = self.several = self.parts = self.shaped = self.bare = self.unseen = 0
         self.sampled: list[str] = []
         self.unread: list[Path] = []
 

@@ -38,6 +38,7 @@ NO_SHAPES = (  # results of these types are words or numbers, though they may be
     *("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy"),
     "textarea",
 )
+CHOICES = ("choices", "taxonomy")  # these may be image-level labels
 GEOMETRY = ("points", "x", "vertices", "imageDataURL")
 
 
@@ -108,7 +109,7 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
     Raises:
         UserError: a file that is not such an export, or shapes that are not drawn with the brush.
     """
-    words: list[Path] = []  # files of annotations that have words and no shape
+    words: list[Path] = []  # files of annotations that have choices and no shape
     for file in [place] if place.is_file() else files_in(place, ".json"):
         content = read_json(file)
         tasks = content if isinstance(content, list) else [content]
@@ -118,8 +119,8 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
                 if SAMPLED in task["data"]:
                     reading.sampled.append(name)
                 if reading.wanted(name):
-                    drawn, has_words = _read_task(file, name, task, reading)
-                    words += [file] * has_words
+                    drawn, has_choices = _read_task(file, name, task, reading)
+                    words += [file] * has_choices
                     yield drawn
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(
@@ -127,12 +128,12 @@ def read_label_studio(place: Path, reading: Reading) -> Iterator[Drawn]:
                 f"({type(error).__name__}: {error}). Export again as JSON, not as JSON-MIN, CSV, "
                 f"PNG or NumPy."
             ) from None
-    if words and not reading.shaped:
+    if words and len(words) == reading.bare and not reading.shaped:
         raise UserError(
-            f"{words[0]}: got {counted(len(words), 'annotation', 'annotations')} with words, such "
-            f"as choices, and no shape in any photo; expected shapes that are drawn with the "
-            f"brush. If these are the classes of the photos, they are image-level labels: write "
-            f"them into labels.csv."
+            f"{words[0]}: got {counted(len(words), 'annotation', 'annotations')} with choices and "
+            f"no shape in any photo; expected shapes that are drawn with the brush. If the choices "
+            f"are the classes of the photos, they are image-level labels: write them into "
+            f"labels.csv."
         )
 
 
@@ -156,14 +157,16 @@ def _name_of(file: Path, data: dict[str, Any]) -> str:
 
 
 def _read_task(file: Path, name: str, task: dict[str, Any], reading: Reading) -> tuple[Drawn, bool]:
-    """The mask of a photo; and whether its annotation has words and no shape."""
+    """The mask of a photo; and whether its annotation has choices and no shape."""
     made = [one for one in task["annotations"] if not one.get("was_cancelled")]
     reading.several += len(made) > 1
     last = max(made, key=lambda one: str(one.get("updated_at") or ""), default=None)
     labels = None if last is None else _draw(file, name, last["result"], reading)
     bare = labels is not None and labels.size == 0
     reading.shaped += labels is not None and not bare
-    return Drawn(name, labels, file), bare and bool(last["result"])
+    reading.bare += bare
+    chosen = bare and any(one.get("type") in CHOICES for one in last["result"])
+    return Drawn(name, labels, file), chosen
 
 
 def _name_in(address: str) -> str:

@@ -188,7 +188,8 @@ def _refuse_root(config: Config) -> None:
         raise UserError(
             f"data.root: got {config.data.root}, but these settings are about the embedded example "
             f"(data.kind is shapes), which reads no folder. For your own photos add --config "
-            f"folder, before any --config of your own; for the example leave data.root out."
+            f"folder (or voc12, coco14), before any --config of your own; for the example add "
+            f"--set data.root=null."
         )
 
 

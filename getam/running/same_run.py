@@ -76,9 +76,10 @@ def command_to_continue(name: str, artifacts: Path, *words: str) -> str:
 
 
 def command_to_run() -> str:
-    """``run`` with the options of the present command; where they name no run, the name NAME."""
+    """``run`` with the options of the present command; where they are of no run, the name NAME."""
     given = click.get_current_context().params
-    named = {**given, "name": given.get("name") or "NAME"}
+    unnamed = UNNAMED if _is_unnamed(given) else "NAME"
+    named = {**given, "name": given.get("name") or unnamed}
     return shlex.join([*shlex.split(program()), "run", *_options(named)])
 
 

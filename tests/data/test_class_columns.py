@@ -48,7 +48,7 @@ def test_the_table_says_how_it_was_read_and_which_column_is_no_class(root):  # n
         (("1,0,0", "0,0.7,1"), r"line 3: column 'dog' has '0.7', expected 0 or 1"),
         (("1,0,0", "0,,1"), r"line 3: column 'dog' has '', expected 0 or 1"),
         (("1,0,0", "0,1,-1"), r"line 3: column 'cat' has '-1', expected 0 or 1"),
-        (("1,0,0", "0,1"), r"line 3: got 3 columns, expected 4 as in line 1"),
+        (("1,0,0", "0,1"), r"line 3: got 3 columns, expected 4 as in the header"),
     ],
 )
 def test_a_cell_that_is_neither_0_nor_1_is_refused(root, cells, told):  # noqa: F811
@@ -125,3 +125,8 @@ def test_names_are_checked_against_classes_txt(root):  # noqa: F811
         read_folder(write(root, "1,1,0", header=HEADER))
     (root / "classes.txt").write_text("traffic light\ndog\ncat\n")
     assert read_folder(root).classes == ("traffic light", "dog", "cat")
+
+
+def test_blank_lines_before_the_header_do_no_harm(root):  # noqa: F811
+    write(root, "1,0,0", "0,1,0", header=f"\n\n{HEADER}")
+    assert labels(root)["p0"] == ("traffic light",)

@@ -24,15 +24,29 @@ def test_words_for_present_and_absent_are_no_classes(root, names):  # noqa: F811
 @pytest.mark.parametrize("sign", ["+", "/", "&", " + ", "\uff1b", "\u3001"])
 def test_classes_that_are_joined_are_not_a_third_class(root, sign):  # noqa: F811
     cells = ("cat;", f"cat{sign}dog;", "dog;")
-    with pytest.raises(UserError, match=r"may be one class or the classes cat and dog.*cat;dog"):
+    told = (
+        r"may be one class or the classes cat and dog.*as the classes of other cells.*classes.txt"
+    )
+    with pytest.raises(UserError, match=told):
         read_folder(write(root, *cells))
     (root / "labels.csv").unlink()
     table = {f"p{n}": [["cat"], [f"cat{sign}dog"], ["dog"]][n % 3] for n in range(10)}
     (root / "labels.json").write_text(json.dumps(table))
-    with pytest.raises(UserError, match="may be one class or the classes cat and dog"):
+    with pytest.raises(UserError, match=r'classes cat and dog.*write \["cat", "dog"\]'):
         read_folder(root)
     (root / "classes.txt").write_text(f"cat\ndog\ncat{sign}dog\n")
     assert len(read_folder(root).classes) == 3
+
+
+@pytest.mark.parametrize("sign", ["+", "&", "/"])
+def test_a_sign_between_spaces_is_no_class(root, sign):  # noqa: F811
+    """Where spaces separate classes, ``cat + dog`` would have the class ``+``."""
+    with pytest.raises(UserError, match="as a class, expected a name"):
+        read_folder(write(root, "cat", f"cat {sign} dog", "dog"))
+
+
+def test_the_same_name_on_both_sides_is_a_name(root):  # noqa: F811
+    assert read_folder(write(root, "C;", "C/C;")).classes == ("C", "C/C")
 
 
 def test_a_name_with_such_a_sign_is_fine_where_its_parts_are_no_classes(root):  # noqa: F811
@@ -47,6 +61,9 @@ def test_a_table_without_a_class_is_told_to_have_one(root, table):  # noqa: F811
 
 
 def test_a_class_list_in_one_line_is_told_to_be_one_class_a_line(root):  # noqa: F811
+    (root / "classes.txt").write_text("pepper, red\npepper, green\n")
+    with pytest.raises(UserError, match=r"expected one of classes\.txt"):
+        read_folder(write(root, "red", "dog"))
     (root / "classes.txt").write_text("cat,dog\n")
     with pytest.raises(UserError, match=r"classes.txt: got 'cat,dog' as one class.*class a line"):
         read_folder(write(root, "cat", "dog"))

@@ -184,3 +184,17 @@ def test_photos_without_a_shape_are_told_where_others_have_one(own, tasks, tmp_p
         note.startswith(f"{bare} photo") and "taken as background alone" in note
         for note in done.notes
     ), done.notes
+
+
+def test_a_remark_on_a_photo_without_a_shape_is_no_label(own, tasks, tmp_path):
+    remark = {"type": "textarea", "value": {"text": ["only grass"]}}
+    file = annotated(tmp_path, tasks[:2], lambda task: [{"result": [remark]}])
+    assert len(own.bring("label-studio", file, tmp_path / "back").ids) == 2
+
+
+def test_choices_of_some_photos_leave_the_others_as_they_are(own, tasks, tmp_path):
+    def half(task):
+        return [{"result": [choice(task)] if task["data"]["photo"] == ONE else []}]
+
+    file = annotated(tmp_path, tasks, half)
+    assert len(own.bring("label-studio", file, tmp_path / "back").ids) == len(tasks)

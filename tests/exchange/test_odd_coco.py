@@ -76,11 +76,20 @@ def test_a_class_with_an_equals_sign_can_be_renamed(own, classes, text, old, val
     assert class_names(replace(own.data, classes=classes), [text]).value(old) == value
 
 
-@pytest.mark.parametrize("outline", [[[0.1, 0.1, 0.6, 0.1, 0.6, 0.6]], box(500, 500, 520, 520)])
-def test_shapes_that_cover_no_pixel_are_no_background(own, tmp_path, outline):
-    """As those of a tool that writes shares of the width and height."""
-    file = coco(tmp_path, [PHOTO], [(0, "ant", outline)])
-    refused(own, "coco", file, tmp_path, "covers a pixel", "outlines in pixels")
+def test_outlines_in_shares_of_the_photo_are_no_background(own, tmp_path):
+    file = coco(tmp_path, [PHOTO], [(0, "ant", [[0.1, 0.1, 0.6, 0.1, 0.6, 0.6]])])
+    refused(own, "coco", file, tmp_path, "numbers from 0 to 1 alone", "expected pixels")
+
+
+def test_a_photo_whose_shapes_cover_no_pixel_is_not_annotated(own, tmp_path):
+    """As one without a shape; the others of the file are imported."""
+    photos = [PHOTO, ("ant_03.webp", (50, 50))]
+    outside = box(500, 500, 520, 520)
+    file = coco(tmp_path, photos, [(0, "ant", WHOLE), (1, "ant", outside)])
+    done = own.bring("coco", file, tmp_path / "back")
+    assert done.ids == ["zebra_01"]
+    assert any(note.startswith("1 shape covers no pixel") for note in done.notes)
+    assert any("not annotated, 'ant_03' first: left out" in note for note in done.notes)
 
 
 def test_a_shape_without_a_pixel_beside_others_is_told(own, tmp_path):

@@ -204,17 +204,17 @@ def output_file(path: Path, artifacts: Path, data: Data | None = None) -> Path:
     """``path``, with its folder created where it is missing.
 
     Args:
-        data: of the settings; None: nothing would read a file there as a photo or as its label.
+        data: of the settings; None: nothing reads photos.
 
     Raises:
         UserError: it cannot be, or it is among the artifacts or the photos.
     """
-    photos = Path(data.root).expanduser() / "images" if data and data.root else None
-    if photos is not None and path.resolve().is_relative_to(photos.resolve()):
-        raise UserError(
-            f"{path}: got a place among the photos, in {photos}, where the next run would read it "
-            f"as photos or as classes. Choose another one with -o."
-        )
+    for photos in _photo_folders(data):
+        if path.resolve().is_relative_to(photos.resolve()):
+            raise UserError(
+                f"{path}: got a place among the photos, in {photos}, where a run may read it as a "
+                f"photo or as a class. Choose another one with -o."
+            )
     if path.resolve().is_relative_to(artifacts.resolve()):
         raise UserError(
             f"{path}: got a place among the artifacts, which hold only what stages made. Choose "
@@ -223,6 +223,13 @@ def output_file(path: Path, artifacts: Path, data: Data | None = None) -> Path:
     with writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _photo_folders(data: Data | None) -> list[Path]:
+    if data is None or data.root is None:
+        return []
+    names = {"folder": ["images"], "voc": ["JPEGImages"]}.get(data.kind, [data.train, data.val])
+    return [Path(data.root).expanduser() / name for name in names]
 
 
 def page_file(path: Path, artifacts: Path, example: str) -> Path:

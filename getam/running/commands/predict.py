@@ -71,7 +71,7 @@ def unread_files(inputs: Sequence[Path], output: Path) -> list[str]:
             and not any(map(is_hidden, file.relative_to(folder).parts))
             and not file.resolve().is_relative_to(output.resolve())
         ]
-        notes += unread_notes(folder, others, IMAGES, nested=True)
+        notes += unread_notes(folder.resolve(), others, IMAGES, nested=True)
     return notes
 
 
