@@ -50,7 +50,8 @@ CASES = [(name, stage) for name, (_, stages) in CHAINS.items() for stage in stag
 def open_chain(name: str, place: Path, **options) -> Runner:
     settings, _ = CHAINS[name]
     stages_of = comparison if name == "compare" else chain
-    config = load_config((), (*EXAMPLE, *settings, f"data.root={place / 'coco'}"))
+    root = (f"data.root={place / 'coco'}",) if "data.kind=coco" in settings else ()
+    config = load_config((), (*EXAMPLE, *settings, *root))
     artifacts = place / "artifacts"
     return open_runner(
         stages_of,

@@ -90,5 +90,5 @@ def test_wrong_corrections_of_the_example_are_refused_before_it_is_drawn(tmp_pat
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / f"{image_id}.png"
     Image.fromarray(np.full((side, side), value, np.uint8)).save(file)
-    settings = ("data.kind=shapes", f"data.corrections={tmp_path / 'mine'}")
+    settings = ("data.kind=shapes", "data.root=null", f"data.corrections={tmp_path / 'mine'}")
     assert_refused(run(tmp_path, *settings), tmp_path, words)
