@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from getam.config.mistakes import allowed
 from getam.config.nearest import did_you_mean, nearest
+from getam.config.schema import Config
 from getam.errors import UserError
 
 RENAMED = {
@@ -103,8 +104,6 @@ def _check_renamed(here: str, value: Any) -> None:
 
 
 def _unknown(here: str, name: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
-    from getam.config.schema import Config
-
     section, dot, field = name.partition(".")
     if dot and not at:
         return (

@@ -145,7 +145,10 @@ def refuse_joined(classes: Collection[str], where: Path | str) -> None:
                 f"classes, write a semicolon in its place, in every cell that has several classes."
             )
         if len({*parts}) > 1 and all(part in classes for part in parts):
-            several = "separate them as the classes of other cells (one column for each class: 1)"
+            several = (
+                "separate them as in other cells, or, in a table with a column for each class, "
+                "write 1 in the column of each and delete this one"
+            )
             if Path(where).suffix == ".json":
                 several = f"write {json.dumps(parts, ensure_ascii=False)}"
             raise UserError(

@@ -50,17 +50,31 @@ def polygons(outline: Sequence[Sequence[float]]) -> list[Sequence[float]]:
 
 
 def misses(parts: Sequence[Sequence[float]], size: tuple[int, int]) -> bool:
-    """Whether polygons lie outside an image of (H, W), or within its first pixel: then their
-    numbers are shares of the sides rather than pixels."""
-    try:
-        points = np.concatenate([np.array(part, float).reshape(-1, 2) for part in parts])
-    except (ValueError, TypeError):
-        return False
-    if not np.isfinite(points).all():  # what is no number `filled` refuses
+    """Whether polygons lie outside an image of (H, W), or are in shares of its sides."""
+    points = _points(parts)
+    if points is None:
         return False
     low, high = points.min(0), points.max(0)
     inside = (low < (size[1], size[0])).all() and (high > 0).all()
-    return not inside or bool((low >= 0).all() and (high <= 1).all())
+    return not inside or are_shares(parts, size)
+
+
+def are_shares(parts: Sequence[Sequence[float]], size: tuple[int, int]) -> bool:
+    """Whether the numbers of polygons are shares of the sides of an image of (H, W), rather than
+    pixels: from 0 to 1, and not all whole, as those of the first pixel are."""
+    points = _points(parts)
+    if points is None or min(size) <= 1:
+        return False
+    return bool(points.min() >= 0 and points.max() <= 1 and (points % 1).any())
+
+
+def _points(parts: Sequence[Sequence[float]]) -> np.ndarray | None:
+    """The points (N, 2) of polygons; None if one is no number, which :func:`filled` refuses."""
+    try:
+        points = np.concatenate([np.array(part, float).reshape(-1, 2) for part in parts])
+    except (ValueError, TypeError):
+        return None
+    return points if np.isfinite(points).all() else None
 
 
 def _pycocotools() -> ModuleType:

@@ -174,7 +174,14 @@ def _table_of_folders(images: Path, photos: Mapping[str, Path]) -> LabelTable:
             f"the classes into images/ itself. To keep the division, list the photos as "
             f"CLASS/NAME.jpg in splits/train.txt and splits/val.txt."
         )
-    return LabelTable({image_id: [name] for image_id, name in names.items()}, [])
+    used = {parts[0] for parts in paths.values()}
+    folders = (e.name for e in os.scandir(images) if e.is_dir() and not is_hidden(e.name))
+    notes = [
+        f"{images.name}/: the folder {printable(name)!r} has no photo that is read, so it is no "
+        f"class."
+        for name in sorted(set(folders) - used)
+    ]
+    return LabelTable({image_id: [name] for image_id, name in names.items()}, notes)
 
 
 def _read_class_list(file: Path) -> tuple[str, ...]:

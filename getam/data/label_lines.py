@@ -22,6 +22,7 @@ from getam.errors import UserError, collected
 
 HEADER = ["image", "classes"]
 SHOWN = 200  # characters of a wrong header that are shown
+TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
 DELIMITERS = ",;\t|"
 _SPACE_AFTER_QUOTE = re.compile(r"(\") +(?=\r|\n|$)", re.MULTILINE)
 NOWHERE: Mapping[str, str] = MappingProxyType({})
@@ -251,7 +252,20 @@ def read_text(file: Path) -> str:
     except OSError as error:
         raise UserError(
             f"{file}: cannot read the label table ({error.strerror}). Expected a CSV file with "
-            f"the header image,classes, a labels.json, or a sub-folder of images/ per class."
+            f"the header image,classes, a labels.json, or a sub-folder of images/ per "
+            f"class.{_other_table(file)}"
         ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text. Save the table as UTF-8.") from None
+        raise UserError(
+            f"{file}: not UTF-8 text. Save the table as CSV in UTF-8, from the program that it "
+            f"comes from; to rename a spreadsheet file is not enough."
+        ) from None
+
+
+def _other_table(file: Path) -> str:
+    """A sentence about a file in the same folder that may be the table, under another name."""
+    beside = sorted(file.parent.iterdir()) if file.parent.is_dir() else []
+    found = [one.name for one in beside if one.suffix.lower() in TABLES and one.is_file()]
+    if not found:
+        return ""
+    return f" If {found[0]!r} is the table, save it as {file.name}: CSV in UTF-8."

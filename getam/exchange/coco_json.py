@@ -21,7 +21,7 @@ import numpy as np
 from getam.cache import atomic_write_bytes
 from getam.data.class_names import counted
 from getam.data.coco import check_ids, side
-from getam.data.coco_outlines import filled, polygons
+from getam.data.coco_outlines import are_shares, filled, polygons
 from getam.data.index import Record
 from getam.data.label_values import BACKGROUND, IGNORE
 from getam.errors import UserError
@@ -184,7 +184,8 @@ def _read_photo(
                 f"in the tool, or delete it."
             )
         canvas.draw(filled(outline, size, coco), reading.names.value(class_name))
-    if any(_are_shares(shape.get("segmentation"), size) for shape in shapes):
+    lists = (shape["segmentation"] for shape in shapes if isinstance(shape["segmentation"], list))
+    if any(are_shares(polygons(parts), size) for parts in lists):
         raise UserError(
             f"{file}: photo {name!r} has an outline with numbers from 0 to 1 alone, expected "
             f"pixels, from 0, 0 at the upper left. If the tool wrote shares of the sides, export "
@@ -193,11 +194,3 @@ def _read_photo(
     reading.overlaps += canvas.overlaps
     reading.unseen += canvas.unseen
     return Drawn(name, canvas.labels if canvas.unseen < len(shapes) else None, file)
-
-
-def _are_shares(outline: Any, size: tuple[int, int]) -> bool:
-    """Whether polygons lie within the first pixel of a larger photo, with fractions."""
-    if not isinstance(outline, list) or min(size) <= 1:
-        return False
-    numbers = [value for part in outline for value in part]
-    return 0 <= min(numbers) <= max(numbers) <= 1 and any(value % 1 for value in numbers)

@@ -35,7 +35,9 @@ def write_jpeg(source: Path, target: Path, intensities: Range | None = None) -> 
 
 def _is_upright_jpeg(source: Path) -> bool:
     with Image.open(source) as image:
-        return image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+        if image.format != "JPEG":
+            return False
+    return is_upright(source)
 
 
 def is_upright(photo: Path) -> bool:

@@ -96,8 +96,7 @@ def test_true_is_no_number_and_no_text(name, written):
         assert f"{name}: got true, expected " in refused(sets=[f"{name}=true"])
 
 
-def test_every_setting_can_be_set_to_its_default():
-    """So no kind of value is refused where it is meant."""
+def test_null_and_true_and_false_are_taken_where_they_are_the_default():
     usual = Config()
     for name in all_settings(Config):
         value = usual

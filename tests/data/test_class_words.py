@@ -24,9 +24,7 @@ def test_words_for_present_and_absent_are_no_classes(root, names):  # noqa: F811
 @pytest.mark.parametrize("sign", ["+", "/", "&", " + ", "\uff1b", "\u3001"])
 def test_classes_that_are_joined_are_not_a_third_class(root, sign):  # noqa: F811
     cells = ("cat;", f"cat{sign}dog;", "dog;")
-    told = (
-        r"may be one class or the classes cat and dog.*as the classes of other cells.*classes.txt"
-    )
+    told = r"may be one class or the classes cat and dog.*as in other cells.*classes.txt"
     with pytest.raises(UserError, match=told):
         read_folder(write(root, *cells))
     (root / "labels.csv").unlink()

@@ -233,6 +233,10 @@ def test_the_data_of_a_named_run_are_checked_by_its_name(folder, tmp_path):
     out = data(arguments=["--name", "mine", "--artifacts", str(tmp_path)])[1]
     assert str(folder) in out
     assert "run --name mine" in out
+    (tmp_path / "runs" / "mine.json").rename(tmp_path / "runs" / "default.json")
+    out = data(arguments=["--artifacts", str(tmp_path)])[1]  # the run without a name
+    assert str(folder) in out
+    assert "run --name default" in out
 
 
 def test_one_problem_is_one_problem(folder):

@@ -243,3 +243,26 @@ def test_a_name_in_other_case_is_not_passed_over(folder, name, typed):
     (folder / name).rename(folder / typed)
     with pytest.raises(UserError, match=rf"{typed} is there, expected {name}\. Rename it"):
         read_folder(folder)
+
+
+def test_a_class_folder_without_a_photo_is_told(by_class):
+    (by_class / "images" / "horse").mkdir()
+    notes = read_folder(by_class).notes
+    assert "images/: the folder 'horse' has no photo that is read, so it is no class." in notes
+
+
+@pytest.mark.parametrize("name", ["labels.tsv", "labels.csv.csv", "Labels 2024.XLSX"])
+def test_a_table_under_another_name_is_named(folder, name):
+    (folder / "labels.csv").rename(folder / name)
+    with pytest.raises(UserError, match=f"If '{name}' is the table, save it as labels.csv"):
+        read_folder(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError) as caught:
+        read_folder(folder)
+    assert "is the table" not in str(caught.value)
+
+
+def test_a_renamed_spreadsheet_file_is_told_to_be_saved_as_csv(folder):
+    (folder / "labels.csv").write_bytes(b"PK\x03\x04\xff\xfe" * 9)
+    with pytest.raises(UserError, match="to rename a spreadsheet file is not enough"):
+        read_folder(folder)

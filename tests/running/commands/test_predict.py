@@ -270,25 +270,6 @@ def test_network_folder_that_holds_none(micro, photo, tmp_path):
         assert_one_sentence(result, str(folder), word, "network")
 
 
-@pytest.mark.parametrize("place", ["images", "images/new", "images/cat/more"])
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("predict", "IMAGES"),
-        ("export", "--format", "voc", "--what", "predictions"),
-        ("inspect", "predictions", "photo09"),
-    ],
-)
-def test_nothing_is_written_among_the_photos(micro, words, place):
-    """With a folder for each class, what is there would be classes of the next run."""
-    before = sorted(micro.data.rglob("*"))
-    words = [str(micro.data / "images") if word == "IMAGES" else word for word in words]
-    done = micro(*words, "-o", micro.data / place)
-    assert_one_sentence(done)
-    assert "got a place among the photos" in done.err
-    assert sorted(micro.data.rglob("*")) == before
-
-
 def test_files_that_are_not_read_are_told(micro, photo, tmp_path):
     shutil.copy(photo, photo.parent / "other.avif")
     (photo.parent / ".hidden").write_text("x")
