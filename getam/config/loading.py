@@ -67,8 +67,10 @@ def load_config(
     merged: dict[str, Any] = dict(base or {})
     changes = reduce(_merge, map(_parse_assignment, assignments), {})
     wanted = changes.pop("machine", None)
+    files = []
     for file in map(config_file, configs):
-        merged = _merge(merged, _read_config(file, (file.resolve(),), wanted or machine))
+        files.append((file, _read_config(file, (file.resolve(),), wanted or machine)))
+        merged = _merge(merged, files[-1][1])
     if wanted is not None and merged.get("machine") != wanted:
         raise UserError(_no_choice(wanted))
     merged = _merge(merged, changes)
@@ -80,7 +82,8 @@ def load_config(
         config = Config.model_validate(values)
         return Config.model_validate(in_terms_of_timm(config.model_dump(mode="json")))
     except ValidationError as error:
-        raise UserError(_explain(error, values)) from None
+        where, explained = _explain(error, values)
+        raise UserError(_file_of(where, changes, files) + explained) from None
 
 
 def presets() -> dict[str, Path]:
@@ -242,12 +245,29 @@ def _value(path: str, text: str, names: tuple[str, ...]) -> Any:
         return text
 
 
-def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting that is wrong, and the sentence about it."""
     first = error.errors()[0]
     where = _setting_at(first["loc"])
     got = reduce(lambda section, name: section[name], where.split("."), values)
     remedy = " Put text in quotes." if first["type"] == "string_type" else ""
-    return f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
+    text = f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
+    return where, text
+
+
+def _file_of(where: str, changes: Mapping[str, Any], files: list[tuple[Path, Any]]) -> str:
+    """The file that set the value, as the beginning of a message; nothing if ``--set`` did."""
+    if _has(changes, where):
+        return ""
+    return next((f"{file}: " for file, values in reversed(files) if _has(values, where)), "")
+
+
+def _has(values: Any, where: str) -> bool:
+    for name in where.split("."):
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True
 
 
 def _setting_at(places: Iterable[Any]) -> str:

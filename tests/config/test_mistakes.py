@@ -36,3 +36,15 @@ def test_a_wrong_value_is_told_in_our_words(assignment, told):
 def test_the_beginning_of_a_name_is_enough_to_suggest_the_settings_that_begin_so():
     with pytest.raises(UserError, match=r"deeplab.lr_encoder or deeplab.lr_head\?"):
         load_config((), ["deeplab.lr=0.1"])
+
+
+def test_a_wrong_value_names_the_file_that_set_it(tmp_path):
+    files = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
+    files[0].write_text("classifier: {epochs: many, batch_size: 4}\n")
+    files[1].write_text("classifier: {batch_size: -1}\n")
+    with pytest.raises(UserError, match=rf"^{files[0]}: classifier.epochs: got 'many', expected"):
+        load_config([files[0]])
+    with pytest.raises(UserError, match=rf"^{files[1]}: classifier.batch_size: got -1, expected"):
+        load_config(files, ["classifier.epochs=1"])
+    with pytest.raises(UserError, match=r"^classifier.epochs: got 'few', expected"):
+        load_config(files, ["classifier.epochs=few"])
