@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from getam.errors import UserError, collected, raise_first
 # class; among other classes "train" is one.
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
+NUMBERED = re.compile(r"^\d+\W+|\W+\d+$")  # an id before a name, or after it
 NAMES = ("images", "labels.csv", "labels.json", "classes.txt", "splits", "masks", "saliency")
 
 
@@ -227,6 +229,13 @@ def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str])
             f"{file.parent / 'classes.txt'}: got {joined!r} as one class, while the label table "
             f"has the class {name!r}; expected one class a line. Write each name in a line of "
             f"its own."
+        )
+    numbered = [one for one in classes if name != one and name == NUMBERED.sub("", one)]
+    if numbered:
+        return (
+            f"{file.parent / 'classes.txt'}: got the line {numbered[0]!r}, while the label table "
+            f"has the class {name!r}; expected the name alone. Delete the number: the first line "
+            f"has the id 1, the second 2."
         )
     near = difflib.get_close_matches(name, classes, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Add it to classes.txt or mend the table."

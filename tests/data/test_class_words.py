@@ -91,3 +91,12 @@ def test_another_path_before_the_name_of_a_photo_is_told(root, path):  # noqa: F
     (root / "splits" / "val.txt").write_text("p8\np9\n")
     with pytest.raises(UserError, match=r"8 lines have another path.*write the name alone, 'p0'"):
         read_folder(root)
+
+
+@pytest.mark.parametrize(
+    "lines", ["1 cat\n2 dog\n", "0: cat\n1: dog\n", "cat,1\ndog,2\n", "1\tcat\n2\tdog\n"]
+)
+def test_a_class_list_with_ids_is_told_to_have_the_names_alone(root, lines):  # noqa: F811
+    (root / "classes.txt").write_text(lines)
+    with pytest.raises(UserError, match=r"classes.txt: got the line .*expected the name alone"):
+        read_folder(write(root, "cat", "dog"))
