@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from getam.data.index import Record
 
 PNG = b"\x89PNG\r\n\x1a\n"
+NEW_SUBFILE_TYPE = 254  # tag of a TIFF page; its lowest bit: a smaller copy of another page
 ROWS = 128  # of a photo that are copied at a time
 
 _said: set[str] = set()
@@ -44,8 +45,8 @@ def read_photo(record: Record) -> np.ndarray:
 def read_image(path: Path, intensities: Range | None = None) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Grey, deep (16-bit, float), palette and alpha images are converted (alpha over white); each kind
-    is said once, as a warning.
+    Grey, deep (16-bit, float), palette and alpha images are converted (alpha over white), and of
+    several pages or frames the first is read; each kind is said once, as a warning.
 
     Args:
         intensities: the values of a deep image that become 0 and 255; None: 0 and 65535, for
@@ -87,11 +88,38 @@ def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
     check_readable([path])
     try:
         with opened(path) as image:
-            if is_deep(image):
-                return image, upright_values(image, path)
-            return _upright(image), None
+            pages = _pages(image)
+            found = (image, upright_values(image, path)) if is_deep(image) else None
+            found = found or (_upright(image), None)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
+    _say_pages(path, pages)
+    return found
+
+
+def _say_pages(path: Path, pages: int) -> None:
+    if pages > 1:
+        _say_once(
+            "pages",
+            f"{path}: this file has {pages} pages or frames, and only the first is read. Save each "
+            f"that you need as a photo of its own",
+        )
+
+
+def _pages(image: Image.Image) -> int:
+    """Pages or frames of a TIFF, PNG or WebP; 1 where the others are smaller copies of the first.
+
+    A JPEG or HEIC of a phone may have a second picture, such as its depth, that nobody means.
+    """
+    if image.format not in ("TIFF", "PNG", "WEBP"):
+        return 1
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and isinstance(image, TiffImageFile):
+        image.seek(1)
+        smaller = image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1
+        image.seek(0)
+        return 1 if smaller else pages
+    return pages
 
 
 def _in_range(path: Path, mode: str, values: np.ndarray, intensities: Range | None) -> Image.Image:
@@ -124,12 +152,15 @@ def _fits_16_bit(values: np.ndarray) -> bool:
 def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
     """(H, W) of an upright image, from its header alone; ``what`` it is, for errors.
 
+    That a photo has several pages is said, as :func:`read_image` says it.
+
     Raises:
         UserError: a missing or unreadable file.
     """
     check_readable([path])
     try:
         with opened(path) as image:
+            pages = _pages(image) if what == "photo" else 1
             width, height = image.size
             if isinstance(image, TiffImageFile):  # its size may be the upright one already
                 width, height = image.tag_v2[256], image.tag_v2[257]
@@ -139,6 +170,7 @@ def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
             turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error, what)) from None
+    _say_pages(path, pages)
     return (width, height) if turned else (height, width)
 
 
