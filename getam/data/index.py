@@ -82,7 +82,7 @@ class DataIndex:
         if not self.splits[name]:
             raise UserError(
                 f"{self.root}: split {name!r} is empty, expected at least one photo ID in "
-                f"{self.lists}/{name}.txt."
+                f"{self.lists}/{name}.txt. Move some lines of the other lists there."
             )
         return self.splits[name]
 
