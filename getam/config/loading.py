@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +26,7 @@ from getam.config.hub_models import arguments_of_others, in_terms_of_timm
 from getam.config.mistakes import expected
 from getam.config.names import check_names, section_of, takes_text_only, without_empty_sections
 from getam.config.nearest import did_you_mean, nearest
+from getam.config.origin import PARTS, has, origin
 from getam.config.plain_yaml import DEEPEST, NotYaml, parse_yaml, read_yaml
 from getam.config.schema import Config
 from getam.errors import UserError
@@ -40,11 +42,6 @@ PATHS = (
     "endtoend.weights",
     "pseudolabels.saliency_model",
 )
-PARTS = {  # of a file -> the machines they are for; a later part wins over an earlier one
-    "on_gpu": ("gpu",),
-    "on_cpu": ("cpu", "cpu_bf16"),
-    "on_cpu_bf16": ("cpu_bf16",),
-}
 LONGEST_VALUE = 200  # characters of a value in a message
 LONGEST_CHAIN = 20  # files that extend one another
 
@@ -67,10 +64,9 @@ def load_config(
     merged: dict[str, Any] = dict(base or {})
     changes = reduce(_merge, map(_parse_assignment, assignments), {})
     wanted = changes.pop("machine", None)
-    files = []
-    for file in map(config_file, configs):
-        files.append((file, _read_config(file, (file.resolve(),), wanted or machine)))
-        merged = _merge(merged, files[-1][1])
+    files = [*map(config_file, configs)]
+    for file in files:
+        merged = _merge(merged, _read_config(file, (file.resolve(),), wanted or machine))
     if wanted is not None and merged.get("machine") != wanted:
         raise UserError(_no_choice(wanted))
     merged = _merge(merged, changes)
@@ -83,7 +79,9 @@ def load_config(
         return Config.model_validate(in_terms_of_timm(config.model_dump(mode="json")))
     except ValidationError as error:
         where, explained = _explain(error, values)
-        raise UserError(_file_of(where, changes, files) + explained) from None
+        by_file = [] if has(changes, where) else reversed(files)
+        found = filter(None, (origin(file, where, wanted or machine) for file in by_file))
+        raise UserError("".join(f"{file}: " for file in islice(found, 1)) + explained) from None
 
 
 def presets() -> dict[str, Path]:
@@ -253,21 +251,6 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, st
     remedy = " Put text in quotes." if first["type"] == "string_type" else ""
     text = f"{where}: got {_short(got)}, expected {expected(Config, where, first)}.{remedy}"
     return where, text
-
-
-def _file_of(where: str, changes: Mapping[str, Any], files: list[tuple[Path, Any]]) -> str:
-    """The file that set the value, as the beginning of a message; nothing if ``--set`` did."""
-    if _has(changes, where):
-        return ""
-    return next((f"{file}: " for file, values in reversed(files) if _has(values, where)), "")
-
-
-def _has(values: Any, where: str) -> bool:
-    for name in where.split("."):
-        if not isinstance(values, Mapping) or name not in values:
-            return False
-        values = values[name]
-    return True
 
 
 def _setting_at(places: Iterable[Any]) -> str:

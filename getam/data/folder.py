@@ -48,7 +48,10 @@ from getam.errors import UserError, collected, raise_first
 # class; among other classes "train" is one.
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
-NUMBERED = re.compile(r"^\d+\W+|\W+\d+$")  # an id before a name, or after it
+NUMBERED = (  # an id before a name, or after it
+    re.compile(r"(?P<id>\d+)[\W_]+(?P<name>.+)"),
+    re.compile(r"(?P<name>.+?)[\W_]+(?P<id>\d+)"),
+)
 NAMES = ("images", "labels.csv", "labels.json", "classes.txt", "splits", "masks", "saliency")
 
 
@@ -217,9 +220,35 @@ def _refuse_unknown(
     for image_id, names in table.names.items():
         for name in names:
             first.setdefault(name, image_id)
-    for name in first.keys() - set(classes):
+    unknown = [name for name in first if name not in classes]
+    if not {*_without_ids(classes)}.isdisjoint(unknown):
+        with collected(problems):
+            raise UserError(
+                f"{file.parent / 'classes.txt'}: got {classes[0]!r} and so on, while the label "
+                f"table has the class {unknown[0]!r}; expected the names alone. Sort the lines by "
+                f"their numbers, and delete the numbers: the first line has the id 1."
+            )
+        return
+    for name in unknown:
         with collected(problems):
             raise UserError(_unknown_class(file, first[name], name, classes))
+
+
+def _without_ids(classes: Sequence[str]) -> list[str]:
+    """The names in lines that each have an id, counted from 0 or 1; none if they are others.
+
+    >>> _without_ids(["1 cat", "2 dog"]), _without_ids(["dog,1", "cat,0"])
+    (['cat', 'dog'], ['dog', 'cat'])
+    >>> _without_ids(["route 66", "route 67"]), _without_ids(["part 1", "part 2"])
+    ([], [])
+    """
+    for pattern in NUMBERED:
+        found = [match for name in classes if (match := pattern.fullmatch(name))]
+        ids, names = [int(match["id"]) for match in found], {match["name"] for match in found}
+        counted = ids and sorted(ids) in ([*range(len(classes))], [*range(1, len(classes) + 1)])
+        if counted and len(names) == len(classes):
+            return [match["name"] for match in found]
+    return []
 
 
 def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str]) -> str:
@@ -229,13 +258,6 @@ def _unknown_class(file: Path, image_id: str, name: str, classes: Sequence[str])
             f"{file.parent / 'classes.txt'}: got {joined!r} as one class, while the label table "
             f"has the class {name!r}; expected one class a line. Write each name in a line of "
             f"its own."
-        )
-    numbered = [one for one in classes if name != one and name == NUMBERED.sub("", one)]
-    if numbered:
-        return (
-            f"{file.parent / 'classes.txt'}: got the line {numbered[0]!r}, while the label table "
-            f"has the class {name!r}; expected the name alone. Delete the number: the first line "
-            f"has the id 1, the second 2."
         )
     near = difflib.get_close_matches(name, classes, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Add it to classes.txt or mend the table."

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,38 +89,40 @@ def _load(path: Path) -> tuple[Image.Image, np.ndarray | None]:
     check_readable([path])
     try:
         with opened(path) as image:
-            pages = _pages(image)
+            kind = image.format
             found = (image, upright_values(image, path)) if is_deep(image) else None
             found = found or (_upright(image), None)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error)) from None
-    _say_pages(path, pages)
+    _say_pages(path, kind)
     return found
 
 
-def _say_pages(path: Path, pages: int) -> None:
-    if pages > 1:
+def _say_pages(path: Path, kind: str | None) -> None:
+    """Say once that a file has several pages or frames.
+
+    A JPEG or HEIC of a phone may have a second picture, such as its depth, that nobody means.
+    """
+    if kind in ("TIFF", "PNG", "WEBP") and "pages" not in _said and _has_pages(path):
         _say_once(
             "pages",
-            f"{path}: this file has {pages} pages or frames, and only the first is read. Save each "
+            f"{path}: this file has several pages or frames, and only the first is read. Save each "
             f"that you need as a photo of its own",
         )
 
 
-def _pages(image: Image.Image) -> int:
-    """Pages or frames of a TIFF, PNG or WebP; 1 where the others are smaller copies of the first.
-
-    A JPEG or HEIC of a phone may have a second picture, such as its depth, that nobody means.
-    """
-    if image.format not in ("TIFF", "PNG", "WEBP"):
-        return 1
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1 and isinstance(image, TiffImageFile):
-        image.seek(1)
-        smaller = image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1
-        image.seek(0)
-        return 1 if smaller else pages
-    return pages
+def _has_pages(path: Path) -> bool:
+    """Whether there is a page or frame behind the first that is no smaller copy of another."""
+    try:
+        with opened(path) as image:
+            if not isinstance(image, TiffImageFile):
+                return getattr(image, "is_animated", False)
+            for page in count(1):
+                image.seek(page)
+                if not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1:
+                    return True
+    except Exception:  # Pillow raises many kinds; the first page was read, and is what counts
+        return False
 
 
 def _in_range(path: Path, mode: str, values: np.ndarray, intensities: Range | None) -> Image.Image:
@@ -160,7 +163,7 @@ def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
     check_readable([path])
     try:
         with opened(path) as image:
-            pages = _pages(image) if what == "photo" else 1
+            kind = image.format if what == "photo" else None
             width, height = image.size
             if isinstance(image, TiffImageFile):  # its size may be the upright one already
                 width, height = image.tag_v2[256], image.tag_v2[257]
@@ -170,7 +173,7 @@ def image_size(path: Path, what: str = "photo") -> tuple[int, int]:
             turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # Pillow raises many kinds on broken files
         raise UserError(_unreadable(path, error, what)) from None
-    _say_pages(path, pages)
+    _say_pages(path, kind)
     return (width, height) if turned else (height, width)
 
 

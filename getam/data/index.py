@@ -82,7 +82,8 @@ class DataIndex:
         if not self.splits[name]:
             raise UserError(
                 f"{self.root}: split {name!r} is empty, expected at least one photo ID in "
-                f"{self.lists}/{name}.txt. Move some lines of the other lists there."
+                f"{self.lists}/{name}.txt. Write the IDs of some photos there, and take them out "
+                f"of the other lists; or add photos."
             )
         return self.splits[name]
 

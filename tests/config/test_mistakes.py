@@ -48,3 +48,16 @@ def test_a_wrong_value_names_the_file_that_set_it(tmp_path):
         load_config(files, ["classifier.epochs=1"])
     with pytest.raises(UserError, match=r"^classifier.epochs: got 'few', expected"):
         load_config(files, ["classifier.epochs=few"])
+
+
+def test_a_wrong_value_names_the_file_that_is_extended_and_the_part(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text("classifier: {epochs: many}\n")
+    over.write_text("extends: base.yaml\ndeeplab: {epochs: 3}\n")
+    with pytest.raises(UserError, match=rf"^{base}: classifier.epochs: got 'many'"):
+        load_config([over])
+    over.write_text("on_gpu: {deeplab: {epochs: few}}\non_cpu: {extends: base.yaml}\n")
+    with pytest.raises(UserError, match=rf"^{over}: on_gpu: deeplab.epochs: got 'few'"):
+        load_config([over], machine="gpu")
+    with pytest.raises(UserError, match=rf"^{base}: classifier.epochs: got 'many'"):
+        load_config([over], machine="cpu")

@@ -94,9 +94,20 @@ def test_another_path_before_the_name_of_a_photo_is_told(root, path):  # noqa: F
 
 
 @pytest.mark.parametrize(
-    "lines", ["1 cat\n2 dog\n", "0: cat\n1: dog\n", "cat,1\ndog,2\n", "1\tcat\n2\tdog\n"]
+    "lines",
+    ["1 cat\n2 dog\n", "0: cat\n1: dog\n", "cat,1\ndog,2\n", "1\tcat\n2\tdog\n", "1_cat\n2_dog\n"],
 )
 def test_a_class_list_with_ids_is_told_to_have_the_names_alone(root, lines):  # noqa: F811
     (root / "classes.txt").write_text(lines)
-    with pytest.raises(UserError, match=r"classes.txt: got the line .*expected the name alone"):
+    with pytest.raises(UserError, match=r"classes.txt: got .*expected the names alone"):
         read_folder(write(root, "cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [("route 66\nroute 67\n", "route"), ("2 dogs\ncat\n", "dogs"), ("part 1\npart 2\n", "part")],
+)
+def test_numbers_that_belong_to_the_names_are_left_alone(root, lines, name):  # noqa: F811
+    (root / "classes.txt").write_text(lines)
+    with pytest.raises(UserError, match=r"expected one of classes.txt .*Did you mean"):
+        read_folder(write(root, name, name))
