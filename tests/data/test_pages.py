@@ -23,14 +23,18 @@ def nothing_said(monkeypatch):
 @pytest.mark.parametrize("name", ["stack.tif", "moving.png", "moving.webp"])
 def test_a_photo_of_several_pages_is_its_first_and_is_told(tmp_path, name):
     PAGES[0].save(tmp_path / name, save_all=True, append_images=PAGES[1:], lossless=True)
-    with pytest.warns(UserWarning, match=rf"{name}: this file has several pages or frames, and only"):
+    with pytest.warns(
+        UserWarning, match=rf"{name}: this file has several pages or frames, and only"
+    ):
         found = read_image(tmp_path / name)
     assert (found == np.asarray(PAGES[0])).all()
 
 
 def test_the_header_alone_tells_it(tmp_path):
     PAGES[0].save(tmp_path / "stack.tif", save_all=True, append_images=PAGES[1:])
-    with pytest.warns(UserWarning, match="stack.tif: this file has several pages or frames, and only"):
+    with pytest.warns(
+        UserWarning, match="stack.tif: this file has several pages or frames, and only"
+    ):
         assert image_size(tmp_path / "stack.tif") == (6, 8)
 
 
